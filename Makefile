@@ -1,0 +1,40 @@
+# Everything runs from .venv; `make loop` and `make test` are all a new user needs.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKSPACE ?= workspace
+PRESET ?= laptop
+
+.PHONY: loop venv test test-all check format smoke clean
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("fleetloop needs Python 3.11 or newer: make venv PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+loop: venv
+	$(BIN)/fleetloop loop --preset $(PRESET) --workspace $(WORKSPACE)
+
+smoke: venv
+	$(BIN)/fleetloop loop --preset smoke --workspace $(WORKSPACE)
+
+test: venv
+	$(BIN)/pytest -m "not slow"
+
+test-all: venv
+	$(BIN)/pytest
+
+check: venv
+	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: venv
+	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

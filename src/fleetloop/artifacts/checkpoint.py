@@ -1,0 +1,113 @@
+"""Checkpoint: a folder with weights.safetensors, config.json and artifact.json. Nothing is ever unpickled."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from safetensors import SafetensorError, safe_open
+
+from fleetloop.artifacts.lineage import Artifact, ArtifactKind, Figure, read_artifact, write_artifact
+from fleetloop.core.errors import CheckpointError
+from fleetloop.core.files import replacing_folder
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS_FILE = "weights.safetensors"
+CONFIG_FILE = "config.json"
+
+
+def write_checkpoint(
+    path: Path,
+    tensors: "Mapping[str, torch.Tensor | np.ndarray]",
+    config: Mapping[str, Any],
+    parents: Iterable[str],
+    seed: int,
+    figures: Mapping[str, Figure],
+) -> Artifact:
+    """Write a checkpoint folder, all of it or nothing; an older one at `path` is replaced.
+
+    Args:
+        tensors: name to weights, of any dtype and device, e.g. a module's state_dict.
+        config: all that is needed to rebuild the network; anything JSON can hold.
+        parents: ids of the Dataset, and of the Checkpoint it started from.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    # Here, because torch takes a second to import and most commands only read records.
+    import torch
+    from safetensors.torch import save_file
+
+    # Cloned, since safetensors refuses tensors that share memory (tied weights).
+    plain = {
+        name: torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    with replacing_folder(path) as partial:
+        save_file(plain, partial / WEIGHTS_FILE)
+        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        (partial / CONFIG_FILE).write_bytes(orjson.dumps(dict(config), option=options) + b"\n")
+        return write_artifact(partial, ArtifactKind.CHECKPOINT, parents, dict(config), seed, figures)
+
+
+def read_checkpoint(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any], Artifact]":
+    """Read a checkpoint folder: weights on the CPU by name, config, and lineage.
+
+    Raises:
+        CheckpointError: it is missing, truncated or foreign.
+    """
+    artifact = read_artifact(path, ArtifactKind.CHECKPOINT)
+    config = read_checkpoint_config(path)
+    with _open_weights(path, "pt") as weights:
+        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 (no __iter__)
+    return tensors, config, artifact
+
+
+def read_checkpoint_config(path: Path) -> dict[str, Any]:
+    """Read only the config of a checkpoint folder.
+
+    Raises:
+        CheckpointError: it is missing, truncated or foreign.
+    """
+    name = path / CONFIG_FILE
+    try:
+        config = orjson.loads(name.read_bytes())
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{name}: is missing; give the folder of a checkpoint, or train it again"
+        ) from None
+    except (orjson.JSONDecodeError, OSError):
+        raise CheckpointError(
+            f"{name}: is empty, truncated or unreadable; train the checkpoint again"
+        ) from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{name}: is not the config of a checkpoint; train the checkpoint again")
+    return config
+
+
+def count_parameters(path: Path) -> int:
+    """Numbers in all weights of a checkpoint folder, read from the header alone.
+
+    Raises:
+        CheckpointError: the weights are missing, truncated or foreign.
+    """
+    with _open_weights(path, "np") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
+    return sum(int(np.prod(shape)) for shape in shapes)
+
+
+def _open_weights(path: Path, framework: str) -> Any:
+    name = path / WEIGHTS_FILE
+    try:
+        return safe_open(name, framework=framework)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{name}: is missing; give the folder of a checkpoint, or train it again"
+        ) from None
+    except (SafetensorError, OSError):
+        raise CheckpointError(
+            f"{name}: is empty, truncated or not safetensors; train the checkpoint again"
+        ) from None

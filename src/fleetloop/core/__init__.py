@@ -1,0 +1,1 @@
+"""What every part shares: types, geometry, random numbers, errors, files. Imports nothing of fleetloop."""

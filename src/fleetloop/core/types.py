@@ -1,0 +1,292 @@
+"""The four types the loop is written in: World, State, Observation and Plan, and the enums they hold.
+
+World and State are NamedTuples of plain arrays so that the Numba kernels take them as they are. In the shape
+comments: P points, L lanes, K conflicts, S signals, T towns, B static boxes, W worlds in a batch, A agents a world.
+A vehicle's pose is that of its rear axle: x, y in metres, yaw in radians, in the town's frame (ISO 8855).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt8, UInt64
+
+STEP_S = 0.1
+"""Seconds a step of the simulated world takes."""
+
+HISTORY_STEPS = 8
+"""Steps of ego history in an Observation (0.8 s)."""
+
+PLAN_POSES = 8
+"""Future poses in a Plan, PLAN_POSE_INTERVAL_S apart: two seconds."""
+
+PLAN_POSE_INTERVAL_S = 0.25
+
+UPCOMING_LANES = 12
+"""Lanes of its own path, the current one first, that every agent carries."""
+
+SCENE_AGENTS = 24
+"""The nearest road users that a Scene keeps."""
+
+EGO = 0
+"""Index of the learner among the agents of a world."""
+
+
+class LaneKind(IntEnum):
+    """What part of the network a lane is."""
+
+    ROAD = 0
+    CONNECTOR = 1
+    """Joins two road lanes where there is nothing to decide (a bend, a lane gained)."""
+    JUNCTION = 2
+    """Crosses a junction."""
+
+
+class Control(IntEnum):
+    """What rules the entry into a connector; shown by signs, markings or lamps."""
+
+    NONE = 0
+    YIELD = 1
+    STOP = 2
+    SIGNAL = 3
+    RIGHT_BEFORE_LEFT = 4
+
+
+class ConflictKind(IntEnum):
+    """How two connectors of one junction meet."""
+
+    CROSS = 0
+    MERGE = 1
+    DIVERGE = 2
+
+
+class SignalColour(IntEnum):
+    """What a signal shows to one connector."""
+
+    RED = 0
+    YELLOW = 1
+    GREEN_YIELD = 2
+    """Green, but give way to conflicting traffic that has green too (a permissive left turn)."""
+    GREEN = 3
+    OFF = 4
+    """Dark or blinking: right of way holds as without a signal."""
+
+
+class AgentKind(IntEnum):
+    """Road users; the index into VEHICLE_SIZES."""
+
+    CAR = 0
+    VAN = 1
+    TRUCK = 2
+    BUS = 3
+    CYCLIST = 4
+    PEDESTRIAN = 5
+    NONE = 255
+
+
+# length, width, height, rear overhang behind the rear axle; metres.
+VEHICLE_SIZES = np.array(
+    [
+        [4.6, 1.9, 1.5, 0.9],
+        [5.4, 2.0, 2.2, 1.0],
+        [8.0, 2.4, 3.2, 1.6],
+        [11.5, 2.5, 3.1, 2.8],
+        [1.8, 0.6, 1.7, 0.5],
+        [0.5, 0.6, 1.75, 0.25],
+    ],
+    dtype=np.float32,
+)
+WHEELBASE_M = 2.8
+"""Of the learner's car."""
+
+
+class Surface(IntEnum):
+    """What the ground is made of; one byte of a tile."""
+
+    GRASS = 0
+    ASPHALT = 1
+    WHITE_LINE = 2
+    YELLOW_LINE = 3
+    SIDEWALK = 4
+    CROSSING = 5
+    STOP_LINE = 6
+    CURB = 7
+    PARKING = 8
+    BUS_LANE = 9
+    JUNCTION = 10
+
+
+TILE_PIXELS = 64
+"""A tile of ground is TILE_PIXELS squared bytes: one page of memory."""
+
+METRES_PER_PIXEL = 0.1
+TILE_M = TILE_PIXELS * METRES_PER_PIXEL
+BOX_CELL_M = 32.0
+"""Edge of a cell of the grid that finds static boxes."""
+
+
+class World(NamedTuple):
+    """Everything that is constant, for one or more towns packed one after the other.
+
+    Lanes, points, signals and boxes of all towns share one numbering, so a kernel needs the town only to look
+    up the ground and the boxes. Start arrays are CSR offsets: entries of lane i are [start[i], start[i + 1]).
+    """
+
+    points: Float32[np.ndarray, "P 2"]
+    """Centre lines, evenly spaced within a lane (about 1 m): metre s is at index s / lane_spacing_m."""
+    headings: Float32[np.ndarray, " P"]
+    curvatures: Float32[np.ndarray, " P"]
+    """Signed, smoothed, 1/m; positive turns left."""
+    lane_first_point: Int32[np.ndarray, " L"]
+    lane_point_count: Int32[np.ndarray, " L"]
+    lane_spacing_m: Float32[np.ndarray, " L"]
+    lane_length_m: Float32[np.ndarray, " L"]
+    lane_width_m: Float32[np.ndarray, " L"]
+    lane_speed_limit_mps: Float32[np.ndarray, " L"]
+    lane_kind: UInt8[np.ndarray, " L"]
+    lane_reach_m: Float32[np.ndarray, " L"]
+    """Longest distance that can be driven from the lane's start without a dead end, capped at 5,000 m."""
+    lane_left: Int32[np.ndarray, " L"]
+    """The neighbouring lane of the same direction on this side, or -1."""
+    lane_right: Int32[np.ndarray, " L"]
+    successor_start: Int32[np.ndarray, " L+1"]
+    successors: Int32[np.ndarray, " successors"]
+    """Road lanes are followed by connectors; a connector by exactly one road lane."""
+    lane_control: UInt8[np.ndarray, " L"]
+    """Of connectors: what rules the entry (Control)."""
+    lane_signal: Int32[np.ndarray, " L"]
+    """Of connectors: the signal that rules it, or -1."""
+
+    conflict_start: Int32[np.ndarray, " L+1"]
+    conflict_lane: Int32[np.ndarray, " K"]
+    conflict_kind: UInt8[np.ndarray, " K"]
+    conflict_from_m: Float32[np.ndarray, " K"]
+    """On this connector, the stretch where vehicles on the two would touch."""
+    conflict_to_m: Float32[np.ndarray, " K"]
+    conflict_other_from_m: Float32[np.ndarray, " K"]
+    conflict_other_to_m: Float32[np.ndarray, " K"]
+    conflict_yield: UInt8[np.ndarray, " K"]
+    """1 when this connector must give way to the other."""
+
+    signal_cycle_s: Float32[np.ndarray, " S"]
+    signal_offset_s: Float32[np.ndarray, " S"]
+    """Phase time is (clock + offset) modulo cycle."""
+    phase_start: Int32[np.ndarray, " S+1"]
+    phase_end_s: Float32[np.ndarray, " phases"]
+    phase_colour: UInt8[np.ndarray, " phases"]
+
+    town_first_lane: Int32[np.ndarray, " T+1"]
+    town_origin_m: Float32[np.ndarray, "T 2"]
+    """Lower left corner of the grids of tiles and of boxes."""
+    town_tiles_shape: Int32[np.ndarray, "T 2"]
+    """Rows (y) and columns (x) of the grid of tiles."""
+    town_first_tile: Int32[np.ndarray, " T"]
+    """Where the town's grid starts in tile_index, row by row."""
+    tile_index: Int32[np.ndarray, " cells"]
+    tiles: UInt8[np.ndarray, "tiles 64 64"]
+    """Ground by Surface; [row (y up), column (x)]; tile 0 is all grass."""
+    town_cells_shape: Int32[np.ndarray, "T 2"]
+    town_first_cell: Int32[np.ndarray, " T"]
+    cell_start: Int32[np.ndarray, " cells+1"]
+    """Static boxes whose centre is in a cell of BOX_CELL_M, row by row, towns one after the other."""
+    boxes: Float32[np.ndarray, "B 10"]
+    """centre x, y, z, yaw, half length, half width, half height, red, green, blue (0 to 255)."""
+    box_signal: Int32[np.ndarray, " B"]
+    """The signal whose lamp this box is, or -1."""
+    box_lamp: UInt8[np.ndarray, " B"]
+    """For a lamp, the SignalColour at which it is lit (GREEN stands for both greens)."""
+
+
+class State(NamedTuple):
+    """What changes, batched over worlds."""
+
+    seed: UInt64[np.ndarray, " W"]
+    town: Int32[np.ndarray, " W"]
+    step: Int32[np.ndarray, " W"]
+    clock_s: Float32[np.ndarray, " W"]
+    kind: UInt8[np.ndarray, "W A"]
+    colour: UInt8[np.ndarray, "W A"]
+    pose: Float32[np.ndarray, "W A 3"]
+    speed: Float32[np.ndarray, "W A"]
+    acceleration: Float32[np.ndarray, "W A"]
+    curvature: Float32[np.ndarray, "W A"]
+    path: Int32[np.ndarray, "W A 12"]
+    """The next UPCOMING_LANES lanes, the current one first; -1 past a dead end."""
+    along: Float32[np.ndarray, "W A"]
+    """Metres of the rear axle along the current lane."""
+    offset: Float32[np.ndarray, "W A"]
+    """Metres of the rear axle to the left of the current lane's centre line."""
+    wait_s: Float32[np.ndarray, "W A"]
+    """How long the agent has stood still."""
+    odometer_m: Float32[np.ndarray, "W A"]
+    history: Float32[np.ndarray, "W 8 3"]
+    """The learner's last HISTORY_STEPS steps, newest last: speed, acceleration, curvature."""
+
+
+class Scene(NamedTuple):
+    """What a camera can see, and nothing else: enough to render a moment again. B is the batch."""
+
+    town: Int32[np.ndarray, " B"]
+    clock_s: Float32[np.ndarray, " B"]
+    """Simulated time; the signals' phases follow from it."""
+    ego_pose: Float32[np.ndarray, "B 3"]
+    agent_pose: Float32[np.ndarray, "B 24 3"]
+    """The nearest SCENE_AGENTS other road users; rear axle."""
+    agent_kind: UInt8[np.ndarray, "B 24"]
+    """AgentKind.NONE where there is nobody."""
+    agent_colour: UInt8[np.ndarray, "B 24"]
+    agent_lights: UInt8[np.ndarray, "B 24"]
+    """Bits: 1 braking, 2 left indicator, 4 right indicator."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera. Angles in radians; OpenCV image axes (x right, y down, z forward)."""
+
+    name: str
+    position_in_ego: tuple[float, float, float]
+    """From the rear axle on the ground: forward, left, up; metres."""
+    yaw: float
+    pitch: float
+    """Positive looks up."""
+    horizontal_field_of_view: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class CameraRig:
+    """Cameras in groups of equal image size; images of a group share one array."""
+
+    groups: tuple[tuple[Camera, ...], ...]
+
+    @property
+    def cameras(self) -> tuple[Camera, ...]:
+        """All cameras, group by group."""
+        return tuple(camera for group in self.groups for camera in group)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the network may know; B is the batch."""
+
+    images: tuple[UInt8[np.ndarray, "B cameras height width 3"], ...]
+    """RGB, an array for each group of the rig."""
+    ego_history: Float32[np.ndarray, "B 8 3"]
+    """speed m/s, acceleration m/s^2, curvature 1/m; newest last."""
+    navigation: Float32[np.ndarray, "B 4"]
+    """Metres to the next junction, signed angle to take there; the same for the one after."""
+    time_of_day_h: Float32[np.ndarray, " B"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a driver wants to do; B is the batch."""
+
+    curvature_1pm: Float32[np.ndarray, " B"]
+    acceleration_mps2: Float32[np.ndarray, " B"]
+    poses_in_ego: Float32[np.ndarray, "B 8 3"]
+    """x, y, yaw at PLAN_POSE_INTERVAL_S, 2 PLAN_POSE_INTERVAL_S, ..."""
+    spread_m: Float32[np.ndarray, " B"]
+    """Expected error of the last pose: the network's uncertainty; 0 from a demonstrator."""

@@ -1,0 +1,1 @@
+"""Closed-loop evaluation: scenario suites, statistics, the gate and the page that people look at."""

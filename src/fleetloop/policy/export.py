@@ -1,0 +1,133 @@
+"""The network as ONNX, and the proof that the two give the same plans."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from fleetloop.core.errors import BundleError
+from fleetloop.core.files import replacing_file
+from fleetloop.core.types import HISTORY_STEPS, Observation, Plan
+from fleetloop.policy.heads import decode
+from fleetloop.policy.features import Inputs, inputs_from
+from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
+from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.runtime import IMAGE_INPUT_NAMES, MEMORY_INPUTS, MEMORY_OUTPUTS, OUTPUT_NAMES, OnnxDriver
+
+OPSET = 18
+
+
+class _StreamingDriver(nn.Module):
+    """One step of the network with plain tensors in and out, in SI units."""
+
+    def __init__(self, network: DriverNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.groups = len(network.rig.groups)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        images, rest = tensors[: self.groups], tensors[self.groups :]
+        inputs = Inputs(images, *rest[:3])
+        if self.network.memory is None:
+            return tuple(decode(self.network(inputs)[0]))
+        memory, valid = rest[3:]
+        outputs, current = self.network(inputs, memory[:, 0], valid[:, 0])
+        return *decode(outputs), *advance(memory, valid, current)
+
+
+def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
+    """Inputs of the right shapes and types, all zero."""
+    images = [
+        torch.zeros(batch, len(group), group[0].height, group[0].width, 3, dtype=torch.uint8)
+        for group in network.rig.groups
+    ]
+    tensors = [*images, torch.zeros(batch, HISTORY_STEPS, 3), torch.zeros(batch, 4), torch.zeros(batch)]
+    if network.memory is not None:
+        width = network.config.embedding_width
+        tensors += [
+            torch.zeros(batch, MEMORY_DELAY_STEPS, width),
+            torch.zeros(batch, MEMORY_DELAY_STEPS, dtype=torch.bool),
+        ]
+    return tuple(tensors)
+
+
+def export_onnx(network: DriverNetwork, path: Path) -> None:
+    """Write the network as one ONNX file, float32, the batch dimension open.
+
+    Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), ego_history, navigation, time_of_day_h and,
+    with memory, memory [B, 4, width] and memory_valid [B, 4]. Outputs are OUTPUT_NAMES in SI units, then the memory
+    for the next step. The rig's geometry is folded into the weights.
+    """
+    names = [*IMAGE_INPUT_NAMES[: len(network.rig.groups)], "ego_history", "navigation", "time_of_day_h"]
+    outputs = list(OUTPUT_NAMES)
+    if network.memory is not None:
+        names += MEMORY_INPUTS
+        outputs += MEMORY_OUTPUTS
+    with replacing_file(path) as partial, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _StreamingDriver(network).eval(),
+            _example_tensors(network, 2),
+            partial,
+            input_names=names,
+            output_names=outputs,
+            dynamo=False,
+            opset_version=OPSET,
+            dynamic_axes={name: {0: "batch"} for name in (*names, *outputs)},
+        )
+
+
+class TorchDriver:
+    """The network stepped as a vehicle steps it, one observation after the other: the reference for OnnxDriver."""
+
+    def __init__(self, network: DriverNetwork, vehicles: int) -> None:
+        self._network = network.eval()
+        width = network.config.embedding_width
+        self._memory: Float[Tensor, "W 4 width"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, width)
+        self._valid: Bool[Tensor, "W 4"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
+
+    def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
+        """Forget the past of the vehicles in `mask`."""
+        self._valid[torch.from_numpy(np.asarray(mask, bool))] = False
+
+    @torch.no_grad()
+    def plan(self, observation: Observation) -> Plan:
+        """Plans for all vehicles; the memory moves on by one step."""
+        outputs, current = self._network(inputs_from(observation), self._memory[:, 0], self._valid[:, 0])
+        self._memory, self._valid = advance(self._memory, self._valid, current)
+        decoded = decode(outputs)
+        return Plan(
+            curvature_1pm=decoded.curvature_1pm.numpy(),
+            acceleration_mps2=decoded.acceleration_mps2.numpy(),
+            poses_in_ego=decoded.poses_in_ego.numpy(),
+            spread_m=decoded.spread_m.numpy(),
+        )
+
+
+def parity(network: DriverNetwork, path: Path, observations: list[Observation], tolerance: float) -> float:
+    """Largest absolute difference between the plans of PyTorch and of ONNX Runtime over a sequence of observations.
+
+    The memory is carried on both sides, so its drift counts too.
+
+    Raises:
+        BundleError: it is beyond `tolerance`, or not a number, or there was nothing to compare.
+    """
+    if not observations:
+        raise BundleError(f"{path}: parity needs at least one observation; none was given")
+    vehicles = len(observations[0].time_of_day_h)
+    reference, exported = TorchDriver(network, vehicles), OnnxDriver(path, vehicles)
+    largest = 0.0
+    for observation in observations:
+        expected, actual = reference.plan(observation), exported.plan(observation)
+        for name in ("curvature_1pm", "acceleration_mps2", "poses_in_ego", "spread_m"):
+            difference = float(np.abs(getattr(expected, name) - getattr(actual, name)).max())
+            largest = max(largest, difference) if np.isfinite(difference) else float("inf")
+    if not largest <= tolerance:
+        raise BundleError(
+            f"{path}: its plans differ from the checkpoint's by {largest:.2g}, more than {tolerance:.2g}; "
+            "export it again from the checkpoint"
+        )
+    return largest

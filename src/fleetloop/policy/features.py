@@ -1,0 +1,119 @@
+"""Observation -> tensors, and the scales in which the network sees the ego motion, the navigation and the clock."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from fleetloop.core.types import HISTORY_STEPS, Observation
+
+MAX_CURVATURE_1PM = 0.2
+"""Tightest curvature the network can ask for: a 5 m radius."""
+
+EGO_FEATURES = 3
+PAST_CONTROL_FEATURES = 3 * HISTORY_STEPS
+NAVIGATION_FEATURES = 10
+CLOCK_FEATURES = 2
+
+_FAR_AWAY_M = 1000.0
+
+
+class Inputs(NamedTuple):
+    """An Observation as tensors, every number finite."""
+
+    images: tuple[UInt8[Tensor, "B cameras height width 3"], ...]
+    ego_history: Float32[Tensor, "B 8 3"]
+    navigation: Float32[Tensor, "B 4"]
+    time_of_day_h: Float32[Tensor, " B"]
+
+
+def finite(observation: Observation) -> Observation:
+    """The observation with contiguous arrays of the contract's types and neutral values for what is not finite.
+
+    A sensor that fails must not stop the planner: unknown motion reads as standing still, an unknown junction as
+    one far away, an unknown time as noon. Whether to drive on such input is not decided here.
+    """
+    navigation = np.array(observation.navigation, np.float32)
+    for column, neutral in enumerate((_FAR_AWAY_M, 0.0, _FAR_AWAY_M, 0.0)):
+        navigation[:, column] = np.nan_to_num(navigation[:, column], nan=neutral, posinf=neutral, neginf=0.0)
+    return Observation(
+        images=tuple(np.ascontiguousarray(images, np.uint8) for images in observation.images),
+        ego_history=np.nan_to_num(np.asarray(observation.ego_history, np.float32), nan=0.0, posinf=0.0, neginf=0.0),
+        navigation=navigation,
+        time_of_day_h=np.nan_to_num(
+            np.asarray(observation.time_of_day_h, np.float32), nan=12.0, posinf=12.0, neginf=12.0
+        ),
+    )
+
+
+def inputs_from(observation: Observation) -> Inputs:
+    """Tensors for `DriverNetwork`, made finite."""
+    clean = finite(observation)
+    return Inputs(
+        images=tuple(torch.from_numpy(images) for images in clean.images),
+        ego_history=torch.from_numpy(clean.ego_history),
+        navigation=torch.from_numpy(clean.navigation),
+        time_of_day_h=torch.from_numpy(clean.time_of_day_h),
+    )
+
+
+def control_from_curvature(curvature_1pm: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Cube-spaced curvature u in [-1, 1]: fine near straight on, coarse in turns.
+
+    A change in u costs the same in the loss everywhere, and most driving needs small curvatures exactly.
+    """
+    scaled = (curvature_1pm / MAX_CURVATURE_1PM).clamp(-1.0, 1.0)
+    return torch.sign(scaled) * scaled.abs().pow(1.0 / 3.0)
+
+
+def curvature_from_control(control: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The inverse of `control_from_curvature`, 1/m."""
+    limited = control.clamp(-1.0, 1.0)
+    return MAX_CURVATURE_1PM * limited * limited * limited
+
+
+def ego_features(ego_history: Float[Tensor, "B 8 3"], past_controls: bool) -> Float[Tensor, "B features"]:
+    """The newest speed in three scales and, when asked for, the whole history."""
+    speed = ego_history[:, -1, 0]
+    newest = torch.stack([speed / 10.0, (speed / 2.0).clamp(0.0, 1.0), (speed / 30.0).square()], dim=-1)
+    if not past_controls:
+        return newest
+    scaled = torch.stack(
+        [
+            ego_history[:, :, 0] / 10.0,
+            ego_history[:, :, 1] / 4.0,
+            ego_history[:, :, 2].clamp(-MAX_CURVATURE_1PM, MAX_CURVATURE_1PM) / MAX_CURVATURE_1PM,
+        ],
+        dim=-1,
+    )
+    return torch.cat([newest, scaled.flatten(1)], dim=-1)
+
+
+def navigation_features(navigation: Float[Tensor, "B 4"]) -> Float[Tensor, "B 10"]:
+    """Five numbers for each of the two next junctions.
+
+    nearness 1 / (1 + d / 20), distance d / 100 clipped to 1, and the signed angle (raw, sine, cosine) gated by
+    nearness, so that a turn far ahead does not steer now.
+    """
+    parts = []
+    for first in (0, 2):
+        distance_m = navigation[:, first].clamp(0.0, _FAR_AWAY_M)
+        angle = navigation[:, first + 1].clamp(-math.pi, math.pi)
+        nearness = 1.0 / (1.0 + distance_m / 20.0)
+        parts += [
+            nearness,
+            (distance_m / 100.0).clamp(0.0, 1.0),
+            nearness * angle,
+            nearness * torch.sin(angle),
+            nearness * torch.cos(angle),
+        ]
+    return torch.stack(parts, dim=-1)
+
+
+def clock_features(time_of_day_h: Float[Tensor, " B"]) -> Float[Tensor, "B 2"]:
+    """Sine and cosine of the 24-hour clock."""
+    phase = time_of_day_h * (2.0 * math.pi / 24.0)
+    return torch.stack([torch.sin(phase), torch.cos(phase)], dim=-1)

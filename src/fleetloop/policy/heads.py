@@ -1,0 +1,117 @@
+"""What the network says: control, future poses with their spread, and auxiliary readings that never drive."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fleetloop.core.types import PLAN_POSE_INTERVAL_S, PLAN_POSES
+from fleetloop.policy.features import curvature_from_control
+
+ACCELERATION_SCALE_MPS2 = 3.0
+SIGNAL_CLASSES = 5
+"""No signal ahead, then SignalColour.RED to GREEN, each plus one; a dark signal counts as none."""
+
+FAR_M = 80.0
+"""Distances beyond this read as "nothing there"."""
+SPEED_SCALE_MPS = 10.0
+
+_MIN_SPREAD_M = 0.02
+_OUTPUTS = (1, 1, PLAN_POSES * 3, PLAN_POSES, SIGNAL_CLASSES, 1, 1, 1)
+
+
+class Outputs(NamedTuple):
+    """Raw outputs of the network, in the scales in which they are trained."""
+
+    curvature_control: Float[Tensor, " B"]
+    """Cube-spaced (`control_from_curvature`)."""
+    acceleration: Float[Tensor, " B"]
+    """Over ACCELERATION_SCALE_MPS2."""
+    poses_in_ego: Float[Tensor, "B 8 3"]
+    """Metres and radians."""
+    spread_m: Float[Tensor, "B 8"]
+    """Scale of the Laplace distribution of each pose's position."""
+    signal_logits: Float[Tensor, "B 5"]
+    stop_line: Float[Tensor, " B"]
+    """`scaled_distance` of the next stop line."""
+    lead_gap: Float[Tensor, " B"]
+    lead_speed: Float[Tensor, " B"]
+    """Over SPEED_SCALE_MPS."""
+    balance_loss: Float[Tensor, ""]
+
+
+class Decoded(NamedTuple):
+    """Outputs in SI units."""
+
+    curvature_1pm: Float[Tensor, " B"]
+    acceleration_mps2: Float[Tensor, " B"]
+    poses_in_ego: Float[Tensor, "B 8 3"]
+    spread_m: Float[Tensor, " B"]
+    signal_probabilities: Float[Tensor, "B 5"]
+    stop_line_m: Float[Tensor, " B"]
+    lead_gap_m: Float[Tensor, " B"]
+    lead_speed_mps: Float[Tensor, " B"]
+
+
+def scaled_distance(distance_m: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Log-spaced distance: 0 at 0 m, 1 at FAR_M and beyond, and 1 where there is nothing (negative, not finite)."""
+    known = torch.isfinite(distance_m) & (distance_m >= 0.0)
+    limited = torch.where(known, distance_m, FAR_M).clamp(0.0, FAR_M)
+    return torch.log1p(limited / 5.0) / math.log1p(FAR_M / 5.0)
+
+
+def distance_from_scaled(scaled: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The inverse of `scaled_distance`, metres."""
+    # exp and not expm1, which ONNX lacks.
+    return 5.0 * (torch.exp(scaled.clamp(0.0, 1.0) * math.log1p(FAR_M / 5.0)) - 1.0)
+
+
+class Heads(nn.Module):
+    """One linear layer, cut into the outputs. Poses are offsets from driving straight on at the present speed."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, sum(_OUTPUTS))
+        nn.init.normal_(self.linear.weight, std=0.1 / math.sqrt(width))
+        nn.init.zeros_(self.linear.bias)
+        times_s = torch.arange(1, PLAN_POSES + 1) * PLAN_POSE_INTERVAL_S
+        # How far poses stray from straight on: 2 m/s^2 along, about as much across, a few tenths of a radian.
+        reach = torch.stack([times_s.square(), times_s.square(), 0.5 * times_s], dim=-1)
+        self.register_buffer("times_s", times_s, persistent=False)
+        self.register_buffer("reach", reach, persistent=False)
+
+    def forward(
+        self, x: Float[Tensor, "B width"], speed_mps: Float[Tensor, " B"], balance_loss: Float[Tensor, ""]
+    ) -> Outputs:
+        """Outputs for trunk features `x`."""
+        parts = torch.split(self.linear(x).float(), list(_OUTPUTS), dim=-1)
+        offsets = parts[2].reshape(-1, PLAN_POSES, 3) * self.reach
+        straight_m = speed_mps[:, None] * self.times_s
+        poses = torch.cat([offsets[:, :, :1] + straight_m[:, :, None], offsets[:, :, 1:]], dim=-1)
+        return Outputs(
+            curvature_control=parts[0][:, 0],
+            acceleration=parts[1][:, 0],
+            poses_in_ego=poses,
+            spread_m=_MIN_SPREAD_M + torch.exp(parts[3].clamp(-6.0, 4.0)),
+            signal_logits=parts[4],
+            stop_line=parts[5][:, 0],
+            lead_gap=parts[6][:, 0],
+            lead_speed=parts[7][:, 0],
+            balance_loss=balance_loss,
+        )
+
+
+def decode(outputs: Outputs) -> Decoded:
+    """Outputs in SI units: what a Plan and a person looking inside need."""
+    return Decoded(
+        curvature_1pm=curvature_from_control(outputs.curvature_control),
+        acceleration_mps2=outputs.acceleration * ACCELERATION_SCALE_MPS2,
+        poses_in_ego=outputs.poses_in_ego,
+        spread_m=outputs.spread_m[:, -1],
+        signal_probabilities=torch.softmax(outputs.signal_logits, dim=-1),
+        stop_line_m=distance_from_scaled(outputs.stop_line),
+        lead_gap_m=distance_from_scaled(outputs.lead_gap),
+        lead_speed_mps=outputs.lead_speed * SPEED_SCALE_MPS,
+    )

@@ -1,0 +1,200 @@
+"""The driver network: cameras, memory, ego motion, navigation and clock -> trunk of experts -> heads."""
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fleetloop.core.errors import ConfigError
+from fleetloop.core.types import CameraRig
+from fleetloop.policy import features
+from fleetloop.policy.encoder import CameraEncoder
+from fleetloop.policy.experts import ExpertBlock
+from fleetloop.policy.features import Inputs
+from fleetloop.policy.heads import Heads, Outputs
+from fleetloop.policy.memory import Memory
+
+GROUP_NAMES = ("forward", "around")
+"""Names of a rig's groups: the first looks ahead and is the one that is remembered."""
+
+
+class NetworkSize(StrEnum):
+    """The one dial; everything else follows from it."""
+
+    TINY = "tiny"
+    BASE = "base"
+    LARGE = "large"
+
+
+_WIDTH_FACTOR = {NetworkSize.TINY: 1, NetworkSize.BASE: 2, NetworkSize.LARGE: 4}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What must be known, beside the rig, to build the network again."""
+
+    size: NetworkSize = NetworkSize.TINY
+    memory: bool = True
+    """Whether the embedding of 0.4 s ago is an input: it shows how fast others move and costs training time."""
+    past_controls: bool = False
+    """Whether accelerations and curvatures of the last 0.8 s are inputs, or the present speed alone.
+
+    A network that sees what was just done learns to go on doing it (de Haan, Jayaraman, Levine, "Causal
+    confusion in imitation learning", NeurIPS 2019).
+    """
+    experts: int = 4
+
+    @property
+    def factor(self) -> int:
+        """Width relative to tiny."""
+        return _WIDTH_FACTOR[self.size]
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Output channels of the four convolutions."""
+        return 24 * self.factor, 32 * self.factor, 48 * self.factor, 64 * self.factor
+
+    @property
+    def basis(self) -> int:
+        """Functions of the ray that pool the cells."""
+        return 32 * self.factor
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of an image embedding, and of the memory."""
+        return 256 * self.factor
+
+    @property
+    def trunk_width(self) -> int:
+        """Width of the trunk."""
+        return 256 * self.factor
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of experts in the trunk."""
+        return 1 + self.factor
+
+
+def config_to_dict(config: NetworkConfig) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    return {**dataclasses.asdict(config), "size": str(config.size)}
+
+
+def config_from_dict(content: dict[str, Any]) -> NetworkConfig:
+    """The inverse of `config_to_dict`.
+
+    Raises:
+        ConfigError: a field is missing, unknown or of another type.
+    """
+    names = {field.name for field in dataclasses.fields(NetworkConfig)}
+    if set(content) != names:
+        raise ConfigError(
+            f"network config: fields {sorted(set(content) ^ names)} are missing or unknown; "
+            "use the config.json that was written with the weights"
+        )
+    if content["size"] not in set(NetworkSize):
+        raise ConfigError(f"network config: size is {content['size']!r}; use tiny, base or large")
+    experts = content["experts"]
+    if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:
+        raise ConfigError(f"network config: experts is {experts!r}; use a whole number of at least 2")
+    for name in ("memory", "past_controls"):
+        if not isinstance(content[name], bool):
+            raise ConfigError(f"network config: {name} is {content[name]!r}; use true or false")
+    return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
+
+
+class DriverNetwork(nn.Module):
+    """Photons to plan. Build it with `build_network`."""
+
+    def __init__(self, config: NetworkConfig, rig: CameraRig) -> None:
+        super().__init__()
+        self.config = config
+        self.rig = rig
+        width = config.embedding_width
+        self.encoder = CameraEncoder(rig, config.channels, config.basis, width)
+        self.normalise_embedding = nn.LayerNorm(width)
+        self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
+        self.memory = Memory(width) if config.memory else None
+        measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
+        measured += features.PAST_CONTROL_FEATURES if config.past_controls else 0
+        self.measured = nn.Sequential(nn.Linear(measured, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
+        self.enter = nn.Linear(width + 128 + (width if config.memory else 0), config.trunk_width)
+        self.blocks = nn.ModuleList(
+            ExpertBlock(config.trunk_width, config.trunk_width, config.experts) for _ in range(config.blocks)
+        )
+        self.normalise = nn.LayerNorm(config.trunk_width)
+        self.heads = Heads(config.trunk_width)
+
+    def encode_forward(self, images: UInt8[Tensor, "B cameras height width 3"]) -> Float[Tensor, "B width"]:
+        """The embedding of the forward group that memory keeps."""
+        return self.normalise_forward(self.encoder(images, 0))
+
+    def forward(
+        self,
+        inputs: Inputs,
+        earlier: Float[Tensor, "B width"] | None = None,
+        earlier_valid: Bool[Tensor, " B"] | None = None,
+    ) -> tuple[Outputs, Float[Tensor, "B width"]]:
+        """Outputs, and the embedding of the forward group to remember.
+
+        `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has memory.
+        """
+        forward = self.encoder(inputs.images[0], 0)
+        embedding = forward
+        for group, images in enumerate(inputs.images[1:], start=1):
+            embedding = embedding + self.encoder(images, group)
+        measured = torch.cat(
+            [
+                features.ego_features(inputs.ego_history, self.config.past_controls),
+                features.navigation_features(inputs.navigation),
+                features.clock_features(inputs.time_of_day_h),
+            ],
+            dim=-1,
+        )
+        parts = [self.normalise_embedding(embedding), self.measured(measured)]
+        if self.memory is not None:
+            assert earlier is not None and earlier_valid is not None
+            parts.append(self.memory(earlier, earlier_valid))
+        x = self.enter(torch.cat([part.to(parts[1].dtype) for part in parts], dim=-1))
+        balance = torch.zeros((), device=x.device)
+        for block in self.blocks:
+            x, block_balance = block(x)
+            balance = balance + block_balance / len(self.blocks)
+        x = functional.relu(self.normalise(x))
+        return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
+
+    def forward_pair(
+        self,
+        inputs: Inputs,
+        earlier_images: UInt8[Tensor, "B cameras height width 3"] | None,
+        earlier_valid: Bool[Tensor, " B"] | None,
+    ) -> Outputs:
+        """The form used in training: the earlier forward images instead of the memory that they would have left.
+
+        No gradient flows into the earlier embedding: it is a memory, and that saves two thirds of its cost.
+        """
+        earlier = None
+        if self.memory is not None:
+            assert earlier_images is not None
+            with torch.no_grad():
+                earlier = self.encode_forward(earlier_images)
+        return self(inputs, earlier, earlier_valid)[0]
+
+
+def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork:
+    """A network with fresh weights (from torch's global generator) for this rig.
+
+    Raises:
+        ConfigError: the rig has no groups, more than GROUP_NAMES, or unequal images within a group.
+    """
+    if not 1 <= len(rig.groups) <= len(GROUP_NAMES):
+        raise ConfigError(f"rig: {len(rig.groups)} groups of cameras; use one or two ({', '.join(GROUP_NAMES)})")
+    for name, group in zip(GROUP_NAMES, rig.groups, strict=False):
+        if len({(camera.height, camera.width) for camera in group}) != 1:
+            raise ConfigError(f"rig: the cameras of group {name} differ in image size; give all the same")
+    return DriverNetwork(config, rig).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

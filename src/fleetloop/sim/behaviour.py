@@ -1,0 +1,41 @@
+"""Numbers of how people drive, with their sources; the demonstrator's are those of a careful driver."""
+
+import numpy as np
+
+# Intelligent Driver Model, Treiber, Hennecke, Helbing, Phys. Rev. E 62 (2000): a, b, T, s0 of their city traffic,
+# with T spread over what is observed between drivers.
+MAXIMUM_ACCELERATION_MPS2 = 1.6
+COMFORTABLE_DECELERATION_MPS2 = 2.2
+TIME_HEADWAY_S = (1.1, 1.7)
+STANDSTILL_GAP_M = 2.2
+DESIRED_SPEED_FACTOR = (0.75, 1.0)
+
+EMERGENCY_DECELERATION_MPS2 = 7.0
+"""What dry asphalt gives with a margin (AASHTO Green Book uses 3.4 for comfort; tests of cars reach 9 to 10)."""
+
+LATERAL_ACCELERATION_MPS2 = 2.0
+"""In bends: the upper end of what car passengers find comfortable (ISO 11270 allows 3)."""
+
+BEND_DECELERATION_MPS2 = 1.4
+"""Braking for a bend ahead."""
+
+YELLOW_DECELERATION_MPS2 = 3.0
+"""Stop at yellow when this suffices (ITE's timing of yellow assumes 3.05)."""
+
+GAP_MARGIN_S = 1.3
+"""Time kept clear before and after a vehicle that has right of way."""
+
+LOOKAHEAD_M = 60.0
+"""How far ahead leaders, bends and junctions count."""
+
+STOP_MARGIN_M = 1.0
+"""Front bumper to stop line when standing."""
+
+PATIENCE_S = 45.0
+"""Another road user that stood this long out of the learner's way is moved elsewhere, so that no town gridlocks."""
+
+BUBBLE_RADIUS_M = 220.0
+"""Other road users live within this distance of the learner."""
+
+CRUISE_SPEED_MPS = np.float32(13.9)
+"""Nobody drives faster, whatever the limit: limits cannot be read from the cameras yet."""

@@ -1,0 +1,7 @@
+"""What the learner's cameras see: rigs, appearances, the renderer, projection and pictures for people."""
+
+from fleetloop.sim.cameras.appearance import Appearance, appearances
+from fleetloop.sim.cameras.render import image_shapes, render
+from fleetloop.sim.cameras.rig import DEFAULT_RIG, equal_rig, scaled_rig
+
+__all__ = ["DEFAULT_RIG", "Appearance", "appearances", "equal_rig", "image_shapes", "render", "scaled_rig"]

@@ -1,0 +1,168 @@
+"""Sky and ground. Cameras have no roll: a row of the image sees level ground at one depth, along a line."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Surface
+from fleetloop.sim.cameras.gather import LightField
+from fleetloop.sim.cameras.pixels import DRAWN, FULL, CameraField, fog_share, packed
+
+GROUND_DEPTH_M = 400.0
+"""Farther ground is drawn as the horizon."""
+
+# A pixel that covers more than this of the ground takes four samples; below the second figure one is enough.
+_FOUR_SAMPLES_M, _TWO_SAMPLES_M = np.float32(0.2), np.float32(0.1)
+# Along the view the ground is foreshortened, and lines across the road are broad: larger footprints will do.
+_LENGTH_PER_WIDTH = np.float32(1.0 / 6.0)
+_ZENITH_SLOPE = np.float32(1.0 / 2.2)
+"""Sine of the elevation at which the sky has the colour of the zenith."""
+
+_RIGHT, _DOWN, _FORWARD = int(CameraField.RIGHT), int(CameraField.DOWN), int(CameraField.FORWARD)
+_FOCAL = int(CameraField.FOCAL_PX)
+_HORIZON, _ZENITH = int(LightField.HORIZON), int(LightField.ZENITH)
+_GRASS, _SURFACES = int(Surface.GRASS), len(Surface)
+_TILE_SHIFT = np.uint32(TILE_PIXELS.bit_length() - 1)
+_TILE_MASK, _TILE_AREA = np.uint32(TILE_PIXELS - 1), np.uint32(TILE_PIXELS * TILE_PIXELS)
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
+
+
+@njit(cache=True, fastmath=True)
+def _row_ray(camera, row, height):
+    """The ray through the middle column of a row (a fraction is allowed), per metre of depth, ego frame."""
+    down = (row - np.float32(height) * _HALF) / camera[_FOCAL]
+    return (
+        camera[_FORWARD] + down * camera[_DOWN],
+        camera[_FORWARD + 1] + down * camera[_DOWN + 1],
+        camera[_FORWARD + 2] + down * camera[_DOWN + 2],
+    )
+
+
+@njit(cache=True, fastmath=True)
+def _row_depth(camera, row, height):
+    """Depth of the ground in the middle of a row, or 0 where the sky is seen."""
+    _, _, z = _row_ray(camera, np.float32(row) + _HALF, height)
+    return camera[2] / -z if -z * _FAR > camera[2] else _ZERO
+
+
+@njit(cache=True, fastmath=True)
+def _sky_colour(camera, light, row, height):
+    """Packed colour of a row of the sky, from the elevation of its middle."""
+    x, y, z = _row_ray(camera, np.float32(row) + _HALF, height)
+    share = min(max(z / math.sqrt(x * x + y * y + z * z) / _ZENITH_SLOPE, _ZERO), _ONE)
+    return packed(
+        light[_HORIZON] + share * (light[_ZENITH] - light[_HORIZON]),
+        light[_HORIZON + 1] + share * (light[_ZENITH + 1] - light[_HORIZON + 1]),
+        light[_HORIZON + 2] + share * (light[_ZENITH + 2] - light[_HORIZON + 2]),
+        np.float32(FULL),
+    )
+
+
+@njit(cache=True, fastmath=True)
+def clear(camera, light, image):
+    """Start a picture: sky above, nothing where the ground will be."""
+    height = image.shape[0]
+    for row in range(height):
+        sky = _row_depth(camera, row, height) == _ZERO
+        image[row, :] = np.uint64(_sky_colour(camera, light, row, height)) if sky else np.uint64(0)
+
+
+@njit(cache=True, fastmath=True)
+def _palette(ground, light, fog, scale, palette):
+    """Packed colours of all surfaces under a share of haze, times scale."""
+    for surface in range(_SURFACES):
+        red, green, blue = ground[surface, 0], ground[surface, 1], ground[surface, 2]
+        palette[surface] = packed(
+            red + fog * (light[_HORIZON] - red),
+            green + fog * (light[_HORIZON + 1] - green),
+            blue + fog * (light[_HORIZON + 2] - blue),
+            scale,
+        )
+
+
+@njit(cache=True, fastmath=True)
+def samples_per_pixel(depth, focal, height_m):
+    """How many samples of the ground a pixel at a depth takes, for a camera `height_m` above it."""
+    across = depth / focal
+    footprint = max(across, across * depth / height_m * _LENGTH_PER_WIDTH)
+    if footprint > _FOUR_SAMPLES_M:
+        return 4
+    return 2 if footprint > _TWO_SAMPLES_M else 1
+
+
+@njit(cache=True, fastmath=True)
+def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line):
+    """Add one sample of the ground to each pixel of a row that no box covers.
+
+    start and step are in pixels of the ground; index and tiles are flat. Outside of the town is grass.
+    """
+    width = np.float32(tile_columns << _TILE_SHIFT)
+    height = np.float32(tile_rows << _TILE_SHIFT)
+    end_x = start_x + np.float32(len(line) - 1) * step_x
+    end_y = start_y + np.float32(len(line) - 1) * step_y
+    inside = (
+        min(start_x, end_x, start_y, end_y) >= _ZERO
+        and max(start_x, end_x) < width
+        and max(start_y, end_y) < height
+    )
+    for column in range(len(line)):
+        if line[column] < DRAWN:
+            x, y = start_x + np.float32(column) * step_x, start_y + np.float32(column) * step_y
+            surface = np.uint32(_GRASS)
+            if inside or (x >= _ZERO and y >= _ZERO and x < width and y < height):
+                # Unsigned, because a signed index might count from the end, and checking that costs time.
+                i, j = np.uint32(np.int32(y)), np.uint32(np.int32(x))
+                tile = np.uint32(index[(i >> _TILE_SHIFT) * tile_columns + (j >> _TILE_SHIFT)])
+                pixel = ((i & _TILE_MASK) << _TILE_SHIFT) + (j & _TILE_MASK)
+                surface = np.uint32(tiles[tile * _TILE_AREA + pixel])
+            line[column] += np.uint64(palette[surface])
+
+
+@njit(cache=True, fastmath=True)
+def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, line):
+    """Sample the ground for one row of the image. No two samples of a pixel share a column or a row in it."""
+    cosine, sine = math.cos(ego[2]), math.sin(ego[2])
+    for sample in range(samples):
+        place = (3 * sample + 1) % 4 if samples == 4 else samples - 1 - sample
+        across = (np.float32(place) + _HALF) / np.float32(samples) - np.float32(len(line)) * _HALF
+        down = (np.float32(sample) + _HALF) / np.float32(samples)
+        x, y, z = _row_ray(camera, np.float32(row) + down, height)
+        depth = camera[2] / max(-z, camera[2] / _FAR)
+        per_pixel = depth / camera[_FOCAL]
+        x = camera[0] + depth * x + per_pixel * across * camera[_RIGHT]
+        y = camera[1] + depth * y + per_pixel * across * camera[_RIGHT + 1]
+        step_x, step_y = per_pixel * camera[_RIGHT], per_pixel * camera[_RIGHT + 1]
+        _sample_row(
+            (ego[0] - origin[0] + cosine * x - sine * y) * _PIXELS_PER_M,
+            (ego[1] - origin[1] + sine * x + cosine * y) * _PIXELS_PER_M,
+            (cosine * step_x - sine * step_y) * _PIXELS_PER_M,
+            (sine * step_x + cosine * step_y) * _PIXELS_PER_M,
+            np.uint32(tiles_shape[0]),
+            np.uint32(tiles_shape[1]),
+            index,
+            tiles,
+            palette,
+            line,
+        )
+
+
+@njit(cache=True, fastmath=True)
+def draw_ground(camera, ego, light, ground, origin, tiles_shape, index, tiles, image):
+    """Colour the pixels below the horizon that no box covers.
+
+    `ground` [surfaces, 3] are the lit colours; `index` starts at the town's grid of tiles; `tiles` is flat.
+    """
+    height = image.shape[0]
+    palette = np.empty(_SURFACES, np.uint32)
+    palette_fog, palette_samples = -_ONE, 0
+    for row in range(height):
+        depth = _row_depth(camera, row, height)
+        if depth == _ZERO:
+            continue
+        samples, fog = samples_per_pixel(depth, camera[_FOCAL], camera[2]), fog_share(light, depth)
+        if fog != palette_fog or samples != palette_samples:
+            palette_fog, palette_samples = fog, samples
+            _palette(ground, light, fog, np.float32(FULL // samples), palette)
+        _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, image[row])

@@ -1,0 +1,86 @@
+"""The kernels' common ground: cameras as rows of numbers, and pixels as integers.
+
+A pixel is one integer: the bits of its inverse depth (a positive float, so they order like an integer) above
+its colour. Drawing something is a maximum, which needs no order; a pixel below DRAWN has no box in it. Colours
+have CHANNEL_BITS bits a channel, at FULL times their value, so that FULL samples of the ground can be summed.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+from numba import njit
+
+from fleetloop.sim.cameras.gather import LightField
+
+
+class CameraField(IntEnum):
+    """Columns of a camera: position in the ego frame, its axes there, and the focal length in pixels."""
+
+    X = 0
+    Y = 1
+    Z = 2
+    RIGHT = 3
+    DOWN = 6
+    FORWARD = 9
+    FOCAL_PX = 12
+
+
+CAMERA_FIELDS = CameraField.FOCAL_PX + 1
+CHANNEL_BITS = 10
+FULL = 4
+DEPTH_SHIFT = np.uint64(32)
+DRAWN = np.uint64(1 << 32)
+
+_FOG_START, _FOG_PER_M = int(LightField.FOG_START_M), int(LightField.FOG_PER_M)
+_GREEN_SHIFT, _BLUE_SHIFT = np.uint32(CHANNEL_BITS), np.uint32(2 * CHANNEL_BITS)
+_FULL_SHIFT = np.uint32(FULL.bit_length() - 1)
+_BYTE = np.uint32(255)
+_LOW_BITS = np.uint64(0xFFFFFFFF)
+_ZERO, _HALF, _ONE, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
+
+
+@njit(cache=True, fastmath=True)
+def packed(red, green, blue, scale):
+    """A colour (0 to 255 a channel, cut there) times scale (at most FULL) as one integer."""
+    red = np.uint32(min(red, _WHITE) * scale + _HALF)
+    green = np.uint32(min(green, _WHITE) * scale + _HALF)
+    blue = np.uint32(min(blue, _WHITE) * scale + _HALF)
+    return red | (green << _GREEN_SHIFT) | (blue << _BLUE_SHIFT)
+
+
+@njit(cache=True, fastmath=True)
+def fog_share(light, depth):
+    """Share of haze at a depth along the optical axis."""
+    return min(max((depth - light[_FOG_START]) * light[_FOG_PER_M], _ZERO), _ONE)
+
+
+@njit(cache=True, fastmath=True)
+def unpack(image, out):
+    """Pixels to bytes [height, width, 3]."""
+    for row in range(image.shape[0]):
+        pixels, line = image[row], out[row].reshape(3 * image.shape[1])
+        for column in range(image.shape[1]):
+            value = np.uint32(pixels[column]) >> _FULL_SHIFT
+            line[3 * column] = np.uint8(value & _BYTE)
+            line[3 * column + 1] = np.uint8((value >> _GREEN_SHIFT) & _BYTE)
+            line[3 * column + 2] = np.uint8((value >> _BLUE_SHIFT) & _BYTE)
+
+
+@njit(cache=True, fastmath=True)
+def add_noise(out, strength, key):
+    """Add triangular noise with a standard deviation in grey levels, from a hash of pixel, channel and key.
+
+    The hash is Wellons' "lowbias32" (https://nullprogram.com/blog/2018/07/31/).
+    """
+    flat = out.reshape(out.size)
+    key = np.uint32(key & _LOW_BITS)
+    # The sum of two uniform bytes has a standard deviation of 104.5.
+    scale = np.int32(strength * np.float32(65536.0 / 104.5) + _HALF)
+    for index in range(len(flat)):
+        value = np.uint32(index) + key
+        value = np.uint32(value ^ (value >> np.uint32(16))) * np.uint32(0x7FEB352D)
+        value = np.uint32(value ^ (value >> np.uint32(15))) * np.uint32(0x846CA68B)
+        value = np.uint32(value ^ (value >> np.uint32(16)))
+        noise = np.int32(value & _BYTE) + np.int32((value >> np.uint32(8)) & _BYTE) - np.int32(255)
+        level = np.int32(flat[index]) + ((noise * scale + np.int32(32768)) >> np.int32(16))
+        flat[index] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))

@@ -1,0 +1,127 @@
+"""Scenes to camera images."""
+
+import functools
+import threading
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from fleetloop.core.types import Camera, CameraRig, Scene, Surface, World
+from fleetloop.sim.cameras.appearance import Appearance
+from fleetloop.sim.cameras.gather import BOX_FIELDS, LIGHT_FIELDS, MAX_BOXES, gather
+from fleetloop.sim.cameras.pixels import CAMERA_FIELDS
+from fleetloop.sim.cameras.project import camera_axes, focal_length_px
+from fleetloop.sim.cameras.raster import draw
+
+_scratch = threading.local()
+
+
+@functools.lru_cache(maxsize=64)
+def _camera_rows(group: tuple[Camera, ...]) -> Float32[np.ndarray, "cameras fields"]:
+    rows = np.empty((len(group), CAMERA_FIELDS), np.float32)
+    for row, camera in zip(rows, group, strict=True):
+        row[:] = (*camera.position_in_ego, *camera_axes(camera).ravel(), focal_length_px(camera))
+    return rows
+
+
+def _gathered(batch: int) -> tuple[np.ndarray, ...]:
+    """Room for what `gather` finds, kept between calls and grown when a batch is larger than any before."""
+    held: tuple[np.ndarray, ...] = getattr(_scratch, "arrays", ())
+    if not held or len(held[0]) < batch:
+        held = (
+            np.empty((batch, MAX_BOXES, BOX_FIELDS), np.float32),
+            np.empty(batch, np.int32),
+            np.empty((batch, LIGHT_FIELDS), np.float32),
+            np.empty((batch, len(Surface), 3), np.float32),
+        )
+        _scratch.arrays = held
+    return tuple(array[:batch] for array in held)
+
+
+def image_shapes(rig: CameraRig, batch: int) -> tuple[tuple[int, int, int, int, int], ...]:
+    """Shapes of the arrays that `render` returns: (batch, cameras, height, width, 3) for each group."""
+    return tuple((batch, len(group), group[0].height, group[0].width, 3) for group in rig.groups)
+
+
+def _check(rig: CameraRig, scene: Scene, appearance: Appearance, out: tuple[np.ndarray, ...]) -> None:
+    for group in rig.groups:
+        if len({(camera.width, camera.height) for camera in group}) != 1:
+            raise ValueError("rig: the cameras of a group must have images of equal size")
+    batch = len(scene.town)
+    if len(appearance.exposure) != batch:
+        raise ValueError(
+            f"appearance: expected {batch} rows, one for each scene, got {len(appearance.exposure)}"
+        )
+    shapes = image_shapes(rig, batch)
+    for array, shape in zip(out, shapes, strict=True):
+        if array.shape != shape or array.dtype != np.uint8 or not array.flags.c_contiguous:
+            raise ValueError(f"out: expected contiguous uint8 arrays of shapes {shapes}")
+
+
+def render(
+    world: World,
+    rig: CameraRig,
+    scene: Scene,
+    appearance: Appearance,
+    out: tuple[np.ndarray, ...] | None = None,
+) -> tuple[UInt8[np.ndarray, "B cameras height width 3"], ...]:
+    """What every camera of the rig sees: RGB, one array for each group of the rig.
+
+    Args:
+        appearance: a row for each scene.
+        out: arrays of `image_shapes(rig, batch)` to draw into; new ones without it.
+
+    The learner's own car is not drawn. The same scene gives the same pictures whatever the batch and the
+    number of threads.
+
+    Raises:
+        ValueError: arrays do not fit one another.
+    """
+    batch = len(scene.town)
+    if out is None:
+        out = tuple(np.empty(shape, np.uint8) for shape in image_shapes(rig, batch))
+    _check(rig, scene, appearance, out)
+    # Kernels are compiled for contiguous arrays only: slices of a scene would compile them anew.
+    scene = Scene(*(np.ascontiguousarray(array) for array in scene))
+    appearance = Appearance(*(np.ascontiguousarray(array) for array in appearance))
+    boxes, box_count, light, ground = _gathered(batch)
+    gather(
+        scene,
+        (world.town_origin_m, world.town_cells_shape, world.town_first_cell, world.cell_start),
+        (world.boxes, world.box_signal, world.box_lamp),
+        (
+            world.signal_cycle_s,
+            world.signal_offset_s,
+            world.phase_start,
+            world.phase_end_s,
+            world.phase_colour,
+        ),
+        appearance,
+        boxes,
+        box_count,
+        light,
+        ground,
+    )
+    tiles = (
+        world.town_origin_m,
+        world.town_tiles_shape,
+        world.town_first_tile,
+        world.tile_index,
+        world.tiles.reshape(-1),
+    )
+    first_camera = 0
+    for group, images in zip(rig.groups, out, strict=True):
+        draw(
+            _camera_rows(group),
+            scene,
+            appearance.noise_seed,
+            boxes,
+            box_count,
+            light,
+            ground,
+            tiles,
+            first_camera,
+            images,
+        )
+        first_camera += len(group)
+    return out

@@ -1,0 +1,132 @@
+"""The demonstrator: a privileged driver that shows what to do in any state, also in one it would not get into."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int32
+from numba import njit, prange
+
+from fleetloop.core.types import (
+    EGO,
+    PLAN_POSE_INTERVAL_S,
+    PLAN_POSES,
+    UPCOMING_LANES,
+    Control,
+    LaneKind,
+    Plan,
+    State,
+    World,
+)
+from fleetloop.sim.behaviour import LOOKAHEAD_M
+from fleetloop.sim.paths import path_point, wrap
+from fleetloop.sim.signals import signal_colour
+from fleetloop.sim.traffic import Decision, front_m
+
+_ROAD, _SIGNAL = int(LaneKind.ROAD), int(Control.SIGNAL)
+MAXIMUM_CURVATURE_1PM = 0.2
+"""A car's turning circle of about 10 m."""
+
+
+class Teaching(NamedTuple):
+    """The demonstrator's answer to the learner's state in each world, with what explains it."""
+
+    curvature: Float32[np.ndarray, " W"]
+    acceleration: Float32[np.ndarray, " W"]
+    poses: Float32[np.ndarray, "W 8 3"]
+    """In the learner's frame, PLAN_POSE_INTERVAL_S apart."""
+    signal: Int32[np.ndarray, " W"]
+    """SignalColour shown to the learner at the next signal within LOOKAHEAD_M, or -1."""
+    stop_line_m: Float32[np.ndarray, " W"]
+    """To the line of that signal; LOOKAHEAD_M when there is none."""
+    lead_gap_m: Float32[np.ndarray, " W"]
+    """To the vehicle ahead, at most LOOKAHEAD_M."""
+    lead_speed: Float32[np.ndarray, " W"]
+
+    def plan(self) -> Plan:
+        """The same as a Plan."""
+        return Plan(
+            self.curvature.copy(), self.acceleration.copy(), self.poses.copy(), np.zeros_like(self.curvature)
+        )
+
+
+def empty_teaching(worlds: int) -> Teaching:
+    """A Teaching to be filled by `teach`."""
+    return Teaching(
+        curvature=np.zeros(worlds, np.float32),
+        acceleration=np.zeros(worlds, np.float32),
+        poses=np.zeros((worlds, PLAN_POSES, 3), np.float32),
+        signal=np.full(worlds, -1, np.int32),
+        stop_line_m=np.full(worlds, LOOKAHEAD_M, np.float32),
+        lead_gap_m=np.full(worlds, LOOKAHEAD_M, np.float32),
+        lead_speed=np.zeros(worlds, np.float32),
+    )
+
+
+@njit(cache=True)
+def pursuit_curvature(world, path, along, x, y, yaw, speed):
+    """Pure pursuit from the rear axle (Coulter, CMU-RI-TR-92-01): the circle through a point ahead on the path."""
+    lookahead = min(max(2.2 + 0.42 * speed, 3.2), 9.0)
+    target_x, target_y, _, _ = path_point(world, path, along + lookahead)
+    forward = math.cos(yaw) * (target_x - x) + math.sin(yaw) * (target_y - y)
+    left = -math.sin(yaw) * (target_x - x) + math.cos(yaw) * (target_y - y)
+    curvature = 2.0 * left / max(forward * forward + left * left, 1.0)
+    if forward < 0.0:
+        curvature = math.copysign(MAXIMUM_CURVATURE_1PM, left)
+    return min(max(curvature, -MAXIMUM_CURVATURE_1PM), MAXIMUM_CURVATURE_1PM)
+
+
+@njit(cache=True)
+def _future(world, state, w, acceleration, poses):
+    """Poses of a car that returns smoothly to its path while it keeps its acceleration."""
+    x, y, yaw = state.pose[w, EGO, 0], state.pose[w, EGO, 1], state.pose[w, EGO, 2]
+    cosine, sine = math.cos(yaw), math.sin(yaw)
+    speed, offset = float(state.speed[w, EGO]), float(state.offset[w, EGO])
+    stop_s = speed / max(-acceleration, 1e-3) if acceleration < 0.0 else 1e3
+    for i in range(PLAN_POSES):
+        time = min((i + 1) * PLAN_POSE_INTERVAL_S, stop_s)
+        ahead = speed * time + 0.5 * acceleration * time * time
+        px, py, heading, _ = path_point(world, state.path[w, EGO], state.along[w, EGO] + ahead)
+        left = offset * math.exp(-ahead / 6.0)
+        gx, gy = px - left * math.sin(heading), py + left * math.cos(heading)
+        poses[i, 0] = cosine * (gx - x) + sine * (gy - y)
+        poses[i, 1] = -sine * (gx - x) + cosine * (gy - y)
+        poses[i, 2] = wrap(heading - yaw)
+
+
+@njit(cache=True)
+def _next_signal(world, state, w):
+    """(colour, metres from the front bumper to the line) of the next signal ahead; (-1, LOOKAHEAD_M) if none."""
+    start = -float(state.along[w, EGO])
+    front = front_m(state.kind[w, EGO])
+    for i in range(UPCOMING_LANES):
+        lane = state.path[w, EGO, i]
+        if lane < 0 or start - front > LOOKAHEAD_M:
+            break
+        if world.lane_kind[lane] != _ROAD and start - front > -0.5 and world.lane_control[lane] == _SIGNAL:
+            colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
+            return int(colour), max(start - front, 0.0)
+        start += world.lane_length_m[lane]
+    return -1, LOOKAHEAD_M
+
+
+@njit(cache=True, parallel=True)
+def teach(world: World, state: State, decision: Decision, teaching: Teaching):
+    """Fill what the demonstrator would do in the learner's place, given the decision of this step."""
+    for index in prange(state.seed.shape[0]):
+        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
+        teaching.curvature[w] = pursuit_curvature(
+            world,
+            state.path[w, EGO],
+            float(state.along[w, EGO]),
+            float(state.pose[w, EGO, 0]),
+            float(state.pose[w, EGO, 1]),
+            float(state.pose[w, EGO, 2]),
+            float(state.speed[w, EGO]),
+        )
+        teaching.acceleration[w] = decision.acceleration[w, EGO]
+        _future(world, state, w, float(decision.acceleration[w, EGO]), teaching.poses[w])
+        colour, line = _next_signal(world, state, w)
+        teaching.signal[w], teaching.stop_line_m[w] = colour, line
+        teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, EGO], LOOKAHEAD_M)
+        teaching.lead_speed[w] = decision.lead_speed[w, EGO]

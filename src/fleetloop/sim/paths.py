@@ -1,0 +1,71 @@
+"""Where things are along a path: the lanes that a road user will drive, one after the other."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from fleetloop.core.types import UPCOMING_LANES
+
+FAR_M = np.float32(1.0e6)
+"""Stands for "nothing there" in distances."""
+
+
+@njit(cache=True)
+def wrap(angle):
+    """The same direction in [-pi, pi)."""
+    return (angle + math.pi) % (2.0 * math.pi) - math.pi
+
+
+@njit(cache=True)
+def lane_point(world, lane, along):
+    """x, y, heading and curvature at `along` metres of a lane; straight on beyond its ends."""
+    first = world.lane_first_point[lane]
+    spacing = world.lane_spacing_m[lane]
+    at = along / spacing
+    index = min(max(int(at), 0), world.lane_point_count[lane] - 2)
+    fraction = at - index
+    inside = min(max(fraction, 0.0), 1.0)
+    here, there = first + index, first + index + 1
+    x = world.points[here, 0] + fraction * (world.points[there, 0] - world.points[here, 0])
+    y = world.points[here, 1] + fraction * (world.points[there, 1] - world.points[here, 1])
+    heading = world.headings[here] + inside * wrap(world.headings[there] - world.headings[here])
+    curvature = world.curvatures[here] + inside * (world.curvatures[there] - world.curvatures[here])
+    return x, y, heading, curvature
+
+
+@njit(cache=True)
+def locate(world, path, along):
+    """(index in the path, metres along that lane) of `along` metres from the start of the path's first lane."""
+    index = 0
+    while (
+        index + 1 < UPCOMING_LANES and path[index + 1] >= 0 and along > world.lane_length_m[path[index]]
+    ):
+        along -= world.lane_length_m[path[index]]
+        index += 1
+    return index, along
+
+
+@njit(cache=True)
+def path_point(world, path, along):
+    """x, y, heading and curvature `along` metres from the start of the path's first lane."""
+    index, rest = locate(world, path, along)
+    return lane_point(world, path[index], rest)
+
+
+@njit(cache=True)
+def project(world, path, along, x, y):
+    """(along, offset, heading, curvature) of the point of the path next to (x, y), searched from a near guess.
+
+    Two Newton steps on the tangent: exact for a straight, and within centimetres for the offsets of a car that
+    is still on the road. Offset is positive to the left.
+    """
+    offset, heading, curvature = 0.0, 0.0, 0.0
+    for _ in range(3):
+        px, py, heading, curvature = path_point(world, path, along)
+        cosine, sine = math.cos(heading), math.sin(heading)
+        forward = cosine * (x - px) + sine * (y - py)
+        offset = -sine * (x - px) + cosine * (y - py)
+        scale = 1.0 - curvature * offset
+        along += forward / min(max(scale, 0.3), 3.0)
+    return along, offset, heading, curvature

@@ -1,0 +1,328 @@
+"""From a SUMO network to the lanes of the World: road lanes, and a connector for every permitted way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+from scipy.spatial import KDTree
+
+from fleetloop.core.errors import MapError
+from fleetloop.core.geometry import wrap_angle
+from fleetloop.core.types import LaneKind
+from fleetloop.sim.roads import curves
+from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.network import LaneUse, NetLane, Network
+
+REACH_CAP_M = 5000.0
+MIN_ROUTE_M = 200.0
+"""A town in which nobody can drive this far is refused."""
+
+MAX_TURN_RAD = np.deg2rad(135.0)
+MAX_CONNECTOR_CURVATURE_1PM = 0.25
+"""Sharper ways (a radius below 4 m) are left out unless they are the only one."""
+
+U_TURN_RAD = np.deg2rad(150.0)
+"""Sharper ways are left out even then: the lane is a dead end."""
+
+_TRIM_STEP_M = 1.0
+_MAX_TRIM_M = 8.0
+_MAX_TRIM_SHARE = 0.3
+_MAX_DETOUR_M = 2.0
+"""A joining curve that leaves the surveyed way by more is replaced by that way."""
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A way across a junction; indices are of lanes in the LaneTable."""
+
+    from_lane: int
+    to_lane: int
+    junction: str
+    link: int
+    """Index into the junction's right of way, or -1."""
+    signal: tuple[str, int] | None
+    state: str
+    turn_rad: float
+    """Signed angle between its ends; positive is to the left."""
+
+
+@dataclass(frozen=True)
+class LaneTable:
+    """Lanes of one town: first the road lanes, then the connectors."""
+
+    road_lanes: tuple[NetLane, ...]
+    connectors: tuple[Connector, ...]
+    lines: tuple[CentreLine, ...]
+    width_m: Float64[np.ndarray, " L"]
+    speed_limit_mps: Float64[np.ndarray, " L"]
+    kind: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    successors: tuple[tuple[int, ...], ...]
+    reach_m: Float64[np.ndarray, " L"]
+    junction_names: frozenset[str]
+    """Junctions with something to decide."""
+    left_hand: bool
+
+    def connector_lane(self, index: int) -> int:
+        """Lane number of connectors[index]."""
+        return len(self.road_lanes) + index
+
+
+@dataclass
+class _Way:
+    """A connector in the making."""
+
+    connection: int
+    from_lane: int
+    to_lane: int
+    via: tuple[str, ...]
+
+
+def make_lanes(network: Network, subject: str) -> LaneTable:
+    """Lanes of `network`, moved so that all coordinates are positive and small.
+
+    Raises:
+        MapError: no car could drive MIN_ROUTE_M in it.
+    """
+    road_lanes = tuple(
+        lane for edge in network.edges.values() for lane in edge.lanes if lane.use is LaneUse.CAR
+    )
+    if not road_lanes:
+        raise MapError(f"{subject}: has no lane that a car may use; give a map with roads")
+    index = {(lane.edge, lane.index): number for number, lane in enumerate(road_lanes)}
+    ways = _permitted_ways(network, index)
+    dense = [curves.smooth(lane.shape) for lane in road_lanes]
+    trims, shares, peaks = _trim_for_curves(road_lanes, dense, ways)
+    starts, ends = _end_poses(road_lanes, dense, trims)
+    turns = np.array([_turn(ends[way.from_lane], starts[way.to_lane]) for way in ways])
+    kept = _choose_ways(ways, turns, peaks)
+    lines = [
+        curves.centre_line(_cut(line, *trims[lane]), starts[lane][2], ends[lane][2])
+        for lane, line in enumerate(dense)
+    ]
+    deciding = _deciding_junctions(network)
+    connectors, kinds = [], [LaneKind.ROAD] * len(road_lanes)
+    widths = [lane.width_m for lane in road_lanes]
+    speeds = [lane.speed_mps for lane in road_lanes]
+    for number in kept:
+        way = ways[number]
+        connection = network.connections[way.connection]
+        start, end = ends[way.from_lane], starts[way.to_lane]
+        line = curves.joining_curve(start, end, shares[number])
+        line = _surveyed_way(network, way.via, line, start, end, peaks[number])
+        lines.append(curves.centre_line(line, start[2], end[2]))
+        junction = network.junctions[network.edges[connection.from_edge].to_junction]
+        links = [
+            junction.link_of_internal_lane[name]
+            for name in connection.via
+            if name in junction.link_of_internal_lane
+        ]
+        connectors.append(
+            Connector(
+                from_lane=way.from_lane,
+                to_lane=way.to_lane,
+                junction=junction.name,
+                link=links[-1] if links and links[-1] < len(junction.response) else -1,
+                signal=connection.signal,
+                state=connection.state,
+                turn_rad=float(turns[number]),
+            )
+        )
+        kinds.append(LaneKind.JUNCTION if junction.name in deciding else LaneKind.CONNECTOR)
+        widths.append(min(widths[way.from_lane], widths[way.to_lane]))
+        limits = [network.internal_lanes[name].speed_mps for name in connection.via]
+        speeds.append(min([speeds[way.from_lane], speeds[way.to_lane], *limits]))
+    successors = _successors(len(road_lanes), connectors)
+    reach = _reach(np.array([line.length_m for line in lines]), successors)
+    if reach.max() < MIN_ROUTE_M:
+        raise MapError(
+            f"{subject}: the longest drivable route is {reach.max():.0f} m, at least {MIN_ROUTE_M:.0f} m "
+            "are needed; give a map with connected roads for cars"
+        )
+    left, right = _neighbours(road_lanes, index, len(lines), network.left_hand)
+    return LaneTable(
+        road_lanes=road_lanes,
+        connectors=tuple(connectors),
+        lines=tuple(lines),
+        width_m=np.array(widths),
+        speed_limit_mps=np.array(speeds),
+        kind=np.array(kinds, np.uint8),
+        left=left,
+        right=right,
+        successors=successors,
+        reach_m=reach,
+        junction_names=frozenset(deciding),
+        left_hand=network.left_hand,
+    )
+
+
+def _permitted_ways(network: Network, index: dict[tuple[str, int], int]) -> list[_Way]:
+    """Every connection between lanes for cars; a lane that just ends merges into its neighbour's way."""
+    ways: dict[tuple[int, int], _Way] = {}
+    of_lane: dict[int, list[_Way]] = {}
+    for number, connection in enumerate(network.connections):
+        start = index.get((connection.from_edge, connection.from_lane))
+        end = index.get((connection.to_edge, connection.to_lane))
+        if start is not None and end is not None and (start, end) not in ways:
+            ways[start, end] = _Way(number, start, end, connection.via)
+            of_lane.setdefault(start, []).append(ways[start, end])
+    for (edge, lane), number in index.items():
+        if number in of_lane:
+            continue
+        for side, choice in ((-1, -1), (1, 0)):
+            neighbour = index.get((edge, lane + side))
+            if neighbour in of_lane:
+                beside = of_lane[neighbour][choice]
+                ways[number, beside.to_lane] = _Way(beside.connection, number, beside.to_lane, ())
+                break
+    return list(ways.values())
+
+
+def _pose_at(dense: np.ndarray, along_m: float) -> np.ndarray:
+    along, headings = curves.arc_lengths(dense), curves.tangents(dense)
+    return np.array([np.interp(along_m, along, column) for column in (dense[:, 0], dense[:, 1], headings)])
+
+
+def _end_poses(
+    road_lanes: tuple[NetLane, ...], dense: list[np.ndarray], trims: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Poses [lanes, 3] at the two ends of every road lane after trimming."""
+    starts, ends = np.zeros((len(road_lanes), 3)), np.zeros((len(road_lanes), 3))
+    for lane, line in enumerate(dense):
+        length = curves.arc_lengths(line)[-1]
+        starts[lane] = _pose_at(line, trims[lane, 0])
+        ends[lane] = _pose_at(line, length - trims[lane, 1])
+    return starts, ends
+
+
+def _turn(start: np.ndarray, end: np.ndarray) -> float:
+    return float(wrap_angle(end[2] - start[2]))
+
+
+def _cut(dense: np.ndarray, from_start_m: float, from_end_m: float) -> np.ndarray:
+    """The line without its first and last metres."""
+    along = curves.arc_lengths(dense)
+    first, last = from_start_m, along[-1] - from_end_m
+    inside = dense[(along > first + 1e-3) & (along < last - 1e-3)]
+    ends = [np.array([[np.interp(at, along, dense[:, axis]) for axis in (0, 1)]]) for at in (first, last)]
+    return np.concatenate([ends[0], inside, ends[1]])
+
+
+def _trim_for_curves(
+    road_lanes: tuple[NetLane, ...], dense: list[np.ndarray], ways: list[_Way]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shorten roads where the junction leaves too little room for a curve that a car can drive.
+
+    All lanes of an edge are cut alike. Returns metres cut [lanes, 2 ends] and the curves' shares and peaks.
+    """
+    edges = {name: number for number, name in enumerate(dict.fromkeys(lane.edge for lane in road_lanes))}
+    edge_of = np.array([edges[lane.edge] for lane in road_lanes])
+    lengths = np.array([curves.arc_lengths(line)[-1] for line in dense])
+    shortest = np.full(len(edges), np.inf)
+    np.minimum.at(shortest, edge_of, lengths)
+    most = np.minimum(_MAX_TRIM_M, _MAX_TRIM_SHARE * shortest)
+    cuts = np.zeros((len(edges), 2))
+    leaving = np.array([way.from_lane for way in ways], np.int64)
+    entering = np.array([way.to_lane for way in ways], np.int64)
+    shares, peaks = np.zeros((len(ways), 2)), np.zeros(len(ways))
+    todo = np.arange(len(ways))
+    for _ in range(int(_MAX_TRIM_M / _TRIM_STEP_M) + 1):
+        starts, ends = _end_poses(road_lanes, dense, cuts[edge_of])
+        shares[todo], peaks[todo] = curves.fit_joining_curves(ends[leaving[todo]], starts[entering[todo]])
+        turns = np.abs(wrap_angle(starts[entering, 2] - ends[leaving, 2]))
+        tight = (peaks > curves.TARGET_CURVATURE_1PM) & (turns < MAX_TURN_RAD)
+        grown = cuts.copy()
+        np.maximum.at(grown[:, 1], edge_of[leaving[tight]], cuts[edge_of[leaving[tight]], 1] + _TRIM_STEP_M)
+        np.maximum.at(grown[:, 0], edge_of[entering[tight]], cuts[edge_of[entering[tight]], 0] + _TRIM_STEP_M)
+        grown = np.minimum(grown, most[:, None])
+        changed = np.abs(grown - cuts) > 1e-6
+        if not changed.any():
+            break
+        cuts = grown
+        todo = np.flatnonzero(changed[edge_of[leaving], 1] | changed[edge_of[entering], 0])
+    else:
+        starts, ends = _end_poses(road_lanes, dense, cuts[edge_of])
+        shares[todo], peaks[todo] = curves.fit_joining_curves(ends[leaving[todo]], starts[entering[todo]])
+    return cuts[edge_of], shares, peaks
+
+
+def _choose_ways(ways: list[_Way], turns: np.ndarray, peaks: np.ndarray) -> list[int]:
+    """Leave out what is too sharp to drive, unless a lane would end there."""
+    fine = (np.abs(turns) <= MAX_TURN_RAD) & (peaks <= MAX_CONNECTOR_CURVATURE_1PM)
+    kept = set(np.flatnonzero(fine).tolist())
+    served = {ways[number].from_lane for number in kept}
+    spare: dict[int, int] = {}
+    for number, way in enumerate(ways):
+        if way.from_lane in served or abs(turns[number]) > U_TURN_RAD:
+            continue
+        if way.from_lane not in spare or peaks[number] < peaks[spare[way.from_lane]]:
+            spare[way.from_lane] = number
+    return sorted(kept | set(spare.values()))
+
+
+def _surveyed_way(
+    network: Network, via: tuple[str, ...], line: np.ndarray, start: np.ndarray, end: np.ndarray, peak: float
+) -> np.ndarray:
+    """`line`, or SUMO's own way across the junction where `line` strays from it and it can be driven."""
+    if not via:
+        return line
+    shape = np.concatenate([network.internal_lanes[name].shape for name in via])
+    way = curves.resample(shape, curves.DENSE_SPACING_M)
+    if KDTree(line).query(way)[0].max() <= _MAX_DETOUR_M:
+        return line
+    reach = np.linspace(4.0, 0.0, 17)[:, None]
+    before = start[:2] - reach * [np.cos(start[2]), np.sin(start[2])]
+    after = end[:2] + reach[::-1] * [np.cos(end[2]), np.sin(end[2])]
+    inner = way[(np.hypot(*(way - start[:2]).T) > 0.5) & (np.hypot(*(way - end[:2]).T) > 0.5)]
+    smoothed = curves.smooth(np.concatenate([before, inner, after]))
+    first = int(np.argmin(np.hypot(*(smoothed - start[:2]).T)))
+    last = int(np.argmin(np.hypot(*(smoothed - end[:2]).T)))
+    if last - first < 4:
+        return line
+    middle = smoothed[first : last + 1]
+    share = np.linspace(0.0, 1.0, len(middle))[:, None]
+    middle = middle + (1 - share) * (start[:2] - middle[0]) + share * (end[:2] - middle[-1])
+    return middle if curves.peak_curvature(middle) <= max(0.2, peak) else line
+
+
+def _deciding_junctions(network: Network) -> set[str]:
+    """Junctions with three neighbours or more, counting only roads for cars."""
+    neighbours: dict[str, set[str]] = {}
+    for edge in network.edges.values():
+        if any(lane.use is LaneUse.CAR for lane in edge.lanes):
+            neighbours.setdefault(edge.from_junction, set()).add(edge.to_junction)
+            neighbours.setdefault(edge.to_junction, set()).add(edge.from_junction)
+    return {name for name, others in neighbours.items() if len(others) >= 3}
+
+
+def _neighbours(
+    road_lanes: tuple[NetLane, ...], index: dict[tuple[str, int], int], count: int, left_hand: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    left, right = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
+    inner, outer = (right, left) if left_hand else (left, right)
+    for number, lane in enumerate(road_lanes):
+        inner[number] = index.get((lane.edge, lane.index + 1), -1)
+        outer[number] = index.get((lane.edge, lane.index - 1), -1)
+    return left, right
+
+
+def _successors(road_count: int, connectors: list[Connector]) -> tuple[tuple[int, ...], ...]:
+    following: list[list[int]] = [[] for _ in range(road_count)]
+    for number, connector in enumerate(connectors):
+        following[connector.from_lane].append(road_count + number)
+    return (*map(tuple, following), *((connector.to_lane,) for connector in connectors))
+
+
+def _reach(lengths: np.ndarray, successors: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Longest drive from each lane's start, by relaxation; a lane that leads into a circle gets the cap."""
+    source = np.array([lane for lane, following in enumerate(successors) for _ in following], np.int64)
+    target = np.array([other for following in successors for other in following], np.int64)
+    reach = np.minimum(lengths, REACH_CAP_M)
+    while True:
+        best = np.zeros(len(lengths))
+        np.maximum.at(best, source, reach[target])
+        relaxed = np.minimum(lengths + best, REACH_CAP_M)
+        if np.array_equal(relaxed, reach):
+            return reach
+        reach = relaxed

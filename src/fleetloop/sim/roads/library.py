@@ -1,0 +1,108 @@
+"""The towns at hand: generated ones by seed, real ones from files; each is made once and then kept."""
+
+import gzip
+import hashlib
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from fleetloop.core.errors import MapError
+from fleetloop.core.files import replacing_file, storage_errors
+from fleetloop.core.types import World
+from fleetloop.sim.roads.convert import convert, map_format, read_map
+from fleetloop.sim.roads.generate import generate_network, parse_generated_key
+from fleetloop.sim.roads.pack import FORMAT_VERSION, load_world, pack, save_world
+from fleetloop.sim.roads.town import make_town
+
+_FILE_KEY = re.compile(r"[A-Za-z0-9_.]+-[0-9a-f]{8}")
+
+
+class TownLibrary:
+    """A folder of towns.
+
+    Keys are "grid-7", "organic-3" or "spider-2" (kind and seed of a generated town), or what `add_file`
+    returned.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add_file(self, path: Path) -> str:
+        """Take in a real map and return its key; the same content under the same name has the same key.
+
+        Args:
+            path: an OpenStreetMap extract (.osm, .osm.gz), an OpenDRIVE file (.xodr) or a SUMO network
+                (.net.xml, .net.xml.gz).
+
+        Raises:
+            MapError: the file is missing, empty, truncated or foreign, or no car could drive in it.
+            StorageError: the folder cannot be written.
+        """
+        known, stem = map_format(path)
+        content = read_map(path)
+        stem = re.sub(r"[^A-Za-z0-9_.]", "_", stem) or "map"
+        key = f"{stem}-{hashlib.sha256(content).hexdigest()[:8]}"
+        network_file = self._network_file(key)
+        if network_file.exists() and load_world(self._world_file(key)) is not None:
+            return key
+        with self._scratch() as scratch:
+            network = Path(scratch) / f"{key}.net.xml"
+            convert(content, known, network, str(path))
+            world = make_town(network, key, str(path))
+            with replacing_file(network_file) as partial:
+                partial.write_bytes(gzip.compress(network.read_bytes(), mtime=0))
+        save_world(self._world_file(key), world)
+        return key
+
+    def world(self, keys: Sequence[str]) -> World:
+        """The World of these towns; a town's index is its position in `keys`.
+
+        Raises:
+            MapError: a key names no town, or a town cannot be made.
+            StorageError: the folder cannot be written.
+        """
+        if not keys:
+            raise MapError("towns: the list is empty; name at least one, such as grid-1")
+        made: dict[str, World] = {}
+        for key in keys:
+            if key not in made:
+                made[key] = self._town(key)
+        return pack([made[key] for key in keys])
+
+    def _town(self, key: str) -> World:
+        generated = parse_generated_key(key)
+        if generated is None and not _FILE_KEY.fullmatch(key):
+            raise MapError(
+                f"town {key}: unknown; use grid-1, organic-1, spider-1 and the like, or add a map file"
+            )
+        world = load_world(self._world_file(key))
+        if world is not None:
+            return world
+        subject = f"town {key}"
+        with self._scratch() as scratch:
+            network = Path(scratch) / f"{key}.net.xml"
+            if generated is not None:
+                generate_network(*generated, network)
+            else:
+                network.write_bytes(self._kept_network(key))
+            world = make_town(network, key, subject)
+        save_world(self._world_file(key), world)
+        return world
+
+    def _kept_network(self, key: str) -> bytes:
+        try:
+            return gzip.decompress(self._network_file(key).read_bytes())
+        except (OSError, EOFError) as error:
+            raise MapError(f"town {key}: its map is not in {self.folder}; add the map file again") from error
+
+    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-")
+
+    def _network_file(self, key: str) -> Path:
+        return self.folder / f"{key}.net.xml.gz"
+
+    def _world_file(self, key: str) -> Path:
+        return self.folder / f"{key}.v{FORMAT_VERSION}.npz"

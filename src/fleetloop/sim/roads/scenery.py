@@ -1,0 +1,311 @@
+"""What stands beside the roads: buildings, trees, poles, signs and signal heads, all as boxes."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+from jaxtyping import Float64, Int32, UInt8
+from scipy.spatial import KDTree
+
+from fleetloop.core.random import Stream, generator
+from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Control, SignalColour, Surface
+from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.ground import SIDEWALK_M, Ground
+from fleetloop.sim.roads.lanes import LaneTable
+from fleetloop.sim.roads.signals import Signal
+
+BUILDING_CLEARANCE_M = 3.5
+"""Between a building and the nearest lane's edge."""
+
+HEAD_PAST_STOP_LINE_M = 5.0
+"""Far enough that the wide camera of a car that waits at the line still has the lamps in its picture."""
+
+HEAD_HEIGHT_M = 4.3
+"""Of a signal head's middle: trucks pass below it."""
+
+_HEAD_HALF_SIZE = (0.175, 0.45, 0.75)
+_HEAD_SPACING_M = 0.95
+_LAMP_HALF_M, _LAMP_PROTRUSION_M, _LAMP_PITCH_M = 0.225, 0.06, 0.5
+_LAMPS = (
+    (SignalColour.RED, 1.0, (255, 40, 30)),
+    (SignalColour.YELLOW, 0.0, (255, 190, 0)),
+    (SignalColour.GREEN, -1.0, (40, 255, 90)),
+)
+_POST_M = 0.8
+_POLE_COLOUR = (90, 90, 95)
+_HEAD_COLOUR = (25, 25, 28)
+_RED, _WHITE = (200, 25, 25), (240, 240, 240)
+_BUILDING_COLOURS = np.array(
+    [[170, 140, 120], [140, 90, 70], [190, 185, 170], [110, 120, 135], [205, 190, 150], [150, 160, 150]]
+)
+_TREE_COLOURS = np.array([[62, 98, 48], [78, 112, 52], [52, 84, 50]])
+_JUNCTION_MARGIN_M = 14.0
+"""No trees and lamp posts this near to an edge's ends: they would hide signs and signals."""
+
+
+@dataclass
+class Boxes:
+    """Boxes in the making; rows as in World.boxes."""
+
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    signals: list[int] = field(default_factory=list)
+    lamps: list[int] = field(default_factory=list)
+
+    def add(
+        self,
+        centre: tuple[float, float, float],
+        yaw: float,
+        half_size: tuple[float, float, float],
+        colour: tuple[float, float, float],
+        signal: int = -1,
+        lamp: SignalColour = SignalColour.OFF,
+    ) -> None:
+        self.rows.append((*centre, yaw, *half_size, *colour))
+        self.signals.append(signal)
+        self.lamps.append(int(lamp))
+
+    def arrays(self) -> tuple[Float64[np.ndarray, "B 10"], Int32[np.ndarray, " B"], UInt8[np.ndarray, " B"]]:
+        return (
+            np.array(self.rows, np.float64).reshape(-1, 10),
+            np.array(self.signals, np.int32),
+            np.array(self.lamps, np.uint8),
+        )
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Answers where there is room."""
+
+    ground: Ground
+    origin_m: Float64[np.ndarray, " 2"]
+    tree: KDTree
+    half_widths_m: Float64[np.ndarray, " points"]
+
+    def from_lanes_m(self, points: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, " N"]:
+        """Distance to the edge of the nearest lane, negative on it."""
+        distance, nearest = self.tree.query(points)
+        return distance - self.half_widths_m[nearest]
+
+    def surface(self, points: Float64[np.ndarray, "N 2"]) -> UInt8[np.ndarray, " N"]:
+        pixels = np.floor((points - self.origin_m) / METRES_PER_PIXEL).astype(int)
+        shape = np.array(self.ground.tile_index.shape[::-1]) * TILE_PIXELS
+        inside = np.all((pixels >= 0) & (pixels < shape), axis=1)
+        column, row = np.clip(pixels, 0, shape - 1).T
+        tile = self.ground.tile_index[row // TILE_PIXELS, column // TILE_PIXELS]
+        return np.where(
+            inside, self.ground.tiles[tile, row % TILE_PIXELS, column % TILE_PIXELS], Surface.ASPHALT
+        )
+
+
+def make_scenery(
+    lanes: LaneTable,
+    signals: list[Signal],
+    signal_of: list[int],
+    approaches: dict[str, Control],
+    ground: Ground,
+    origin_m: Float64[np.ndarray, " 2"],
+    seed: int,
+) -> Boxes:
+    """All static boxes of a town; the same seed gives the same boxes."""
+    points = np.concatenate([line.points for line in lanes.lines])
+    half_widths = np.concatenate(
+        [
+            np.full(len(line.points), width / 2.0)
+            for line, width in zip(lanes.lines, lanes.width_m, strict=True)
+        ]
+    )
+    site = _Site(ground, origin_m, KDTree(points), half_widths)
+    boxes = Boxes()
+    by_edge: dict[str, list[int]] = {}
+    for number, lane in enumerate(lanes.road_lanes):
+        by_edge.setdefault(lane.edge, []).append(number)
+    outer = 1.0 if lanes.left_hand else -1.0
+    for edge, members in by_edge.items():
+        control = approaches.get(edge, Control.NONE)
+        if control is Control.SIGNAL:
+            _add_signal_heads(boxes, site, lanes, members, signals, signal_of, outer)
+        elif control in (Control.STOP, Control.YIELD):
+            _add_sign(boxes, site, lanes, members[0], control, outer)
+    random = generator(seed, Stream.APPEARANCE)
+    kerbs = [
+        (lanes.lines[members[0]], outer * lanes.width_m[members[0]] / 2.0) for members in by_edge.values()
+    ]
+    kerbs += [
+        (lanes.lines[members[-1]], -outer * lanes.width_m[members[-1]] / 2.0) for members in by_edge.values()
+    ]
+    _add_buildings(boxes, site, kerbs, random)
+    _add_trees_and_lamp_posts(boxes, site, kerbs, random)
+    return boxes
+
+
+def _at(line: CentreLine, along_m: float, lateral_m: float) -> tuple[float, float, float]:
+    """x, y, heading at a distance along the line (past its ends straight on) and to its left."""
+    last = len(line.points) - 1
+    index = min(max(round(along_m / line.spacing_m), 0), last)
+    heading = float(line.headings[index])
+    ahead = along_m - index * line.spacing_m
+    x, y = line.points[index]
+    cosine, sine = np.cos(heading), np.sin(heading)
+    return (
+        float(x + ahead * cosine - lateral_m * sine),
+        float(y + ahead * sine + lateral_m * cosine),
+        heading,
+    )
+
+
+def _add_signal_heads(
+    boxes: Boxes,
+    site: _Site,
+    lanes: LaneTable,
+    members: list[int],
+    signals: list[Signal],
+    signal_of: list[int],
+    outer: float,
+) -> None:
+    """A post beside the stop line, an arm, and over each lane a head for each signal that differs."""
+    heads = []
+    for lane in members:
+        different: dict[tuple[object, ...], tuple[int, float]] = {}
+        for connector in lanes.successors[lane]:
+            number = connector - len(lanes.road_lanes)
+            signal, turn = signal_of[number], lanes.connectors[number].turn_rad
+            if signal >= 0:
+                shown = signals[signal].appearance
+                if shown not in different or turn > different[shown][1]:
+                    different[shown] = (signal, turn)
+        order = sorted(different.values(), key=lambda item: -item[1])
+        line = lanes.lines[lane]
+        for position, (signal, _) in enumerate(order):
+            lateral = ((len(order) - 1) / 2.0 - position) * _HEAD_SPACING_M
+            heads.append((signal, _at(line, line.length_m + HEAD_PAST_STOP_LINE_M, lateral)))
+    for signal, (x, y, heading) in heads:
+        boxes.add((x, y, HEAD_HEIGHT_M), heading, _HEAD_HALF_SIZE, _HEAD_COLOUR)
+        back = _HEAD_HALF_SIZE[0] + _LAMP_PROTRUSION_M / 2.0
+        for lamp, position, colour in _LAMPS:
+            centre = (
+                x - back * np.cos(heading),
+                y - back * np.sin(heading),
+                HEAD_HEIGHT_M + position * _LAMP_PITCH_M,
+            )
+            half_size = (_LAMP_PROTRUSION_M / 2.0, _LAMP_HALF_M, _LAMP_HALF_M)
+            boxes.add(centre, heading, half_size, colour, signal, lamp)
+    post = _post_place(site, lanes, members[0], 0.0, outer)
+    if post is None or not heads:
+        return
+    top = HEAD_HEIGHT_M + _HEAD_HALF_SIZE[2] + 0.1
+    boxes.add((post[0], post[1], top / 2.0), post[2], (0.09, 0.09, top / 2.0), _POLE_COLOUR)
+    furthest = max((place for _, place in heads), key=lambda p: np.hypot(p[0] - post[0], p[1] - post[1]))
+    delta_x, delta_y = furthest[0] - post[0], furthest[1] - post[1]
+    middle = ((furthest[0] + post[0]) / 2.0, (furthest[1] + post[1]) / 2.0, top)
+    half_size = (float(np.hypot(delta_x, delta_y)) / 2.0, 0.06, 0.06)
+    boxes.add(middle, float(np.arctan2(delta_y, delta_x)), half_size, _POLE_COLOUR)
+
+
+def _post_place(
+    site: _Site, lanes: LaneTable, lane: int, before_end_m: float, outer: float
+) -> tuple[float, float, float] | None:
+    """Beside the end of the outermost lane, or None where another lane runs there."""
+    line = lanes.lines[lane]
+    place = _at(line, line.length_m - before_end_m, outer * (lanes.width_m[lane] / 2.0 + _POST_M))
+    return place if site.from_lanes_m(np.array([place[:2]]))[0] > 0.3 else None
+
+
+def _add_sign(boxes: Boxes, site: _Site, lanes: LaneTable, lane: int, control: Control, outer: float) -> None:
+    """Stop: a red plate with a white bar. Yield: a white plate with a broad red rim."""
+    place = _post_place(site, lanes, lane, 1.0, outer)
+    if place is None:
+        return
+    x, y, heading = place
+    boxes.add((x, y, 1.1), heading, (0.04, 0.04, 1.1), _POLE_COLOUR)
+    towards = (x - 0.06 * np.cos(heading), y - 0.06 * np.sin(heading))
+    front = (x - 0.10 * np.cos(heading), y - 0.10 * np.sin(heading))
+    boxes.add((*towards, 2.4), heading, (0.02, 0.45, 0.45), _RED)
+    inner = (0.32, 0.09) if control is Control.STOP else (0.28, 0.28)
+    boxes.add((*front, 2.4), heading, (0.02, *inner), _WHITE)
+
+
+def _along_kerbs(
+    kerbs: list[tuple[CentreLine, float]], spacing_m: float, margin_m: float
+) -> Float64[np.ndarray, "N 4"]:
+    """Places spacing_m apart along every kerb: x, y, heading of the road, side (+1 left, -1 right)."""
+    places = []
+    for line, lateral in kerbs:
+        for along in np.arange(margin_m, line.length_m - margin_m, spacing_m):
+            places.append((*_at(line, along, lateral), np.sign(lateral)))
+    return np.array(places).reshape(-1, 4)
+
+
+def _offset(places: Float64[np.ndarray, "N 4"], away_m: np.ndarray) -> Float64[np.ndarray, "N 2"]:
+    """Move from the kerb away from the road."""
+    normal = np.stack([-np.sin(places[:, 2]), np.cos(places[:, 2])], axis=1)
+    return places[:, :2] + (places[:, 3] * away_m)[:, None] * normal
+
+
+def _add_buildings(
+    boxes: Boxes, site: _Site, kerbs: list[tuple[CentreLine, float]], random: np.random.Generator
+) -> None:
+    places = _along_kerbs(kerbs, 17.0, 4.0)
+    count = len(places)
+    length, depth = random.uniform(4.0, 8.5, count), random.uniform(4.0, 7.0, count)
+    height = random.gamma(3.0, 1.3, count) + 2.5
+    away = SIDEWALK_M + random.uniform(1.6, 5.0, count) + depth
+    colour = random.integers(len(_BUILDING_COLOURS), size=count)
+    shade = random.uniform(0.85, 1.1, count)
+    built = random.random(count) < 0.85
+    centres = _offset(places, away)
+    steps = np.linspace(-1.0, 1.0, 7)
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    cosine, sine = np.cos(places[:, 2])[:, None], np.sin(places[:, 2])[:, None]
+    ahead, aside = grid[:, 0] * length[:, None], grid[:, 1] * depth[:, None]
+    samples = np.stack(
+        [centres[:, :1] + cosine * ahead - sine * aside, centres[:, 1:] + sine * ahead + cosine * aside],
+        axis=-1,
+    )
+    flat = samples.reshape(-1, 2)
+    clear = (site.from_lanes_m(flat) >= BUILDING_CLEARANCE_M) & (site.surface(flat) == Surface.GRASS)
+    free = np.flatnonzero(built & clear.reshape(count, -1).all(axis=1))
+    corners = samples[free][:, [0, 6, 48, 42]]
+    shapes = shapely.polygons(corners)
+    kept = _without_overlap(shapes)
+    for index in free[kept]:
+        rgb = np.minimum(_BUILDING_COLOURS[colour[index]] * shade[index], 255.0)
+        boxes.add(
+            (*centres[index], height[index]),
+            places[index, 2],
+            (length[index], depth[index], height[index]),
+            tuple(rgb),
+        )
+
+
+def _without_overlap(shapes: np.ndarray) -> np.ndarray:
+    """Indices of shapes kept when each in turn gives way to those before it."""
+    kept = np.zeros(len(shapes), bool)
+    if len(shapes):
+        first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+        start = np.searchsorted(first, np.arange(len(shapes) + 1))
+        for index in range(len(shapes)):
+            others = second[start[index] : start[index + 1]]
+            kept[index] = not kept[others[others < index]].any()
+    return np.flatnonzero(kept)
+
+
+def _add_trees_and_lamp_posts(
+    boxes: Boxes, site: _Site, kerbs: list[tuple[CentreLine, float]], random: np.random.Generator
+) -> None:
+    places = _along_kerbs(kerbs, 13.0, _JUNCTION_MARGIN_M)
+    tall, wide = random.uniform(1.6, 2.6, len(places)), random.uniform(0.8, 1.2, len(places))
+    colour = random.integers(len(_TREE_COLOURS), size=len(places))
+    centres = _offset(places, SIDEWALK_M + random.uniform(0.3, 1.0, len(places)))
+    grows = (random.random(len(places)) < 0.45) & (site.from_lanes_m(centres) > wide + 1.0)
+    grows &= site.surface(centres) == Surface.GRASS
+    for index in np.flatnonzero(grows):
+        x, y, yaw = *centres[index], places[index, 2]
+        boxes.add((x, y, 1.2), yaw, (0.15, 0.15, 1.2), (84, 62, 44))
+        half_size = (wide[index], wide[index], tall[index])
+        boxes.add((x, y, 2.3 + tall[index]), yaw, half_size, tuple(_TREE_COLOURS[colour[index]]))
+    places = _along_kerbs(kerbs, 34.0, _JUNCTION_MARGIN_M + 4.0)
+    centres = _offset(places, np.full(len(places), 0.5))
+    stands = (site.from_lanes_m(centres) > 0.4) & (site.surface(centres) == Surface.SIDEWALK)
+    for index in np.flatnonzero(stands):
+        x, y, yaw = *centres[index], places[index, 2]
+        boxes.add((x, y, 3.0), yaw, (0.08, 0.08, 3.0), _POLE_COLOUR)

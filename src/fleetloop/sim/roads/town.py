@@ -1,0 +1,141 @@
+"""From a SUMO network file to the World of that one town."""
+
+import hashlib
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from fleetloop.core.types import BOX_CELL_M, TILE_M, Control, World
+from fleetloop.sim.roads.conflicts import Conflict, approach_controls, entry_control, find_conflicts
+from fleetloop.sim.roads.ground import Ground, make_ground
+from fleetloop.sim.roads.lanes import LaneTable, make_lanes
+from fleetloop.sim.roads.network import read_network
+from fleetloop.sim.roads.scenery import Boxes, make_scenery
+from fleetloop.sim.roads.signals import Signal, make_signals
+
+MARGIN_M = 40.0
+"""Ground beyond the outermost lane."""
+
+
+def make_town(network_file: Path, key: str, subject: str) -> World:
+    """The World of the one town in `network_file`; `key` seeds its scenery, `subject` names it in errors.
+
+    Raises:
+        MapError: the file is not a SUMO network, or no car could drive in it.
+    """
+    network = read_network(network_file, subject)
+    lanes = make_lanes(network, subject)
+    signals, signal_of = make_signals(network, lanes)
+    conflicts = find_conflicts(network, lanes, signals, signal_of)
+    controls = entry_control(lanes, conflicts, signal_of)
+    approaches = approach_controls(lanes, controls)
+    origin, tiles_shape = _extent(lanes)
+    ground = make_ground(network, lanes, approaches, origin, tiles_shape)
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+    boxes = make_scenery(lanes, signals, signal_of, approaches, ground, origin, seed)
+    return World(
+        **_lane_fields(lanes, controls, signal_of),
+        **_conflict_fields(lanes, conflicts),
+        **_signal_fields(signals),
+        **_ground_fields(ground, origin, len(lanes.lines)),
+        **_box_fields(boxes, origin, tiles_shape),
+    )
+
+
+def _extent(lanes: LaneTable) -> tuple[Float64[np.ndarray, " 2"], tuple[int, int]]:
+    points = np.concatenate([line.points for line in lanes.lines])
+    origin = np.floor(points.min(axis=0) - MARGIN_M)
+    columns, rows = np.ceil((points.max(axis=0) + MARGIN_M - origin) / TILE_M).astype(int)
+    return origin, (int(rows), int(columns))
+
+
+def _starts(counts: list[int]) -> np.ndarray:
+    return np.array([0, *accumulate(counts)], np.int32)
+
+
+def _lane_fields(lanes: LaneTable, controls: list[Control], signal_of: list[int]) -> dict[str, np.ndarray]:
+    lines, roads = lanes.lines, len(lanes.road_lanes)
+    counts = [len(line.points) for line in lines]
+    return {
+        "points": np.concatenate([line.points for line in lines]).astype(np.float32),
+        "headings": np.concatenate([line.headings for line in lines]).astype(np.float32),
+        "curvatures": np.concatenate([line.curvatures for line in lines]).astype(np.float32),
+        "lane_first_point": _starts(counts)[:-1],
+        "lane_point_count": np.array(counts, np.int32),
+        "lane_spacing_m": np.array([line.spacing_m for line in lines], np.float32),
+        "lane_length_m": np.array([line.length_m for line in lines], np.float32),
+        "lane_width_m": lanes.width_m.astype(np.float32),
+        "lane_speed_limit_mps": lanes.speed_limit_mps.astype(np.float32),
+        "lane_kind": lanes.kind,
+        "lane_reach_m": lanes.reach_m.astype(np.float32),
+        "lane_left": lanes.left,
+        "lane_right": lanes.right,
+        "successor_start": _starts([len(following) for following in lanes.successors]),
+        "successors": np.array([lane for following in lanes.successors for lane in following], np.int32),
+        "lane_control": np.array([Control.NONE] * roads + controls, np.uint8),
+        "lane_signal": np.array([-1] * roads + signal_of, np.int32),
+    }
+
+
+def _conflict_fields(lanes: LaneTable, conflicts: list[Conflict]) -> dict[str, np.ndarray]:
+    rows: list[list[tuple[float, ...]]] = [[] for _ in lanes.lines]
+    for conflict in conflicts:
+        first, second = lanes.connector_lane(conflict.first), lanes.connector_lane(conflict.second)
+        one, two = conflict.first_stretch_m, conflict.second_stretch_m
+        rows[first].append((second, conflict.kind, *one, *two, conflict.first_yields))
+        rows[second].append((first, conflict.kind, *two, *one, conflict.second_yields))
+    table = np.array([row for lane in rows for row in sorted(lane)], np.float64).reshape(-1, 7)
+    return {
+        "conflict_start": _starts([len(lane) for lane in rows]),
+        "conflict_lane": table[:, 0].astype(np.int32),
+        "conflict_kind": table[:, 1].astype(np.uint8),
+        "conflict_from_m": table[:, 2].astype(np.float32),
+        "conflict_to_m": table[:, 3].astype(np.float32),
+        "conflict_other_from_m": table[:, 4].astype(np.float32),
+        "conflict_other_to_m": table[:, 5].astype(np.float32),
+        "conflict_yield": table[:, 6].astype(np.uint8),
+    }
+
+
+def _signal_fields(signals: list[Signal]) -> dict[str, np.ndarray]:
+    return {
+        "signal_cycle_s": np.array([sum(signal.durations_s) for signal in signals], np.float32),
+        "signal_offset_s": np.array([signal.offset_s for signal in signals], np.float32),
+        "phase_start": _starts([len(signal.colours) for signal in signals]),
+        "phase_end_s": np.array([end for s in signals for end in accumulate(s.durations_s)], np.float32),
+        "phase_colour": np.array([colour for signal in signals for colour in signal.colours], np.uint8),
+    }
+
+
+def _ground_fields(
+    ground: Ground, origin: Float64[np.ndarray, " 2"], lane_count: int
+) -> dict[str, np.ndarray]:
+    return {
+        "town_first_lane": np.array([0, lane_count], np.int32),
+        "town_origin_m": origin.astype(np.float32)[None],
+        "town_tiles_shape": np.array([ground.tile_index.shape], np.int32),
+        "town_first_tile": np.zeros(1, np.int32),
+        "tile_index": ground.tile_index.ravel(),
+        "tiles": ground.tiles,
+    }
+
+
+def _box_fields(
+    boxes: Boxes, origin: Float64[np.ndarray, " 2"], tiles_shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    rows, signals, lamps = boxes.arrays()
+    cells = np.ceil(np.array(tiles_shape) * TILE_M / BOX_CELL_M).astype(np.int32)
+    column, row = np.floor((rows[:, :2] - origin) / BOX_CELL_M).astype(int).T
+    cell = np.clip(row, 0, cells[0] - 1) * cells[1] + np.clip(column, 0, cells[1] - 1)
+    order = np.argsort(cell, kind="stable")
+    counts = np.bincount(cell, minlength=int(cells.prod()))
+    return {
+        "town_cells_shape": cells[None],
+        "town_first_cell": np.zeros(1, np.int32),
+        "cell_start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        "boxes": rows[order].astype(np.float32),
+        "box_signal": signals[order],
+        "box_lamp": lamps[order],
+    }

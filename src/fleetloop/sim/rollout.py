@@ -1,0 +1,314 @@
+"""Many worlds driven at once under the safety driver: the closed loop that recording and evaluation share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32
+from numba import njit
+
+from fleetloop.core.errors import MapError
+from fleetloop.core.random import Stream, bits
+from fleetloop.core.types import (
+    EGO,
+    HISTORY_STEPS,
+    STEP_S,
+    UPCOMING_LANES,
+    CameraRig,
+    Observation,
+    Plan,
+    Scene,
+    State,
+    World,
+)
+from fleetloop.sim.cameras import appearances, render
+from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
+from fleetloop.sim.motion import advance
+from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
+from fleetloop.sim.safety_driver import Danger, touching, watch
+from fleetloop.sim.spawn import spawn_world
+from fleetloop.sim.traffic import Decision, decide, empty_decision
+
+TAKE_OVER_STEPS = 20
+"""The safety driver keeps the wheel at least two seconds."""
+HAND_BACK_OFFSET_M = 0.5
+STUCK_S = 8.0
+"""Standing this long where the demonstrator would go is being stuck."""
+BLOCKED_S = 90.0
+"""Standing this long where the demonstrator would stand too ends the route without a verdict."""
+SLOWEST_MPS = 1.5
+"""A route must be finished within its length over this speed, and a minute for signals."""
+ROAD_END_M = 20.0
+CRITICAL = (Danger.COLLISION, Danger.OFF_ROAD, Danger.WRONG_WAY, Danger.RED_LIGHT)
+
+
+@dataclass(frozen=True)
+class Route:
+    """What to drive: a town, a seed that fixes everything in it, a length."""
+
+    town: int
+    seed: int
+    length_m: float
+
+
+@dataclass
+class RouteResult:
+    """How a route went."""
+
+    route: Route
+    distance_m: float = 0.0
+    duration_s: float = 0.0
+    finished: bool = False
+    blocked: bool = False
+    dangers: list[Danger] = field(default_factory=list)
+    """Every intervention, critical or not, in order."""
+    collided: bool = False
+    """Touched somebody by its own doing, whoever was driving."""
+
+    @property
+    def critical_interventions(self) -> int:
+        """Interventions that were critical."""
+        return sum(danger in CRITICAL for danger in self.dangers)
+
+    @property
+    def success(self) -> bool:
+        """Finished in time with no critical intervention and no collision."""
+        return self.finished and self.critical_interventions == 0 and not self.collided
+
+
+@dataclass(frozen=True)
+class RolloutStep:
+    """What happened in one step; arrays over worlds."""
+
+    curvature: Float32[np.ndarray, " W"]
+    """Executed, whoever was driving."""
+    acceleration: Float32[np.ndarray, " W"]
+    danger: Int32[np.ndarray, " W"]
+    """Danger of a take-over that began in this step, else NONE."""
+    safety_driver: Bool[np.ndarray, " W"]
+    """Who drove: True for the safety driver."""
+    ended: Bool[np.ndarray, " W"]
+    """The route ended with this step; the world holds the next one's first moment."""
+
+
+def route_seed(seed: int, number: int) -> int:
+    """The seed of the number-th route of a run; routes are the same however they are spread over worlds."""
+    return int(bits(seed, number, 0, int(Stream.ROUTE), 0) >> np.uint64(1))
+
+
+def make_routes(seed: int, towns: Sequence[int], count: int, length_m: float) -> Iterator[Route]:
+    """`count` routes, the towns taken in turn."""
+    for number in range(count):
+        yield Route(towns[number % len(towns)], route_seed(seed, number), length_m)
+
+
+@njit(cache=True)
+def _touching_all(state, touched):
+    for w in range(touched.shape[0]):
+        touched[w] = touching(state, w)
+
+
+def _empty_state(worlds: int, agents: int) -> State:
+    shape = (worlds, agents)
+    return State(
+        seed=np.zeros(worlds, np.uint64),
+        town=np.zeros(worlds, np.int32),
+        step=np.zeros(worlds, np.int32),
+        clock_s=np.zeros(worlds, np.float32),
+        kind=np.full(shape, 255, np.uint8),
+        colour=np.zeros(shape, np.uint8),
+        pose=np.zeros((*shape, 3), np.float32),
+        speed=np.zeros(shape, np.float32),
+        acceleration=np.zeros(shape, np.float32),
+        curvature=np.zeros(shape, np.float32),
+        path=np.full((*shape, UPCOMING_LANES), -1, np.int32),
+        along=np.zeros(shape, np.float32),
+        offset=np.zeros(shape, np.float32),
+        wait_s=np.zeros(shape, np.float32),
+        odometer_m=np.zeros(shape, np.float32),
+        history=np.zeros((worlds, HISTORY_STEPS, 3), np.float32),
+    )
+
+
+class Rollout:
+    """A batch of worlds that works through a queue of routes.
+
+    Use: `decide()` once a step, then look (`observe`, `teaching`), then `step(...)` with the controls wanted.
+    A world whose queue is empty is switched off (`active` False) and stays as it is.
+    """
+
+    def __init__(self, world: World, routes: Iterator[Route], worlds: int, agents: int = 20) -> None:
+        self.world = world
+        self.state = _empty_state(worlds, agents)
+        self.decision: Decision = empty_decision(worlds, agents)
+        self.teaching: Teaching = empty_teaching(worlds)
+        self.scene: Scene = empty_scene(worlds)
+        self.active = np.zeros(worlds, bool)
+        self.safety_driver = np.zeros(worlds, bool)
+        self.results: list[RouteResult] = []
+        self._routes = routes
+        self._current: list[RouteResult | None] = [None] * worlds
+        self._held_steps = np.zeros(worlds, np.int32)
+        self._idle_s = np.zeros(worlds, np.float32)
+        self._danger = np.zeros(worlds, np.int32)
+        self._touched = np.zeros(worlds, np.int32)
+        self._navigation = np.zeros((worlds, 4), np.float32)
+        self._time_of_day = np.zeros(worlds, np.float32)
+        self._needed_m = np.float32(1000.0)
+        for w in range(worlds):
+            self._start_route(w)
+        if not self.active.any():
+            raise MapError("the town has no stretch of road to start from; choose a map with drivable lanes")
+
+    @property
+    def distance_m(self) -> float:
+        """Driven by the learner so far, in all routes, those under way included."""
+        return sum(result.distance_m for result in self.results) + float(
+            self.state.odometer_m[self.active, EGO].sum()
+        )
+
+    @property
+    def routes_under_way(self) -> list[RouteResult]:
+        """Results of the routes that have not ended, up to now."""
+        return [result for result in self._current if result is not None]
+
+    def current_result(self, w: int) -> RouteResult | None:
+        """The route that world w is driving."""
+        return self._current[w]
+
+    def _start_route(self, w: int) -> None:
+        state = self.state
+        for route in self._routes:
+            state.seed[w], state.town[w], state.step[w] = route.seed, route.town, 0
+            state.clock_s[w] = float(bits(route.seed, 0, 0, int(Stream.CLOCK), 1) % np.uint64(600))
+            if spawn_world(self.world, state, w, self._needed_m):
+                state.history[w, :, 0] = state.speed[w, EGO]
+                self._current[w] = RouteResult(route)
+                self.active[w] = True
+                self.safety_driver[w], self._held_steps[w], self._idle_s[w] = False, 0, 0.0
+                return
+        self._current[w] = None
+        self.active[w] = False
+
+    def decide(self) -> None:
+        """Let everybody decide, and the demonstrator say what it would do in the learner's place."""
+        decide(self.world, self.state, self.decision)
+        teach(self.world, self.state, self.decision, self.teaching)
+
+    def observe(self, rig: CameraRig, variety: float = 0.0) -> Observation:
+        """What the learners' cameras, odometers and phones tell now.
+
+        Args:
+            rig: where the cameras are.
+            variety: of weather and colours, 0 to 1; fixed by each route's seed.
+        """
+        see(self.world, self.state, self.scene)
+        navigate(self.world, self.state, self._navigation)
+        tell_time(self.state, self._time_of_day)
+        images = render(self.world, rig, self.scene, appearances(self.state.seed, variety))
+        return Observation(
+            images, self.state.history.copy(), self._navigation.copy(), self._time_of_day.copy()
+        )
+
+    def look(self) -> tuple[Scene, Float32[np.ndarray, "W 4"], Float32[np.ndarray, " W"]]:
+        """Scene, navigation hint and time of day, without rendering; valid until the next call."""
+        see(self.world, self.state, self.scene)
+        navigate(self.world, self.state, self._navigation)
+        tell_time(self.state, self._time_of_day)
+        return self.scene, self._navigation, self._time_of_day
+
+    def step(
+        self, curvature: Float32[np.ndarray, " W"], acceleration: Float32[np.ndarray, " W"]
+    ) -> RolloutStep:
+        """Drive one step with the learner's (limited) controls, unless the safety driver must take over."""
+        watch(self.world, self.state, self.decision, curvature, acceleration, self._danger)
+        began = self._take_over(curvature, acceleration)
+        held = self.safety_driver.copy()
+        curvature = np.where(held, self.teaching.curvature, curvature).astype(np.float32)
+        acceleration = np.where(held, self.teaching.acceleration, acceleration).astype(np.float32)
+        if not self.active.all():
+            self._freeze(curvature, acceleration)
+        advance(
+            self.world, self.state, self.decision.acceleration, curvature, acceleration, self._needed_m
+        )
+        ended = self._account(began)
+        return RolloutStep(curvature, acceleration, began, held, ended)
+
+    def _freeze(self, curvature: np.ndarray, acceleration: np.ndarray) -> None:
+        """Worlds without a route stand still; their learner brakes."""
+        curvature[~self.active] = 0.0
+        acceleration[~self.active] = -8.0
+
+    def _take_over(self, curvature: np.ndarray, acceleration: np.ndarray) -> Int32[np.ndarray, " W"]:
+        """Update who drives; the Danger of each take-over that begins now."""
+        speed = self.state.speed[:, EGO]
+        idle = (speed < 0.3) & (self.teaching.acceleration > 0.3) & ~self.safety_driver
+        self._idle_s[:] = np.where(idle, self._idle_s + STEP_S, 0.0)
+        danger = np.where(
+            (self._danger == Danger.NONE) & (self._idle_s > STUCK_S), int(Danger.STUCK), self._danger
+        )
+        began = np.where(self.active & ~self.safety_driver, danger, int(Danger.NONE)).astype(np.int32)
+        self._held_steps[:] = np.where(self.safety_driver, self._held_steps + 1, 0)
+        back = (
+            self.safety_driver
+            & (self._held_steps >= TAKE_OVER_STEPS)
+            & (np.abs(self.state.offset[:, EGO]) < HAND_BACK_OFFSET_M)
+            & (self._danger == Danger.NONE)
+        )
+        self.safety_driver &= ~back
+        self.safety_driver |= began != Danger.NONE
+        return began
+
+    def _account(self, began: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
+        """Write down what happened, end routes that are over and start the next ones."""
+        _touching_all(self.state, self._touched)
+        ended = np.zeros(len(self.active), bool)
+        for w in np.flatnonzero(self.active):
+            result = self._current[w]
+            assert result is not None
+            if began[w] != Danger.NONE:
+                result.dangers.append(Danger(int(began[w])))
+            result.distance_m = float(self.state.odometer_m[w, EGO])
+            result.duration_s = float(self.state.step[w]) * STEP_S
+            if self._touched[w] >= 0:
+                self._note_collision(w, result)
+                ended[w] = True
+            elif result.distance_m >= result.route.length_m:
+                result.finished = ended[w] = True
+            elif result.duration_s > result.route.length_m / SLOWEST_MPS + 60.0:
+                ended[w] = True
+            elif self._at_dead_end(w):
+                result.finished = ended[w] = True
+            elif self.state.wait_s[w, EGO] > BLOCKED_S:
+                result.blocked = ended[w] = True
+            if ended[w]:
+                self.results.append(result)
+                self._start_route(w)
+        return ended
+
+    def _at_dead_end(self, w: int) -> bool:
+        """Whether the road ends here: on a map without loops that is where the route ends."""
+        path, along = self.state.path[w, EGO], self.state.along[w, EGO]
+        return bool(path[1] < 0 and along > self.world.lane_length_m[path[0]] - ROAD_END_M)
+
+    def _note_collision(self, w: int, result: RouteResult) -> None:
+        """A touch counts against the learner unless it was run into from behind, or stood."""
+        state, other = self.state, self._touched[w]
+        yaw = state.pose[w, EGO, 2]
+        delta = state.pose[w, other, :2] - state.pose[w, EGO, :2]
+        behind = np.cos(yaw) * delta[0] + np.sin(yaw) * delta[1] < -1.0
+        if behind or state.speed[w, EGO] < 0.1:
+            return
+        result.collided = True
+        if not self.safety_driver[w]:
+            result.dangers.append(Danger.COLLISION)
+
+
+def drive_demonstrator(rollout: Rollout) -> list[RouteResult]:
+    """Drive all routes with the demonstrator under the same safety driver: the yardstick."""
+    while rollout.active.any():
+        rollout.decide()
+        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+    return rollout.results
+
+

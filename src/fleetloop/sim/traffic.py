@@ -1,0 +1,317 @@
+"""What every road user wants to do next along its path: IDM behind leaders, signals, right of way.
+
+One kernel decides for all, the demonstrator included: it sees nothing that a driver could not see (others'
+positions, speeds and lamps; who has priority by signs), apart from knowing which way others will turn.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+from numba import njit, prange
+
+from fleetloop.core.random import Stream, uniform
+from fleetloop.core.types import (
+    EGO,
+    UPCOMING_LANES,
+    VEHICLE_SIZES,
+    AgentKind,
+    ConflictKind,
+    Control,
+    LaneKind,
+    SignalColour,
+    State,
+    World,
+)
+from fleetloop.sim import behaviour
+from fleetloop.sim.paths import FAR_M, lane_point
+from fleetloop.sim.signals import signal_colour
+
+_ROAD = int(LaneKind.ROAD)
+_NOBODY = int(AgentKind.NONE)
+_SIGNAL, _NO_CONTROL = int(Control.SIGNAL), int(Control.NONE)
+_RED, _YELLOW, _GREEN = int(SignalColour.RED), int(SignalColour.YELLOW), int(SignalColour.GREEN)
+_CROSS, _MERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE)
+_DRIVER = int(Stream.DRIVER)
+_LANES_INTO_CONFLICT = 4
+
+
+class Decision(NamedTuple):
+    """What each road user decided in a step."""
+
+    acceleration: Float32[np.ndarray, "W A"]
+    halt_m: Float32[np.ndarray, "W A"]
+    """From the front bumper to where it means to stop for a line or a conflict; FAR_M when it does not."""
+    lead_gap_m: Float32[np.ndarray, "W A"]
+    """Bumper to bumper to the vehicle ahead on its path; FAR_M when there is none."""
+    lead_speed: Float32[np.ndarray, "W A"]
+
+
+def empty_decision(worlds: int, agents: int) -> Decision:
+    """A Decision to be filled by `decide`."""
+    return Decision(*(np.zeros((worlds, agents), np.float32) for _ in Decision._fields))
+
+
+@njit(cache=True)
+def front_m(kind):
+    """From the rear axle to the front bumper."""
+    return VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
+
+
+@njit(cache=True)
+def _idm(speed, desired, gap, lead_speed, headway):
+    """Acceleration of the Intelligent Driver Model (Treiber et al. 2000)."""
+    product = math.sqrt(behaviour.MAXIMUM_ACCELERATION_MPS2 * behaviour.COMFORTABLE_DECELERATION_MPS2)
+    wished = behaviour.STANDSTILL_GAP_M + max(
+        speed * headway + speed * (speed - lead_speed) / (2.0 * product), 0.0
+    )
+    ratio = wished / max(gap, 0.1)
+    # Bounded: someone slightly too fast for a bend lifts the foot, and does not brake hard.
+    free = max(1.0 - (speed / max(desired, 0.1)) ** 4, -1.25)
+    return behaviour.MAXIMUM_ACCELERATION_MPS2 * (free - ratio * ratio)
+
+
+@njit(cache=True)
+def _desired_speed(world, state, w, a, factor):
+    """The speed wished for now, so that every bend ahead is met at a comfortable lateral acceleration."""
+    along, index = float(state.along[w, a]), 0
+    speed = float(state.speed[w, a])
+    horizon = min(speed * speed / (2.0 * behaviour.BEND_DECELERATION_MPS2) + 6.0, behaviour.LOOKAHEAD_M)
+    desired = 100.0
+    ahead = 0.0
+    while ahead <= horizon:
+        lane = state.path[w, a, index]
+        while along > world.lane_length_m[lane]:
+            if index + 1 >= UPCOMING_LANES or state.path[w, a, index + 1] < 0:
+                return desired
+            along -= world.lane_length_m[lane]
+            index += 1
+            lane = state.path[w, a, index]
+        curvature = lane_point(world, lane, along)[3]
+        limit = min(world.lane_speed_limit_mps[lane], behaviour.CRUISE_SPEED_MPS) * factor
+        bend = math.sqrt(behaviour.LATERAL_ACCELERATION_MPS2 / max(abs(curvature), 1e-3))
+        here = min(limit, bend)
+        desired = min(desired, math.sqrt(here * here + 2.0 * behaviour.BEND_DECELERATION_MPS2 * ahead))
+        ahead += 2.5
+        along += 2.5
+    return desired
+
+
+@njit(cache=True)
+def _leader(world, state, w, a):
+    """(gap, speed) of the nearest vehicle whose rear axle is ahead on the path of agent a."""
+    front = front_m(state.kind[w, a])
+    best, best_speed = float(FAR_M), 0.0
+    for b in range(state.kind.shape[1]):
+        if b == a or state.kind[w, b] == _NOBODY:
+            continue
+        start = -state.along[w, a]
+        for i in range(UPCOMING_LANES):
+            lane = state.path[w, a, i]
+            if lane < 0 or start > behaviour.LOOKAHEAD_M:
+                break
+            if state.path[w, b, 0] == lane:
+                ahead = start + state.along[w, b]
+                if ahead > 0.0 or (ahead == 0.0 and b < a):
+                    gap = ahead - front - VEHICLE_SIZES[state.kind[w, b], 3]
+                    if gap < best:
+                        best, best_speed = gap, float(state.speed[w, b])
+                break
+            start += world.lane_length_m[lane]
+    return best, best_speed
+
+
+@njit(cache=True)
+def _time_to(distance, speed, acceleration, top):
+    """Seconds to cover a distance when accelerating from `speed` up to `top`."""
+    if distance <= 0.0:
+        return 0.0
+    top = max(top, speed, 0.5)
+    gained = (top * top - speed * speed) / (2.0 * acceleration)
+    if distance <= gained:
+        return (math.sqrt(speed * speed + 2.0 * acceleration * distance) - speed) / acceleration
+    return (top - speed) / acceleration + (distance - gained) / top
+
+
+@njit(cache=True)
+def _may_enter(world, state, w, other, lane, start):
+    """Whether an approaching vehicle could enter its connector now: its signal is not red."""
+    if start > -front_m(state.kind[w, other]):
+        return True
+    if world.lane_control[lane] != _SIGNAL:
+        return True
+    colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
+    return colour != _RED
+
+
+@njit(cache=True)
+def _gives_way(world, state, w, a, k, start):
+    """Whether agent a, whose connector starts `start` metres ahead, must wait for somebody in conflict k."""
+    other_lane = world.conflict_lane[k]
+    kind = state.kind[w, a]
+    speed = float(state.speed[w, a])
+    length = VEHICLE_SIZES[kind, 0]
+    enter = start + world.conflict_from_m[k] - front_m(kind)
+    leave = start + world.conflict_to_m[k] - front_m(kind) + length
+    time_in = _time_to(enter, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, 7.0)
+    time_out = _time_to(leave, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, 7.0)
+    for b in range(state.kind.shape[1]):
+        if b == a or state.kind[w, b] == _NOBODY:
+            continue
+        position = float(state.along[w, b])
+        for j in range(_LANES_INTO_CONFLICT):
+            lane = state.path[w, b, j]
+            if lane < 0 or position < -80.0:
+                break
+            if lane == other_lane:
+                front = position + front_m(state.kind[w, b])
+                rear = front - VEHICLE_SIZES[state.kind[w, b], 0]
+                other_speed = float(state.speed[w, b])
+                waiting = other_speed < 0.3 and state.wait_s[w, b] > 1.0 and front < 1.0
+                first = state.wait_s[w, a] > state.wait_s[w, b] or (
+                    state.wait_s[w, a] == state.wait_s[w, b] and a < b
+                )
+                if rear > world.conflict_other_to_m[k] or (waiting and first and state.wait_s[w, a] > 1.0):
+                    break
+                if not _may_enter(world, state, w, b, lane, position):
+                    break
+                top = max(other_speed, 5.0)
+                other_in = _time_to(world.conflict_other_from_m[k] - front, other_speed, 2.0, top)
+                other_out = _time_to(world.conflict_other_to_m[k] - rear, max(other_speed, 0.5), 0.5, top)
+                if (
+                    other_in - behaviour.GAP_MARGIN_S < time_out
+                    and other_out + behaviour.GAP_MARGIN_S > time_in
+                ):
+                    return True
+                break
+            position -= world.lane_length_m[lane]
+    return False
+
+
+@njit(cache=True)
+def _occupied(world, state, w, a, k, start):
+    """(gap, speed) to stop before, or to follow, a vehicle whose body is in conflict k; FAR_M if there is none."""
+    front = front_m(state.kind[w, a])
+    enter = start + world.conflict_from_m[k] - front
+    best, best_speed = float(FAR_M), 0.0
+    for b in range(state.kind.shape[1]):
+        if b == a or state.kind[w, b] == _NOBODY:
+            continue
+        position = float(state.along[w, b])
+        for j in range(2):
+            lane = state.path[w, b, j]
+            if lane < 0:
+                break
+            if lane == world.conflict_lane[k]:
+                other_front = position + front_m(state.kind[w, b])
+                other_rear = other_front - VEHICLE_SIZES[state.kind[w, b], 0]
+                inside = (
+                    other_front > world.conflict_other_from_m[k] - 0.3
+                    and other_rear < world.conflict_other_to_m[k] + 0.3
+                )
+                if not inside:
+                    break
+                if world.conflict_kind[k] == _CROSS:
+                    if enter > -0.5 and enter - 1.0 < best:
+                        best, best_speed = enter - 1.0, 0.0
+                else:
+                    # Merging or diverging: follow whoever is further on, measured from the common end.
+                    if world.conflict_kind[k] == _MERGE:
+                        mine = start + world.conflict_to_m[k]
+                        theirs = world.conflict_other_to_m[k] - position
+                    else:
+                        mine = start
+                        theirs = -position
+                    gap = mine - theirs - front - VEHICLE_SIZES[state.kind[w, b], 3]
+                    ahead = mine - theirs > 0.0 or (mine == theirs and b < a)
+                    if ahead and gap < best:
+                        best, best_speed = gap, float(state.speed[w, b])
+                break
+            position -= world.lane_length_m[lane]
+    return best, best_speed
+
+
+@njit(cache=True)
+def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
+    """Whether agent a must stop at the line before a connector that it has not entered yet."""
+    speed = float(state.speed[w, a])
+    gives_way = True
+    if world.lane_control[lane] == _SIGNAL:
+        colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
+        if colour == _RED:
+            return True
+        if colour == _YELLOW:
+            return speed * speed <= 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * max(line, 0.01)
+        gives_way = colour != _GREEN
+    # Never stop in the middle of a junction: enter only when there is room behind it.
+    room = exit_gap + front_m(state.kind[w, a]) - start - world.lane_length_m[lane]
+    if exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line:
+        if world.conflict_start[lane + 1] > world.conflict_start[lane]:
+            return True
+    if gives_way and line < 25.0:
+        # Too late to stop: go, as people do.
+        if speed * speed > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * max(line + 1.0, 0.01):
+            return False
+        for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+            if world.conflict_yield[k] and _gives_way(world, state, w, a, k, start):
+                return True
+    return False
+
+
+@njit(cache=True)
+def _halt(world, state, w, a, lead_gap, lead_speed, headway, desired):
+    """(acceleration, halting distance) that lines and conflicts ahead allow."""
+    front = front_m(state.kind[w, a])
+    speed = float(state.speed[w, a])
+    reach = min(speed * speed / 3.0 + 15.0, behaviour.LOOKAHEAD_M)
+    start = -float(state.along[w, a])
+    allowed, halt = 100.0, float(FAR_M)
+    for i in range(UPCOMING_LANES):
+        lane = state.path[w, a, i]
+        if lane < 0 or start - front > reach:
+            break
+        if world.lane_kind[lane] != _ROAD:
+            line = start - front
+            if line > -0.5 and _must_stop_at(
+                world, state, w, a, lane, start, line, lead_gap, lead_speed
+            ):
+                halt = min(halt, max(line - behaviour.STOP_MARGIN_M, 0.0))
+                gap = line - behaviour.STOP_MARGIN_M + behaviour.STANDSTILL_GAP_M
+                return min(allowed, _idm(speed, desired, gap, 0.0, headway)), halt
+            if line < 6.0:
+                for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+                    gap, other_speed = _occupied(world, state, w, a, k, start)
+                    if gap < behaviour.LOOKAHEAD_M:
+                        if world.conflict_kind[k] == _CROSS:
+                            halt = min(halt, max(gap, 0.0))
+                            gap += behaviour.STANDSTILL_GAP_M
+                        allowed = min(allowed, _idm(speed, desired, gap, other_speed, headway))
+        start += world.lane_length_m[lane]
+    return allowed, halt
+
+
+@njit(cache=True, parallel=True)
+def decide(world: World, state: State, decision: Decision):
+    """Fill the decision of every road user from the state; reads only the state, so order does not matter."""
+    for index in prange(state.seed.shape[0]):
+        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
+        for a in range(state.kind.shape[1]):
+            if state.kind[w, a] == _NOBODY:
+                continue
+            draw = uniform(state.seed[w], 0, 0, _DRIVER, a)
+            if a == EGO:
+                draw = np.float32(1.0)
+            low, high = behaviour.DESIRED_SPEED_FACTOR
+            factor = low + (high - low) * draw
+            headway = behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
+            speed = float(state.speed[w, a])
+            desired = _desired_speed(world, state, w, a, factor)
+            gap, lead_speed = _leader(world, state, w, a)
+            acceleration = _idm(speed, desired, gap, lead_speed, headway)
+            allowed, halt = _halt(world, state, w, a, gap, lead_speed, headway, desired)
+            acceleration = min(acceleration, allowed)
+            decision.acceleration[w, a] = max(acceleration, -behaviour.EMERGENCY_DECELERATION_MPS2)
+            decision.halt_m[w, a] = halt
+            decision.lead_gap_m[w, a] = gap
+            decision.lead_speed[w, a] = lead_speed

@@ -1,0 +1,339 @@
+"""Learning by imitation: batches of observations and what the demonstrator did -> the network's weights.
+
+Read from top to bottom: configuration, batch, losses, schedule, saved state, loop.
+"""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import torch
+from jaxtyping import Bool, Float32, Int8, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from fleetloop.core.errors import CheckpointError, ConfigError
+from fleetloop.core.files import replacing_file
+from fleetloop.core.types import CameraRig, Observation
+from fleetloop.policy import heads
+from fleetloop.policy.features import Inputs, control_from_curvature, inputs_from
+from fleetloop.policy.heads import Outputs
+from fleetloop.policy.network import DriverNetwork, NetworkConfig, build_network
+
+
+@dataclass(frozen=True)
+class ImitationConfig:
+    """How to train. All loss weights are relative to the curvature's."""
+
+    samples: int = 300_000
+    """Samples to see in all, repeats included."""
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    """At its highest: it rises linearly for `warmup_samples`, then falls as a cosine to a hundredth."""
+    warmup_samples: int = 10_000
+    weight_decay: float = 0.01
+    gradient_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    ema_decay: float = 0.998
+    """Per update: the weights kept are an exponential moving average."""
+    acceleration_weight: float = 1.0
+    poses_weight: float = 0.3
+    spread_weight: float = 0.05
+    signal_weight: float = 0.1
+    distance_weight: float = 0.1
+    balance_weight: float = 0.01
+    turning_emphasis: float = 2.0
+    """A sample at the tightest curvature weighs 1 + this, in u-space."""
+    braking_emphasis: float = 2.0
+    """A sample that brakes with 3 m/s^2 or more weighs 1 + this."""
+    bfloat16: bool = True
+    compile: bool = True
+    save_every_samples: int = 50_000
+    report_every_batches: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training samples. Labels that are unknown are not finite or negative; their losses are left out."""
+
+    observation: Observation
+    earlier_images: UInt8[np.ndarray, "B cameras height width 3"] | None
+    """The forward group, MEMORY_DELAY_STEPS earlier; None when the network has no memory."""
+    earlier_valid: Bool[np.ndarray, " B"]
+    curvature_1pm: Float32[np.ndarray, " B"]
+    acceleration_mps2: Float32[np.ndarray, " B"]
+    poses_in_ego: Float32[np.ndarray, "B 8 3"]
+    signal_colour: Int8[np.ndarray, " B"]
+    """SignalColour of the signal ahead, or -1 for none."""
+    stop_line_m: Float32[np.ndarray, " B"]
+    lead_gap_m: Float32[np.ndarray, " B"]
+    lead_speed_mps: Float32[np.ndarray, " B"]
+    weight: Float32[np.ndarray, " B"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The averaged network, and its mean loss parts over the last tenth of the samples."""
+
+    network: DriverNetwork
+    samples_seen: int
+    losses: dict[str, float]
+
+
+Progress = Callable[[int, dict[str, float]], None]
+"""Called with the samples seen and the mean loss parts since the last call."""
+
+
+def loss_parts(outputs: Outputs, batch: Batch, config: ImitationConfig) -> dict[str, Tensor]:
+    """Weighted mean of each loss over the batch; `total` is what is minimised.
+
+    The mean of a pose is learned from its absolute error and the spread from the Laplace likelihood of that error,
+    held fixed: the plain likelihood would let confident samples drown out the rest (Seitzer et al., "On the
+    pitfalls of heteroscedastic uncertainty estimation", ICLR 2022).
+    """
+    curvature = control_from_curvature(torch.from_numpy(batch.curvature_1pm))
+    acceleration = torch.from_numpy(batch.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
+    emphasis = 1.0 + config.turning_emphasis * curvature.abs()
+    emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
+    weight = torch.from_numpy(batch.weight)
+    weight = weight / weight.sum().clamp_min(1e-6)
+
+    def mean(loss: Tensor) -> Tensor:
+        return (weight * loss).sum()
+
+    position_error, yaw_error = _pose_errors(outputs, torch.from_numpy(batch.poses_in_ego))
+    held_error = position_error.detach()
+    stop_line = heads.scaled_distance(torch.from_numpy(batch.stop_line_m))
+    lead_gap = heads.scaled_distance(torch.from_numpy(batch.lead_gap_m))
+    lead_speed = torch.from_numpy(batch.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
+    signal = torch.from_numpy(batch.signal_colour).long() + 1
+    signal = torch.where(signal < heads.SIGNAL_CLASSES, signal, 0)
+    parts = {
+        "curvature": mean(emphasis * _huber(outputs.curvature_control - curvature, 0.05)),
+        "acceleration": mean(emphasis * _huber(outputs.acceleration - acceleration, 0.1)),
+        "poses": mean((position_error + 5.0 * yaw_error).mean(dim=1)),
+        "spread": mean((held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1)),
+        "signal": mean(functional.cross_entropy(outputs.signal_logits, signal, reduction="none")),
+        "distance": mean(
+            _huber(outputs.stop_line - stop_line, 0.1)
+            + _huber(outputs.lead_gap - lead_gap, 0.1)
+            + _huber(outputs.lead_speed - lead_speed, 0.1) * (lead_gap < 1.0)
+        ),
+        "balance": outputs.balance_loss,
+    }
+    parts["total"] = (
+        parts["curvature"]
+        + config.acceleration_weight * parts["acceleration"]
+        + config.poses_weight * parts["poses"]
+        + config.spread_weight * parts["spread"]
+        + config.signal_weight * parts["signal"]
+        + config.distance_weight * parts["distance"]
+        + config.balance_weight * parts["balance"]
+    )
+    return parts
+
+
+def _huber(error: Tensor, delta: float) -> Tensor:
+    """Absolute error, rounded off within `delta` of zero."""
+    return functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta) / delta
+
+
+def _pose_errors(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute error of x and y, metres, and of yaw, radians; [B, 8] each; 0 where the label is not finite."""
+    known = torch.isfinite(labels).all(dim=-1)
+    error = torch.where(known[..., None], outputs.poses_in_ego - labels, 0.0)
+    yaw_error = torch.remainder(error[..., 2] + math.pi, 2.0 * math.pi) - math.pi
+    return error[..., :2].abs().mean(dim=-1), yaw_error.abs()
+
+
+def learning_rate_at(samples_seen: int, config: ImitationConfig) -> float:
+    """Linear warm-up, then a cosine down to a hundredth (Loshchilov, Hutter, "SGDR", ICLR 2017)."""
+    if samples_seen < config.warmup_samples:
+        return config.learning_rate * (samples_seen + config.batch_size) / (config.warmup_samples + config.batch_size)
+    after = (samples_seen - config.warmup_samples) / max(config.samples - config.warmup_samples, 1)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(after, 1.0))))
+
+
+class _Trainer:
+    """All that changes while training: weights, their average, the optimiser's moments, and the batch count."""
+
+    def __init__(self, config: ImitationConfig, network: DriverNetwork) -> None:
+        self.config = config
+        self.network = network
+        self.averaged = copy.deepcopy(network).requires_grad_(False)
+        decayed = [parameter for parameter in network.parameters() if parameter.dim() >= 2]
+        others = [parameter for parameter in network.parameters() if parameter.dim() < 2]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.batches_seen = 0
+        self.forward = network.forward_pair
+        if config.compile:
+            self.forward = torch.compile(network.forward_pair, dynamic=False)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser and of the average."""
+        inputs: Inputs = inputs_from(batch.observation)
+        earlier = None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+            outputs = self.forward(inputs, earlier, torch.from_numpy(batch.earlier_valid))
+        parts = loss_parts(outputs, batch, self.config)
+        parts["total"].backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate_at(self.batches_seen * self.config.batch_size, self.config)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        # Early on the average follows quickly, so that it does not remember the random weights.
+        decay = min(self.config.ema_decay, (1.0 + self.batches_seen) / (10.0 + self.batches_seen))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1.0 - decay)
+        self.batches_seen += 1
+        return {name: part.detach() for name, part in parts.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state, named; the optimiser's moments are those of the parameter of the same name."""
+        state = {f"network.{name}": value for name, value in self.network.named_parameters()}
+        state |= {f"averaged.{name}": value for name, value in self.averaged.named_parameters()}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimiser.state[parameter].items():
+                state[f"optimiser.{key}.{name}"] = value
+        return {name: value.detach().contiguous() for name, value in state.items()}
+
+    def load(self, state: dict[str, Tensor], batches_seen: int) -> None:
+        """The inverse of `tensors`."""
+        with torch.no_grad():
+            for prefix, network in (("network", self.network), ("averaged", self.averaged)):
+                for name, parameter in network.named_parameters():
+                    parameter.copy_(state[f"{prefix}.{name}"])
+        for name, parameter in self.network.named_parameters():
+            moments = {"step": state[f"optimiser.step.{name}"].clone()}
+            for key in ("exp_avg", "exp_avg_sq"):
+                moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                moments[key] = moment.copy_(state[f"optimiser.{key}.{name}"])
+            self.optimiser.state[parameter] = moments
+        self.batches_seen = batches_seen
+
+
+def _fingerprint(config: ImitationConfig, network: DriverNetwork) -> str:
+    """What must agree between a saved state and the run that goes on with it."""
+    content = {"imitation": dataclasses.asdict(config), "network": dataclasses.asdict(network.config)}
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _save(trainer: _Trainer, path: Path) -> None:
+    metadata = {
+        "batches_seen": str(trainer.batches_seen),
+        "config": _fingerprint(trainer.config, trainer.network),
+    }
+    with replacing_file(path) as partial:
+        save_file(trainer.tensors(), partial, metadata)
+
+
+def _resume(trainer: _Trainer, path: Path) -> bool:
+    """Go on from the state saved in `path`; False when it is of another configuration or cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("config") != _fingerprint(trainer.config, trainer.network):
+                return False
+            trainer.load({name: file.get_tensor(name) for name in file.keys()}, int(metadata["batches_seen"]))  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, FileNotFoundError):
+        return False
+    return True
+
+
+def train(
+    config: ImitationConfig,
+    network_config: NetworkConfig,
+    rig: CameraRig,
+    batches: Callable[[int], Iterator[Batch]],
+    *,
+    initial: dict[str, Tensor] | None = None,
+    partial_state: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train a network on `config.samples` samples and return its averaged weights.
+
+    `batches(first)` gives the batches from number `first` on, the same ones whenever it is called. `initial` are
+    the weights to start from; without them they are drawn from `config.seed`. While training, the state is written
+    to `partial_state`; a run that finds it there goes on from it and ends in the same bits as one that was never
+    interrupted. The file is left for the caller to remove once the checkpoint is safe.
+
+    Raises:
+        ConfigError: nothing to train on, or the loss is not finite.
+        CheckpointError: `initial` does not fit the network.
+    """
+    if config.batch_size < 1 or config.samples < config.batch_size:
+        raise ConfigError(f"imitation: samples is {config.samples}; use at least batch_size ({config.batch_size})")
+    torch.manual_seed(config.seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    network = build_network(network_config, rig)
+    if initial is not None:
+        try:
+            network.load_state_dict(initial)
+        except RuntimeError as error:
+            raise CheckpointError(
+                "initial weights: they do not fit the network's config; use the checkpoint of a network of this size"
+            ) from error
+    trainer = _Trainer(config, network)
+    if partial_state is not None:
+        _resume(trainer, partial_state)
+    losses = _run(trainer, batches, partial_state, progress)
+    return TrainingResult(trainer.averaged.eval(), trainer.batches_seen * config.batch_size, losses)
+
+
+def _run(
+    trainer: _Trainer,
+    batches: Callable[[int], Iterator[Batch]],
+    partial_state: Path | None,
+    progress: Progress | None,
+) -> dict[str, float]:
+    """The loop over batches; returns the mean losses of the last tenth."""
+    config = trainer.config
+    total = config.samples // config.batch_size
+    save_every = max(config.save_every_samples // config.batch_size, 1)
+    recent: list[dict[str, Tensor]] = []
+    final: list[dict[str, Tensor]] = []
+    source = batches(trainer.batches_seen)
+    while trainer.batches_seen < total:
+        batch = next(source, None)
+        if batch is None:
+            raise ConfigError(
+                f"imitation: the batches ended after {trainer.batches_seen} of {total}; give more samples or ask for fewer"
+            )
+        parts = trainer.update(batch)
+        recent.append(parts)
+        if trainer.batches_seen > total - max(total // 10, 1):
+            final.append(parts)
+        if len(recent) == config.report_every_batches or trainer.batches_seen == total:
+            means = _means(recent)
+            recent.clear()
+            if not math.isfinite(means["total"]):
+                raise ConfigError(
+                    f"imitation: the loss is not finite after {trainer.batches_seen} batches; "
+                    f"lower learning_rate ({config.learning_rate})"
+                )
+            if progress is not None:
+                progress(trainer.batches_seen * config.batch_size, means)
+        if partial_state is not None and trainer.batches_seen % save_every == 0 and trainer.batches_seen < total:
+            _save(trainer, partial_state)
+    return _means(final)
+
+
+def _means(parts: list[dict[str, Tensor]]) -> dict[str, float]:
+    """Mean of each loss part; empty for no batches."""
+    if not parts:
+        return {}
+    return {name: float(torch.stack([part[name] for part in parts]).mean()) for name in parts[0]}

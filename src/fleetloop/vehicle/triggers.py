@@ -1,0 +1,90 @@
+"""Triggers: rules that decide on board that a moment is worth its bytes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from fleetloop.core.types import Plan
+
+
+class Trigger(StrEnum):
+    """Why a clip is uploaded."""
+
+    INTERVENTION = "intervention"
+    HARD_BRAKING = "hard_braking"
+    NEAR_MISS = "near_miss"
+    DISAGREEMENT = "disagreement"
+    UNCERTAINTY = "uncertainty"
+
+
+@dataclass(frozen=True)
+class TriggerConfig:
+    """Thresholds; a trigger that has fired in a world keeps still for `pause_s`."""
+
+    hard_braking_mps2: float = 4.0
+    """Insurers' telematics call 0.3 to 0.45 g a harsh brake."""
+    near_miss_s: float = 1.5
+    """Time to collision; below 1.5 s counts as a conflict in traffic-conflict studies (Hydén 1987)."""
+    disagreement_m: float = 4.0
+    """Between where the plan and the shadowing demonstrator would be in two seconds."""
+    uncertainty_m: float = 3.0
+    """Spread of the plan's last pose."""
+    pause_s: float = 6.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the triggers look at in one step; arrays over worlds."""
+
+    take_over: Bool[np.ndarray, " W"]
+    acceleration_mps2: Float32[np.ndarray, " W"]
+    speed_mps: Float32[np.ndarray, " W"]
+    lead_gap_m: Float32[np.ndarray, " W"]
+    lead_speed_mps: Float32[np.ndarray, " W"]
+    plan: Plan
+    shadow: Plan
+    """What the driver that only watches would have done."""
+
+
+def time_to_collision_s(moment: Moment) -> Float32[np.ndarray, " W"]:
+    """Seconds until the vehicle ahead is met at present speeds; 1e6 when it is not."""
+    closing = moment.speed_mps - moment.lead_speed_mps
+    met = closing > 0.1
+    return np.where(met, moment.lead_gap_m / np.where(met, closing, 1.0), 1e6).astype(np.float32)
+
+
+class TriggerSet:
+    """Evaluates all triggers each step and holds back those that have just fired."""
+
+    def __init__(self, config: TriggerConfig, worlds: int, step_s: float) -> None:
+        self._config = config
+        self._pause_steps = round(config.pause_s / step_s)
+        self._quiet = {trigger: np.zeros(worlds, np.int32) for trigger in Trigger}
+        self.counts = dict.fromkeys(Trigger, 0)
+
+    def fire(self, moment: Moment) -> dict[Trigger, tuple[np.ndarray, np.ndarray]]:
+        """For each trigger: in which worlds it fires now [W], and the value that made it [W]."""
+        config = self._config
+        apart = np.linalg.norm(
+            moment.plan.poses_in_ego[:, -1, :2] - moment.shadow.poses_in_ego[:, -1, :2], axis=-1
+        )
+        collision_s = time_to_collision_s(moment)
+        measured = {
+            Trigger.INTERVENTION: (moment.take_over, moment.take_over.astype(np.float32)),
+            Trigger.HARD_BRAKING: (
+                moment.acceleration_mps2 < -config.hard_braking_mps2,
+                moment.acceleration_mps2,
+            ),
+            Trigger.NEAR_MISS: (collision_s < config.near_miss_s, collision_s),
+            Trigger.DISAGREEMENT: (apart > config.disagreement_m, apart),
+            Trigger.UNCERTAINTY: (moment.plan.spread_m > config.uncertainty_m, moment.plan.spread_m),
+        }
+        fired = {}
+        for trigger, (rule, value) in measured.items():
+            now = rule & (self._quiet[trigger] == 0)
+            self._quiet[trigger] = np.where(now, self._pause_steps, np.maximum(self._quiet[trigger] - 1, 0))
+            self.counts[trigger] += int(now.sum())
+            fired[trigger] = (now, value)
+        return fired

@@ -1,0 +1,341 @@
+"""The driver network: geometry, memory, experts, export and the runtime."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetloop.core.errors import BundleError, ConfigError, InputError
+from fleetloop.core.types import Camera, CameraRig, Observation
+from fleetloop.policy import encoder, features, heads
+from fleetloop.policy.experts import ExpertBlock
+from fleetloop.policy.export import TorchDriver, export_onnx, parity
+from fleetloop.policy.features import inputs_from
+from fleetloop.policy.memory import MEMORY_DELAY_STEPS
+from fleetloop.policy.network import (
+    DriverNetwork,
+    NetworkConfig,
+    NetworkSize,
+    build_network,
+    config_from_dict,
+    config_to_dict,
+)
+from fleetloop.policy.runtime import OnnxDriver
+
+
+def camera(yaw: float = 0.0, pitch: float = 0.0, fov: float = 1.2, width: int = 96, height: int = 64) -> Camera:
+    return Camera("camera", (1.5, 0.2, 1.4), yaw, pitch, fov, width, height)
+
+
+RIG = CameraRig(
+    groups=(
+        (camera(fov=0.8), camera(fov=1.6), camera(fov=2.1)),
+        tuple(camera(yaw, width=48, height=32) for yaw in (1.0, -1.0, 2.3, -2.3, math.pi)),
+    )
+)
+
+
+def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observation:
+    random = np.random.default_rng(seed)
+    return Observation(
+        images=tuple(
+            random.integers(0, 256, (batch, len(group), group[0].height, group[0].width, 3), dtype=np.uint8)
+            for group in rig.groups
+        ),
+        ego_history=(random.normal(size=(batch, 8, 3)) * [5.0, 1.0, 0.05] + [6.0, 0.0, 0.0]).astype(np.float32),
+        navigation=np.stack(
+            [random.uniform(0, 150, batch), random.normal(size=batch)] * 2, axis=-1
+        ).astype(np.float32),
+        time_of_day_h=random.uniform(0, 24, batch).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def network() -> DriverNetwork:
+    torch.manual_seed(3)
+    network = build_network(NetworkConfig(), RIG)
+    # Fresh heads say next to nothing; make them say something, so that differences show.
+    torch.nn.init.normal_(network.heads.linear.weight, std=0.05)
+    assert network.memory is not None
+    torch.nn.init.normal_(network.memory.absent)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def onnx_path(network: DriverNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "network.onnx"
+    export_onnx(network, path)
+    return path
+
+
+class TestGeometry:
+    def test_centre_of_a_camera_looks_along_its_yaw_and_pitch(self):
+        # 32 + 0.5 pixels and 48 + 0.5 are half a pixel off the axis: cell (2, 3) of a 96x64 image.
+        for yaw in (0.0, 0.7, math.pi / 2, -2.0):
+            for pitch in (0.0, 0.3):
+                ray = encoder.cell_rays(camera(yaw, pitch)).reshape(4, 6, 3)[2, 3]
+                expected = [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)]
+                assert np.allclose(ray, expected, atol=0.012)
+
+    def test_left_half_of_the_image_looks_left_and_upper_half_up(self):
+        rays = encoder.cell_rays(camera()).reshape(4, 6, 3)
+        assert (rays[:, 0, 1] > 0.3).all() and (rays[:, 5, 1] < -0.3).all()
+        assert (rays[0, :, 2] > 0.1).all() and (rays[3, :, 2] < -0.1).all()
+        assert np.allclose(np.linalg.norm(rays, axis=-1), 1.0, atol=1e-6)
+
+    def test_edge_ray_is_half_the_field_of_view_off_axis(self):
+        ray = encoder.cell_rays(camera(fov=1.2)).reshape(4, 6, 3)[2, 0]
+        expected = math.atan(math.tan(0.6) * 47.5 / 48.0)
+        assert math.atan2(ray[1], ray[0]) == pytest.approx(expected, abs=1e-4)
+
+    def test_cells_match_the_feature_map(self, network: DriverNetwork):
+        for group in RIG.groups:
+            features_of_group = encoder.geometry_features(group)
+            assert features_of_group.shape == (len(group) * encoder.cell_count(group[0]), encoder.GEOMETRY_FEATURES)
+        single = torch.zeros(1, 3, 64, 96)
+        assert network.encoder.convolutions(single).shape[-2:] == (4, 6)
+
+    def test_cell_centre_is_the_centre_of_its_receptive_field(self, network: DriverNetwork):
+        image = torch.zeros(1, 3, 64, 96, requires_grad=True)
+        with torch.no_grad():
+            for layer in network.encoder.convolutions:
+                if isinstance(layer, torch.nn.Conv2d):
+                    layer = layer  # noqa: PLW0127
+        linear = torch.nn.Sequential(
+            *[layer for layer in network.encoder.convolutions if isinstance(layer, torch.nn.Conv2d)]
+        )
+        linear(image)[0, :, 2, 3].sum().backward()
+        assert image.grad is not None
+        reached = image.grad.abs().sum(dim=(0, 1)).numpy() > 0
+        rows, columns = np.nonzero(reached)
+        assert (rows.min() + rows.max()) / 2 == 32 and (columns.min() + columns.max()) / 2 == 48
+
+    def test_order_of_cameras_does_not_matter(self, network: DriverNetwork):
+        """Geometry says which camera is which: swapped cameras with swapped images give the same embedding."""
+        swapped_rig = CameraRig((RIG.groups[0][::-1], RIG.groups[1][::-1]))
+        swapped = build_network(network.config, swapped_rig)
+        swapped.load_state_dict(network.state_dict())
+        observation = random_observation(3, 5)
+        mirrored = dataclasses.replace(observation, images=tuple(images[:, ::-1] for images in observation.images))
+        with torch.no_grad():
+            expected = network.encode_forward(inputs_from(observation).images[0])
+            actual = swapped.encode_forward(inputs_from(mirrored).images[0])
+        assert torch.allclose(expected, actual, atol=1e-4)
+
+    def test_another_rig_takes_the_same_weights(self, network: DriverNetwork):
+        other_rig = CameraRig((tuple(camera(yaw, width=128, height=96) for yaw in (-0.4, 0.4)),))
+        other = build_network(network.config, other_rig)
+        other.load_state_dict(network.state_dict())
+        plan = TorchDriver(other.eval(), 2).plan(random_observation(2, 0, other_rig))
+        assert np.isfinite(plan.poses_in_ego).all()
+
+
+class TestFeatures:
+    @given(st.floats(-0.2, 0.2))
+    @settings(max_examples=50, deadline=None)
+    def test_cube_spacing_round_trip(self, curvature: float):
+        control = features.control_from_curvature(torch.tensor(curvature, dtype=torch.float64))
+        assert float(control.abs()) <= 1.0
+        assert float(features.curvature_from_control(control)) == pytest.approx(curvature, abs=1e-9)
+
+    @given(st.floats(0.0, 80.0))
+    @settings(max_examples=50, deadline=None)
+    def test_distance_round_trip(self, distance: float):
+        scaled = heads.scaled_distance(torch.tensor(distance, dtype=torch.float64))
+        assert float(heads.distance_from_scaled(scaled)) == pytest.approx(distance, abs=1e-6)
+
+    def test_nothing_ahead_reads_as_far(self):
+        unknown = torch.tensor([-1.0, float("nan"), float("inf"), 500.0])
+        assert torch.equal(heads.scaled_distance(unknown), torch.ones(4))
+
+    def test_far_turn_hardly_shows(self):
+        navigation = torch.tensor([[150.0, 1.5, 150.0, -1.5], [1.0, 1.5, 150.0, -1.5]])
+        far, near = features.navigation_features(navigation)
+        assert far[2].abs() < 0.2 and near[2] > 1.3
+
+    def test_clock_wraps(self):
+        start, end = features.clock_features(torch.tensor([0.0, 24.0]))
+        assert torch.allclose(start, end, atol=1e-6)
+
+    def test_broken_numbers_become_neutral(self):
+        observation = random_observation(2, 0)
+        observation.ego_history[0] = np.nan
+        observation.navigation[0] = [np.nan, np.nan, np.inf, -np.inf]
+        observation.time_of_day_h[0] = np.nan
+        clean = features.finite(observation)
+        assert all(np.isfinite(a).all() for a in (clean.ego_history, clean.navigation, clean.time_of_day_h))
+        assert clean.navigation[0, 0] > 500.0 and np.array_equal(clean.navigation[1], observation.navigation[1])
+
+
+class TestExperts:
+    def test_two_experts_at_most_are_active_and_gates_sum_to_one(self):
+        torch.manual_seed(0)
+        block = ExpertBlock(16, 8, 4)
+        torch.nn.init.normal_(block.router.weight)
+        x = torch.randn(5, 16)
+        actual, balance = block(x)
+        normalised = block.normalise(x)
+        probabilities = torch.softmax(block.router(normalised), dim=-1)
+        for sample in range(5):
+            best = torch.argsort(probabilities[sample], descending=True)[:2]
+            expected = x[sample] + block.down.bias
+            for expert in best:
+                gate = probabilities[sample, expert] / probabilities[sample, best].sum()
+                rows = slice(8 * int(expert), 8 * int(expert) + 8)
+                hidden = torch.relu(block.up.weight[rows] @ normalised[sample] + block.up.bias[rows])
+                expected = expected + gate * block.down.weight[:, rows] @ hidden
+            assert torch.allclose(actual[sample], expected, atol=1e-5)
+        assert 0.5 < float(balance) < 4.0
+
+    def test_balance_loss_is_one_when_even_and_more_when_not(self):
+        block = ExpertBlock(16, 8, 4)
+        torch.nn.init.zeros_(block.router.weight)
+        block.router.bias.data = torch.tensor([5.0, 5.0, -5.0, -5.0])
+        uneven = float(block(torch.randn(8, 16))[1])
+        block.router.bias.data.zero_()
+        even = float(block(torch.randn(8, 16))[1])
+        assert uneven > 1.9 and even == pytest.approx(2.0 * 1.0, abs=1.01)
+
+
+class TestMemory:
+    def test_streaming_equals_the_batched_form(self, network: DriverNetwork):
+        sequence = [random_observation(3, seed) for seed in range(2 * MEMORY_DELAY_STEPS + 1)]
+        driver = TorchDriver(network, 3)
+        for step, observation in enumerate(sequence):
+            plan = driver.plan(observation)
+            has_past = step >= MEMORY_DELAY_STEPS
+            earlier = sequence[step - MEMORY_DELAY_STEPS] if has_past else observation
+            with torch.no_grad():
+                outputs = network.forward_pair(
+                    inputs_from(observation), inputs_from(earlier).images[0], torch.full((3,), has_past)
+                )
+            assert np.allclose(plan.poses_in_ego, outputs.poses_in_ego.numpy(), atol=1e-5)
+            assert np.allclose(plan.curvature_1pm, heads.decode(outputs).curvature_1pm.numpy(), atol=1e-6)
+
+    def test_memory_matters(self, network: DriverNetwork):
+        observation, past = random_observation(3, 1), random_observation(3, 2)
+        inputs = inputs_from(observation)
+        with torch.no_grad():
+            outputs = [
+                network.forward_pair(inputs, inputs_from(past).images[0], torch.full((3,), valid)).lead_speed
+                for valid in (True, False)
+            ]
+        assert not torch.allclose(outputs[0], outputs[1], atol=1e-4)
+
+    def test_reset_forgets_only_the_masked(self, network: DriverNetwork):
+        sequence = [random_observation(2, seed) for seed in range(MEMORY_DELAY_STEPS + 1)]
+        kept, reset = TorchDriver(network, 2), TorchDriver(network, 2)
+        for observation in sequence[:-1]:
+            kept.plan(observation)
+            reset.plan(observation)
+        reset.reset(np.array([True, False]))
+        expected, actual = kept.plan(sequence[-1]), reset.plan(sequence[-1])
+        assert not np.allclose(expected.poses_in_ego[0], actual.poses_in_ego[0])
+        assert np.allclose(expected.poses_in_ego[1], actual.poses_in_ego[1])
+
+
+class TestConfig:
+    @pytest.mark.parametrize("config", [NetworkConfig(), NetworkConfig(NetworkSize.BASE, False, True, 2)])
+    def test_round_trip_through_json(self, config: NetworkConfig):
+        assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
+
+    @pytest.mark.parametrize(
+        ("field", "value"), [("size", "huge"), ("experts", 1), ("experts", "4"), ("memory", 1), ("speed", 3)]
+    )
+    def test_wrong_field_is_named(self, field: str, value: object):
+        with pytest.raises(ConfigError, match=field):
+            config_from_dict({**config_to_dict(NetworkConfig()), field: value})
+
+    def test_rig_without_cameras_of_one_size_is_refused(self):
+        with pytest.raises(ConfigError, match="forward"):
+            build_network(NetworkConfig(), CameraRig(((camera(), camera(width=48)),)))
+        with pytest.raises(ConfigError, match="groups"):
+            build_network(NetworkConfig(), CameraRig(()))
+
+
+class TestOnnx:
+    @pytest.mark.parametrize("memory", [True, False])
+    @pytest.mark.parametrize("past_controls", [True, False])
+    def test_parity_over_a_sequence(self, tmp_path: Path, memory: bool, past_controls: bool):
+        torch.manual_seed(1)
+        network = build_network(NetworkConfig(memory=memory, past_controls=past_controls), RIG)
+        torch.nn.init.normal_(network.heads.linear.weight, std=0.05)
+        export_onnx(network, tmp_path / "network.onnx")
+        sequence = [random_observation(3, seed) for seed in range(MEMORY_DELAY_STEPS + 2)]
+        assert parity(network, tmp_path / "network.onnx", sequence, 1e-3) < 1e-3
+
+    def test_parity_fails_for_other_weights(self, onnx_path: Path):
+        torch.manual_seed(9)
+        other = build_network(NetworkConfig(), RIG)
+        with pytest.raises(BundleError, match="differ"):
+            parity(other, onnx_path, [random_observation(2, 0)], 1e-3)
+
+    def test_any_batch_and_reset(self, network: DriverNetwork, onnx_path: Path):
+        for vehicles in (1, 5):
+            driver, reference = OnnxDriver(onnx_path, vehicles), TorchDriver(network, vehicles)
+            mask = np.arange(vehicles) % 2 == 0
+            for seed in range(3):
+                driver.plan(random_observation(vehicles, seed))
+                reference.plan(random_observation(vehicles, seed))
+            driver.reset(mask)
+            reference.reset(mask)
+            for seed in range(3):
+                actual = driver.plan(random_observation(vehicles, seed))
+                expected = reference.plan(random_observation(vehicles, seed))
+                assert np.allclose(actual.poses_in_ego, expected.poses_in_ego, atol=1e-3)
+
+    def test_the_same_input_gives_the_same_bits(self, onnx_path: Path):
+        plans = []
+        for _ in range(2):
+            driver = OnnxDriver(onnx_path, 4)
+            plans.append([driver.plan(random_observation(4, seed)) for seed in range(5)][-1])
+        assert np.array_equal(plans[0].poses_in_ego, plans[1].poses_in_ego)
+        assert np.array_equal(plans[0].curvature_1pm, plans[1].curvature_1pm)
+
+    def test_outputs_are_a_plan(self, onnx_path: Path):
+        driver = OnnxDriver(onnx_path, 4)
+        plan = driver.plan(random_observation(4, 0))
+        assert plan.curvature_1pm.shape == (4,) and plan.poses_in_ego.shape == (4, 8, 3)
+        assert (np.abs(plan.curvature_1pm) <= 0.2 + 1e-6).all() and (plan.spread_m > 0).all()
+        assert driver.readings is not None
+        assert np.allclose(driver.readings.signal_probabilities.sum(axis=1), 1.0, atol=1e-5)
+
+    def test_broken_sensors_do_not_stop_the_planner(self, onnx_path: Path):
+        observation = random_observation(2, 0)
+        observation.ego_history[:] = np.nan
+        observation.navigation[:] = np.inf
+        black = dataclasses.replace(observation, images=tuple(0 * images for images in observation.images))
+        plan = OnnxDriver(onnx_path, 2).plan(black)
+        assert np.isfinite(plan.poses_in_ego).all() and np.isfinite(plan.curvature_1pm).all()
+
+    def test_wrong_input_is_named(self, onnx_path: Path):
+        driver = OnnxDriver(onnx_path, 2)
+        good = random_observation(2, 0)
+        with pytest.raises(InputError, match="images_around"):
+            driver.plan(dataclasses.replace(good, images=(good.images[0], good.images[1][:, :4])))
+        with pytest.raises(InputError, match="groups"):
+            driver.plan(dataclasses.replace(good, images=good.images[:1]))
+        with pytest.raises(InputError, match="uint8"):
+            driver.plan(
+                dataclasses.replace(good, images=tuple(i.astype(np.float32) for i in good.images))  # type: ignore[arg-type]
+            )
+        with pytest.raises(InputError, match="navigation"):
+            driver.plan(dataclasses.replace(good, navigation=good.navigation[:1]))
+
+    def test_foreign_and_broken_files_are_refused(self, onnx_path: Path, tmp_path: Path):
+        with pytest.raises(BundleError, match="nowhere"):
+            OnnxDriver(tmp_path / "nowhere.onnx", 1)
+        (tmp_path / "cut.onnx").write_bytes(onnx_path.read_bytes()[:5000])
+        with pytest.raises(BundleError, match="cut"):
+            OnnxDriver(tmp_path / "cut.onnx", 1)
+        torch.onnx.export(
+            torch.nn.Linear(3, 2), (torch.zeros(1, 3),), tmp_path / "foreign.onnx", dynamo=False, verbose=False
+        )
+        with pytest.raises(BundleError, match="not a driver"):
+            OnnxDriver(tmp_path / "foreign.onnx", 1)
