@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ from fleetloop.policy.network import (
 from fleetloop.policy.runtime import OnnxDriver
 
 
-def camera(yaw: float = 0.0, pitch: float = 0.0, fov: float = 1.2, width: int = 96, height: int = 64) -> Camera:
+def camera(
+    yaw: float = 0.0, pitch: float = 0.0, fov: float = 1.2, width: int = 96, height: int = 64
+) -> Camera:
     return Camera("camera", (1.5, 0.2, 1.4), yaw, pitch, fov, width, height)
 
 
@@ -48,12 +51,23 @@ def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observati
             random.integers(0, 256, (batch, len(group), group[0].height, group[0].width, 3), dtype=np.uint8)
             for group in rig.groups
         ),
-        ego_history=(random.normal(size=(batch, 8, 3)) * [5.0, 1.0, 0.05] + [6.0, 0.0, 0.0]).astype(np.float32),
-        navigation=np.stack(
-            [random.uniform(0, 150, batch), random.normal(size=batch)] * 2, axis=-1
-        ).astype(np.float32),
+        ego_history=(random.normal(size=(batch, 8, 3)) * [5.0, 1.0, 0.05] + [6.0, 0.0, 0.0]).astype(
+            np.float32
+        ),
+        navigation=np.stack([random.uniform(0, 150, batch), random.normal(size=batch)] * 2, axis=-1).astype(
+            np.float32
+        ),
         time_of_day_h=random.uniform(0, 24, batch).astype(np.float32),
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks gain nothing from threads, and a busy machine makes them wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +90,12 @@ def onnx_path(network: DriverNetwork, tmp_path_factory: pytest.TempPathFactory) 
 
 class TestGeometry:
     def test_centre_of_a_camera_looks_along_its_yaw_and_pitch(self):
-        # 32 + 0.5 pixels and 48 + 0.5 are half a pixel off the axis: cell (2, 3) of a 96x64 image.
+        # Cell (2, 3) of a 96x64 image is centred two pixels right of and below the axis.
         for yaw in (0.0, 0.7, math.pi / 2, -2.0):
             for pitch in (0.0, 0.3):
                 ray = encoder.cell_rays(camera(yaw, pitch)).reshape(4, 6, 3)[2, 3]
                 expected = [math.cos(yaw) * math.cos(pitch), math.sin(yaw) * math.cos(pitch), math.sin(pitch)]
-                assert np.allclose(ray, expected, atol=0.012)
+                assert np.allclose(ray, expected, atol=0.04)
 
     def test_left_half_of_the_image_looks_left_and_upper_half_up(self):
         rays = encoder.cell_rays(camera()).reshape(4, 6, 3)
@@ -91,22 +105,21 @@ class TestGeometry:
 
     def test_edge_ray_is_half_the_field_of_view_off_axis(self):
         ray = encoder.cell_rays(camera(fov=1.2)).reshape(4, 6, 3)[2, 0]
-        expected = math.atan(math.tan(0.6) * 47.5 / 48.0)
+        expected = math.atan(math.tan(0.6) * 46.0 / 48.0)
         assert math.atan2(ray[1], ray[0]) == pytest.approx(expected, abs=1e-4)
 
     def test_cells_match_the_feature_map(self, network: DriverNetwork):
         for group in RIG.groups:
             features_of_group = encoder.geometry_features(group)
-            assert features_of_group.shape == (len(group) * encoder.cell_count(group[0]), encoder.GEOMETRY_FEATURES)
+            assert features_of_group.shape == (
+                len(group) * encoder.cell_count(group[0]),
+                encoder.GEOMETRY_FEATURES,
+            )
         single = torch.zeros(1, 3, 64, 96)
         assert network.encoder.convolutions(single).shape[-2:] == (4, 6)
 
     def test_cell_centre_is_the_centre_of_its_receptive_field(self, network: DriverNetwork):
         image = torch.zeros(1, 3, 64, 96, requires_grad=True)
-        with torch.no_grad():
-            for layer in network.encoder.convolutions:
-                if isinstance(layer, torch.nn.Conv2d):
-                    layer = layer  # noqa: PLW0127
         linear = torch.nn.Sequential(
             *[layer for layer in network.encoder.convolutions if isinstance(layer, torch.nn.Conv2d)]
         )
@@ -114,15 +127,18 @@ class TestGeometry:
         assert image.grad is not None
         reached = image.grad.abs().sum(dim=(0, 1)).numpy() > 0
         rows, columns = np.nonzero(reached)
-        assert (rows.min() + rows.max()) / 2 == 32 and (columns.min() + columns.max()) / 2 == 48
+        assert (rows.min() + rows.max()) / 2 == 16 * 2 + 1.5
+        assert (columns.min() + columns.max()) / 2 == 16 * 3 + 1.5
 
     def test_order_of_cameras_does_not_matter(self, network: DriverNetwork):
-        """Geometry says which camera is which: swapped cameras with swapped images give the same embedding."""
+        """Swapped cameras with swapped images give the same embedding: geometry says which is which."""
         swapped_rig = CameraRig((RIG.groups[0][::-1], RIG.groups[1][::-1]))
         swapped = build_network(network.config, swapped_rig)
         swapped.load_state_dict(network.state_dict())
         observation = random_observation(3, 5)
-        mirrored = dataclasses.replace(observation, images=tuple(images[:, ::-1] for images in observation.images))
+        mirrored = dataclasses.replace(
+            observation, images=tuple(images[:, ::-1] for images in observation.images)
+        )
         with torch.no_grad():
             expected = network.encode_forward(inputs_from(observation).images[0])
             actual = swapped.encode_forward(inputs_from(mirrored).images[0])
@@ -170,10 +186,13 @@ class TestFeatures:
         observation.time_of_day_h[0] = np.nan
         clean = features.finite(observation)
         assert all(np.isfinite(a).all() for a in (clean.ego_history, clean.navigation, clean.time_of_day_h))
-        assert clean.navigation[0, 0] > 500.0 and np.array_equal(clean.navigation[1], observation.navigation[1])
+        assert clean.navigation[0, 0] > 500.0 and np.array_equal(
+            clean.navigation[1], observation.navigation[1]
+        )
 
 
 class TestExperts:
+    @torch.no_grad()
     def test_two_experts_at_most_are_active_and_gates_sum_to_one(self):
         torch.manual_seed(0)
         block = ExpertBlock(16, 8, 4)
@@ -193,14 +212,15 @@ class TestExperts:
             assert torch.allclose(actual[sample], expected, atol=1e-5)
         assert 0.5 < float(balance) < 4.0
 
-    def test_balance_loss_is_one_when_even_and_more_when_not(self):
+    @torch.no_grad()
+    def test_balance_loss_is_one_when_even_and_two_when_half_are_idle(self):
+        torch.manual_seed(0)
         block = ExpertBlock(16, 8, 4)
-        torch.nn.init.zeros_(block.router.weight)
-        block.router.bias.data = torch.tensor([5.0, 5.0, -5.0, -5.0])
-        uneven = float(block(torch.randn(8, 16))[1])
-        block.router.bias.data.zero_()
-        even = float(block(torch.randn(8, 16))[1])
-        assert uneven > 1.9 and even == pytest.approx(2.0 * 1.0, abs=1.01)
+        x = torch.randn(4000, 16)
+        torch.nn.init.normal_(block.router.weight, std=0.01)
+        assert float(block(x)[1]) == pytest.approx(1.0, abs=0.02)
+        block.router.bias.copy_(torch.tensor([9.0, 9.0, -9.0, -9.0]))
+        assert float(block(x)[1]) == pytest.approx(2.0, abs=0.02)
 
 
 class TestMemory:
@@ -251,6 +271,10 @@ class TestConfig:
     def test_wrong_field_is_named(self, field: str, value: object):
         with pytest.raises(ConfigError, match=field):
             config_from_dict({**config_to_dict(NetworkConfig()), field: value})
+
+    def test_image_sizes_must_fit_the_cells(self):
+        with pytest.raises(ConfigError, match="multiples of 16"):
+            build_network(NetworkConfig(), CameraRig(((camera(width=100),),)))
 
     def test_rig_without_cameras_of_one_size_is_refused(self):
         with pytest.raises(ConfigError, match="forward"):
@@ -335,7 +359,11 @@ class TestOnnx:
         with pytest.raises(BundleError, match="cut"):
             OnnxDriver(tmp_path / "cut.onnx", 1)
         torch.onnx.export(
-            torch.nn.Linear(3, 2), (torch.zeros(1, 3),), tmp_path / "foreign.onnx", dynamo=False, verbose=False
+            torch.nn.Linear(3, 2),
+            (torch.zeros(1, 3),),
+            tmp_path / "foreign.onnx",
+            dynamo=False,
+            verbose=False,
         )
         with pytest.raises(BundleError, match="not a driver"):
             OnnxDriver(tmp_path / "foreign.onnx", 1)

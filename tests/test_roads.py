@@ -124,12 +124,14 @@ def check_shapes(world: World) -> None:
     assert not world.tiles[0].any()
 
 
-def check_lanes(world: World, heading_tolerance: float = 0.15) -> None:
+def check_lanes(world: World, heading_tolerance: float = 0.15, spacing_tolerance: float = 0.03) -> None:
     for lane in range(len(world.lane_kind)):
         points = lane_points(world, lane)
-        assert len(points) >= 2
+        assert len(points) >= 2 and world.lane_spacing_m[lane] > 0.01
         steps = np.hypot(*np.diff(points, axis=0).T)
-        assert np.all(np.abs(steps - world.lane_spacing_m[lane]) < 0.06 * world.lane_spacing_m[lane] + 1e-3)
+        assert np.all(
+            np.abs(steps - world.lane_spacing_m[lane]) < spacing_tolerance * world.lane_spacing_m[lane] + 1e-3
+        )
         assert world.lane_length_m[lane] == pytest.approx(
             world.lane_spacing_m[lane] * (len(points) - 1), rel=1e-4
         )
@@ -360,7 +362,8 @@ def test_real_map_becomes_a_town(name: str, tmp_path: Path) -> None:
     world = library.world([key])
     check_shapes(world)
     check_right_of_way(world)
-    check_lanes(world, heading_tolerance=0.2)
+    # Hairpins: the chord between points a metre apart is shorter than the arc.
+    check_lanes(world, heading_tolerance=0.2, spacing_tolerance=0.1)
     assert np.mean(world.lane_reach_m >= 1000.0) > share
     assert np.mean(np.abs(world.curvatures) > 0.2) < 0.01
     assert (TownLibrary(tmp_path).world([key]).boxes == world.boxes).all()

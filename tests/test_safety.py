@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fleetloop.core.types import Plan
-from fleetloop.safety import limits
 from fleetloop.safety.limits import Controls, limit_plan
 
 STEP_S = 0.1
@@ -40,7 +39,9 @@ vector = arrays.arrays(np.float32, 6, elements=any_float)
 
 @given(vector, vector, vector, vector, vector)
 @settings(max_examples=200, deadline=None)
-def test_whatever_comes_in_the_limits_hold(wanted_curvature, wanted_acceleration, speed, curvature, acceleration):
+def test_whatever_comes_in_the_limits_hold(
+    wanted_curvature, wanted_acceleration, speed, curvature, acceleration
+):
     """Property: any bits at all give finite controls within every bound."""
     previous = Controls(curvature, acceleration)
     controls = limit_plan(plan_of(wanted_curvature, wanted_acceleration), speed, previous, STEP_S)
@@ -54,10 +55,16 @@ def test_whatever_comes_in_the_limits_hold(wanted_curvature, wanted_acceleration
 
 
 @given(
-    st.floats(-0.2, 0.2), st.floats(-8.0, 4.0), st.floats(0.0, 30.0), st.floats(-0.2, 0.2), st.floats(-8.0, 4.0)
+    st.floats(-0.2, 0.2),
+    st.floats(-8.0, 4.0),
+    st.floats(0.0, 30.0),
+    st.floats(-0.2, 0.2),
+    st.floats(-8.0, 4.0),
 )
 @settings(max_examples=200, deadline=None)
-def test_limits_do_not_change_what_is_within_them(curvature, acceleration, speed, last_curvature, last_acceleration):
+def test_limits_do_not_change_what_is_within_them(
+    curvature, acceleration, speed, last_curvature, last_acceleration
+):
     """Property: applying the limits twice, from the same past, is applying them once."""
     previous = controls_of(last_curvature, last_acceleration)
     once = one(curvature, acceleration, speed, previous)
@@ -68,7 +75,9 @@ def test_batch_is_row_by_row():
     random = np.random.default_rng(0)
     curvature, acceleration = random.normal(0, 0.1, 20), random.normal(0, 3, 20)
     speed = random.uniform(0, 20, 20)
-    previous = Controls(random.normal(0, 0.05, 20).astype(np.float32), random.normal(0, 1, 20).astype(np.float32))
+    previous = Controls(
+        random.normal(0, 0.05, 20).astype(np.float32), random.normal(0, 1, 20).astype(np.float32)
+    )
     together = limit_plan(plan_of(curvature, acceleration), speed, previous, STEP_S)
     for i in range(20):
         alone = limit_plan(

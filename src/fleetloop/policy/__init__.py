@@ -1,0 +1,1 @@
+"""Observation -> Plan: camera encoder, memory, experts, heads; and the same as ONNX."""

@@ -12,24 +12,26 @@ from fleetloop.core.types import Camera, CameraRig
 STRIDE = 16
 """Pixels of an image that one cell of the feature map stands for, along each axis."""
 
+_FIRST_CENTRE_PX = 2.0
 _RAY_OCTAVES = 5
 GEOMETRY_FEATURES = 3 * (1 + 2 * _RAY_OCTAVES) + 3 + 1
 
 
 def cell_count(camera: Camera) -> int:
     """Cells of the feature map of an image of this camera."""
-    return -(-camera.height // STRIDE) * -(-camera.width // STRIDE)
+    return (camera.height // STRIDE) * (camera.width // STRIDE)
 
 
 def cell_rays(camera: Camera) -> Float32[np.ndarray, "cells 3"]:
     """Unit direction, in the ego frame, that the centre of each cell's receptive field looks along.
 
-    Row by row. A 3x3 convolution of stride 2 and padding 1 centres its output i on input 2i, so four of them
-    centre cell i on pixel 16 i.
+    Row by row. The first convolution (6x6, stride 4, padding 1) centres its output i on pixel 4 i + 1.5, and
+    each 3x3 of stride 2 and padding 1 on input 2 i: cell i is centred on pixel 16 i + 1.5, 16 i + 2 from the
+    edge.
     """
     focal_px = 0.5 * camera.width / math.tan(0.5 * camera.horizontal_field_of_view)
-    column_px = np.arange(0, camera.width, STRIDE) + 0.5 - 0.5 * camera.width
-    row_px = np.arange(0, camera.height, STRIDE) + 0.5 - 0.5 * camera.height
+    column_px = np.arange(0, camera.width, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.width
+    row_px = np.arange(0, camera.height, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.height
     row, column = np.meshgrid(row_px, column_px, indexing="ij")
     forward, left, up = np.ones(row.size), -column.ravel() / focal_px, -row.ravel() / focal_px
     pitched_forward = math.cos(camera.pitch) * forward - math.sin(camera.pitch) * up
@@ -49,8 +51,8 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
     """What the pooling weights are generated from, for the cells of all cameras of a group, camera by camera.
 
     The ray and its sines and cosines at octaves (as positional encodings do: Tancik et al., "Fourier features
-    let networks learn high frequency functions", NeurIPS 2020), the mount position, and the angle a cell spans,
-    which tells a narrow camera from a wide one that looks the same way.
+    let networks learn high frequency functions", NeurIPS 2020), the mount position, and the angle a cell
+    spans, which tells a narrow camera from a wide one that looks the same way.
     """
     features = []
     for camera in cameras:
@@ -59,7 +61,9 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
         mount = np.broadcast_to(np.array(camera.position_in_ego) / 2.0, rays.shape)
         span = math.log(camera.horizontal_field_of_view / camera.width * STRIDE / 0.2)
         features.append(
-            np.concatenate([rays, np.sin(octaves), np.cos(octaves), mount, np.full_like(rays[:, :1], span)], axis=-1)
+            np.concatenate(
+                [rays, np.sin(octaves), np.cos(octaves), mount, np.full_like(rays[:, :1], span)], axis=-1
+            )
         )
     return np.concatenate(features).astype(np.float32)
 
@@ -67,20 +71,24 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
 class CameraEncoder(nn.Module):
     """Images -> one embedding for each group of cameras.
 
-    A flatten-and-project layer would tie the network to one rig. Here the weight that a cell has in the embedding
-    is generated from the cell's geometry: `basis` functions of the ray weigh the cells, and a linear layer mixes
-    what they gathered. The basis depends on the rig alone, so it is computed once for the whole batch, and the
-    same weights work with cameras placed elsewhere.
+    A flatten-and-project layer would tie the network to one rig. Here the weight that a cell has in the
+    embedding is generated from the cell's geometry: `basis` functions of the ray weigh the cells, and a
+    linear layer mixes what they gathered. The basis depends on the rig alone, so it is computed once for the
+    whole batch, and the same weights work with cameras placed elsewhere.
+
+    The first convolution goes straight to a quarter of the resolution: at equal processor time that beat two
+    convolutions of stride 2 in every reading tried (lane offset, heading, gap ahead, signal colour).
     """
 
-    def __init__(self, rig: CameraRig, channels: tuple[int, int, int, int], basis: int, width: int) -> None:
+    def __init__(self, rig: CameraRig, channels: tuple[int, int, int], basis: int, width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in zip((3, *channels[:-1]), channels, strict=True):
-            convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+            kernel, stride = (6, 4) if not layers else (3, 2)
+            convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=1)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType]
-            layers += [convolution, nn.ReLU()]
+            layers += [convolution, nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         self.channels = channels[-1]
         self.basis = nn.Sequential(nn.Linear(GEOMETRY_FEATURES, 128), nn.ReLU(), nn.Linear(128, basis))
@@ -90,12 +98,16 @@ class CameraEncoder(nn.Module):
             features = torch.from_numpy(geometry_features(group))
             self.register_buffer(f"geometry_{index}", features, persistent=False)
 
-    def forward(self, images: UInt8[Tensor, "B cameras height width 3"], group: int) -> Float[Tensor, "B width"]:
+    def forward(
+        self, images: UInt8[Tensor, "B cameras height width 3"], group: int
+    ) -> Float[Tensor, "B width"]:
         """Embedding of the cameras of one group of the rig."""
         batch, cameras, height, width, _ = images.shape
         # Already channels-last in memory: the permutation copies nothing.
         pixels = images.reshape(batch * cameras, height, width, 3).permute(0, 3, 1, 2)
-        scaled = pixels.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        scaled = pixels.to(
+            torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        )
         cells = self.convolutions(scaled * (1.0 / 64.0) - 2.0)
         cells = cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
         weights = self.basis(getattr(self, f"geometry_{group}")) / math.sqrt(cells.shape[1])

@@ -44,6 +44,9 @@ class ExpertBlock(nn.Module):
     def _balance(
         self, probabilities: Float[Tensor, "B experts"], chosen: Float[Tensor, "B experts"]
     ) -> Float[Tensor, ""]:
-        """experts x sum(share of samples x mean probability): Fedus, Zoph, Shazeer, "Switch transformers", eq. 4."""
+        """experts x sum(share of samples x mean probability).
+
+        Fedus, Zoph, Shazeer, "Switch transformers", JMLR 2022, equation 4.
+        """
         share = chosen.mean(dim=0) / ACTIVE_EXPERTS
         return self.experts * (share * probabilities.mean(dim=0)).sum()

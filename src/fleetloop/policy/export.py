@@ -5,17 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fleetloop.core.errors import BundleError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import HISTORY_STEPS, Observation, Plan
-from fleetloop.policy.heads import decode
 from fleetloop.policy.features import Inputs, inputs_from
+from fleetloop.policy.heads import decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.network import DriverNetwork
-from fleetloop.policy.runtime import IMAGE_INPUT_NAMES, MEMORY_INPUTS, MEMORY_OUTPUTS, OUTPUT_NAMES, OnnxDriver
+from fleetloop.policy.runtime import (
+    IMAGE_INPUT_NAMES,
+    MEMORY_INPUTS,
+    MEMORY_OUTPUTS,
+    OUTPUT_NAMES,
+    OnnxDriver,
+)
 
 OPSET = 18
 
@@ -57,12 +63,12 @@ def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
 def export_onnx(network: DriverNetwork, path: Path) -> None:
     """Write the network as one ONNX file, float32, the batch dimension open.
 
-    Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), ego_history, navigation, time_of_day_h and,
-    with memory, memory [B, 4, width] and memory_valid [B, 4]. Outputs are OUTPUT_NAMES in SI units, then the memory
-    for the next step. The rig's geometry is folded into the weights.
+    Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), ego_history, navigation, time_of_day_h
+    and, with memory, memory [B, 4, width] and memory_valid [B, 4]. Outputs are OUTPUT_NAMES in SI units, then
+    the memory for the next step. The rig's geometry is folded into the weights.
     """
     names = [*IMAGE_INPUT_NAMES[: len(network.rig.groups)], "ego_history", "navigation", "time_of_day_h"]
-    outputs = list(OUTPUT_NAMES)
+    outputs: list[str] = list(OUTPUT_NAMES)
     if network.memory is not None:
         names += MEMORY_INPUTS
         outputs += MEMORY_OUTPUTS
@@ -81,7 +87,7 @@ def export_onnx(network: DriverNetwork, path: Path) -> None:
 
 
 class TorchDriver:
-    """The network stepped as a vehicle steps it, one observation after the other: the reference for OnnxDriver."""
+    """The network stepped as a vehicle steps it: the reference for OnnxDriver."""
 
     def __init__(self, network: DriverNetwork, vehicles: int) -> None:
         self._network = network.eval()
@@ -108,7 +114,7 @@ class TorchDriver:
 
 
 def parity(network: DriverNetwork, path: Path, observations: list[Observation], tolerance: float) -> float:
-    """Largest absolute difference between the plans of PyTorch and of ONNX Runtime over a sequence of observations.
+    """Largest absolute difference between the plans of PyTorch and ONNX Runtime over a sequence.
 
     The memory is carried on both sides, so its drift counts too.
 

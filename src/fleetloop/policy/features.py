@@ -1,4 +1,4 @@
-"""Observation -> tensors, and the scales in which the network sees the ego motion, the navigation and the clock."""
+"""Observation -> tensors, and the scales in which the network sees ego motion, navigation and the clock."""
 
 import math
 from typing import NamedTuple
@@ -31,17 +31,19 @@ class Inputs(NamedTuple):
 
 
 def finite(observation: Observation) -> Observation:
-    """The observation with contiguous arrays of the contract's types and neutral values for what is not finite.
+    """The observation, contiguous and of the contract's types, with neutral values for what is not finite.
 
-    A sensor that fails must not stop the planner: unknown motion reads as standing still, an unknown junction as
-    one far away, an unknown time as noon. Whether to drive on such input is not decided here.
+    A sensor that fails must not stop the planner: unknown motion reads as standing still, an unknown junction
+    as one far away, an unknown time as noon. Whether to drive on such input is not decided here.
     """
     navigation = np.array(observation.navigation, np.float32)
     for column, neutral in enumerate((_FAR_AWAY_M, 0.0, _FAR_AWAY_M, 0.0)):
         navigation[:, column] = np.nan_to_num(navigation[:, column], nan=neutral, posinf=neutral, neginf=0.0)
     return Observation(
         images=tuple(np.ascontiguousarray(images, np.uint8) for images in observation.images),
-        ego_history=np.nan_to_num(np.asarray(observation.ego_history, np.float32), nan=0.0, posinf=0.0, neginf=0.0),
+        ego_history=np.nan_to_num(
+            np.asarray(observation.ego_history, np.float32), nan=0.0, posinf=0.0, neginf=0.0
+        ),
         navigation=navigation,
         time_of_day_h=np.nan_to_num(
             np.asarray(observation.time_of_day_h, np.float32), nan=12.0, posinf=12.0, neginf=12.0
@@ -95,8 +97,8 @@ def ego_features(ego_history: Float[Tensor, "B 8 3"], past_controls: bool) -> Fl
 def navigation_features(navigation: Float[Tensor, "B 4"]) -> Float[Tensor, "B 10"]:
     """Five numbers for each of the two next junctions.
 
-    nearness 1 / (1 + d / 20), distance d / 100 clipped to 1, and the signed angle (raw, sine, cosine) gated by
-    nearness, so that a turn far ahead does not steer now.
+    nearness 1 / (1 + d / 20), distance d / 100 clipped to 1, and the signed angle (raw, sine, cosine) gated
+    by nearness, so that a turn far ahead does not steer now.
     """
     parts = []
     for first in (0, 2):

@@ -56,7 +56,7 @@ class Decoded(NamedTuple):
 
 
 def scaled_distance(distance_m: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """Log-spaced distance: 0 at 0 m, 1 at FAR_M and beyond, and 1 where there is nothing (negative, not finite)."""
+    """Log-spaced distance: 0 at 0 m, 1 at FAR_M, beyond, or where nothing is (negative, not finite)."""
     known = torch.isfinite(distance_m) & (distance_m >= 0.0)
     limited = torch.where(known, distance_m, FAR_M).clamp(0.0, FAR_M)
     return torch.log1p(limited / 5.0) / math.log1p(FAR_M / 5.0)
@@ -69,7 +69,10 @@ def distance_from_scaled(scaled: Float[Tensor, "*batch"]) -> Float[Tensor, "*bat
 
 
 class Heads(nn.Module):
-    """One linear layer, cut into the outputs. Poses are offsets from driving straight on at the present speed."""
+    """One linear layer, cut into the outputs; poses are offsets from going straight at the present speed."""
+
+    times_s: Tensor
+    reach: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()

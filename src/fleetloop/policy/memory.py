@@ -11,15 +11,17 @@ MEMORY_DELAY_STEPS = 4
 class Memory(nn.Module):
     """Fills in a learned vector where there is no past yet.
 
-    At run time a ring of the last MEMORY_DELAY_STEPS embeddings is carried, so each step encodes one frame; in
-    training the earlier frame is encoded directly. Both hand the same embedding to the trunk.
+    At run time a ring of the last MEMORY_DELAY_STEPS embeddings is carried, so each step encodes one frame;
+    in training the earlier frame is encoded directly. Both hand the same embedding to the trunk.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.absent = nn.Parameter(torch.zeros(width))
 
-    def forward(self, earlier: Float[Tensor, "B width"], valid: Bool[Tensor, " B"]) -> Float[Tensor, "B width"]:
+    def forward(
+        self, earlier: Float[Tensor, "B width"], valid: Bool[Tensor, " B"]
+    ) -> Float[Tensor, "B width"]:
         """The earlier embedding, or the learned stand-in where it is not valid."""
         return torch.where(valid[:, None], earlier, self.absent.to(earlier.dtype))
 

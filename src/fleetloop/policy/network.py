@@ -13,7 +13,7 @@ from torch.nn import functional
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy import features
-from fleetloop.policy.encoder import CameraEncoder
+from fleetloop.policy.encoder import STRIDE, CameraEncoder
 from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.features import Inputs
 from fleetloop.policy.heads import Heads, Outputs
@@ -40,7 +40,7 @@ class NetworkConfig:
 
     size: NetworkSize = NetworkSize.TINY
     memory: bool = True
-    """Whether the embedding of 0.4 s ago is an input: it shows how fast others move and costs training time."""
+    """Whether the embedding of 0.4 s ago is an input: it shows how others move and costs training time."""
     past_controls: bool = False
     """Whether accelerations and curvatures of the last 0.8 s are inputs, or the present speed alone.
 
@@ -55,9 +55,9 @@ class NetworkConfig:
         return _WIDTH_FACTOR[self.size]
 
     @property
-    def channels(self) -> tuple[int, int, int, int]:
-        """Output channels of the four convolutions."""
-        return 24 * self.factor, 32 * self.factor, 48 * self.factor, 64 * self.factor
+    def channels(self) -> tuple[int, int, int]:
+        """Output channels of the three convolutions."""
+        return 32 * self.factor, 48 * self.factor, 64 * self.factor
 
     @property
     def basis(self) -> int:
@@ -142,7 +142,8 @@ class DriverNetwork(nn.Module):
     ) -> tuple[Outputs, Float[Tensor, "B width"]]:
         """Outputs, and the embedding of the forward group to remember.
 
-        `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has memory.
+        `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has
+        memory.
         """
         forward = self.encoder(inputs.images[0], 0)
         embedding = forward
@@ -174,7 +175,7 @@ class DriverNetwork(nn.Module):
         earlier_images: UInt8[Tensor, "B cameras height width 3"] | None,
         earlier_valid: Bool[Tensor, " B"] | None,
     ) -> Outputs:
-        """The form used in training: the earlier forward images instead of the memory that they would have left.
+        """The form used in training: earlier forward images instead of the memory that they would have left.
 
         No gradient flows into the earlier embedding: it is a memory, and that saves two thirds of its cost.
         """
@@ -190,11 +191,22 @@ def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork:
     """A network with fresh weights (from torch's global generator) for this rig.
 
     Raises:
-        ConfigError: the rig has no groups, more than GROUP_NAMES, or unequal images within a group.
+        ConfigError: the rig has no groups, more than GROUP_NAMES, unequal images within a group, or an image
+        size
+            that is not a multiple of STRIDE.
     """
     if not 1 <= len(rig.groups) <= len(GROUP_NAMES):
-        raise ConfigError(f"rig: {len(rig.groups)} groups of cameras; use one or two ({', '.join(GROUP_NAMES)})")
+        raise ConfigError(
+            f"rig: {len(rig.groups)} groups of cameras; use one or two ({', '.join(GROUP_NAMES)})"
+        )
     for name, group in zip(GROUP_NAMES, rig.groups, strict=False):
         if len({(camera.height, camera.width) for camera in group}) != 1:
             raise ConfigError(f"rig: the cameras of group {name} differ in image size; give all the same")
-    return DriverNetwork(config, rig).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        if group[0].height % STRIDE or group[0].width % STRIDE:
+            raise ConfigError(
+                f"rig: images of group {name} are {group[0].width}x{group[0].height}; "
+                f"use multiples of {STRIDE}"
+            )
+    network = DriverNetwork(config, rig)
+    network.encoder.convolutions.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network

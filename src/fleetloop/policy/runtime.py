@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnxruntime
@@ -57,7 +58,8 @@ class OnnxDriver:
         """Load the network.
 
         Raises:
-            BundleError: the file is missing, is not ONNX, or its inputs and outputs are not those of a driver.
+            BundleError: the file is missing, is not ONNX, or its inputs and outputs are not those of a
+            driver.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -90,8 +92,8 @@ class OnnxDriver:
     def plan(self, observation: Observation) -> Plan:
         """Plans for all vehicles; the memory moves on by one step.
 
-        Numbers that are not finite are replaced by neutral ones, and an image may be black: whether to drive on a
-        plan made from such input is for the safety limits to say.
+        Numbers that are not finite are replaced by neutral ones, and an image may be black: whether to drive
+        on a plan made from such input is for the safety limits to say.
 
         Raises:
             InputError: an array's shape is not the one the network was made for.
@@ -100,7 +102,8 @@ class OnnxDriver:
         clean = finite(observation)
         feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
         feed |= {name: getattr(clean, name) for name in _MEASURED_SHAPES}
-        results = dict(zip(self._outputs, self._session.run(self._outputs, feed | self._memory), strict=True))
+        values = cast(list[np.ndarray], self._session.run(self._outputs, feed | self._memory))
+        results = dict(zip(self._outputs, values, strict=True))
         if self._memory:
             self._memory = {name: results[f"{name}_out"] for name in MEMORY_INPUTS}
         self.readings = Readings(**{name: results[name] for name in OUTPUT_NAMES[4:]})
@@ -122,7 +125,9 @@ class OnnxDriver:
                 )
         for name, images in zip(IMAGE_INPUT_NAMES, observation.images, strict=False):
             if images.dtype != np.uint8:
-                raise InputError(f"observation.{name}: {images.dtype}, the network takes uint8; give RGB bytes")
+                raise InputError(
+                    f"observation.{name}: {images.dtype}, the network takes uint8; give RGB bytes"
+                )
 
 
 def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContract:
@@ -145,12 +150,18 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
         )
     for name, shape in _MEASURED_SHAPES.items():
         if tuple(inputs[name].shape[1:]) != shape:
-            raise BundleError(f"{path}: input {name} has shape {inputs[name].shape}; export the network again")
+            raise BundleError(
+                f"{path}: input {name} has shape {inputs[name].shape}; export the network again"
+            )
     if tuple(outputs["poses_in_ego"].shape[1:]) != (PLAN_POSES, 3):
-        raise BundleError(f"{path}: output poses_in_ego has shape {outputs['poses_in_ego'].shape}; export it again")
+        raise BundleError(
+            f"{path}: output poses_in_ego has shape {outputs['poses_in_ego'].shape}; export it again"
+        )
     for name in groups:
         if len(inputs[name].shape) != 5 or inputs[name].type != "tensor(uint8)":
-            raise BundleError(f"{path}: input {name} must be uint8 [B, cameras, height, width, 3]; export it again")
+            raise BundleError(
+                f"{path}: input {name} must be uint8 [B, cameras, height, width, 3]; export it again"
+            )
     memory = inputs["memory"].shape if remembers else None
     return InputContract(
         image_shapes=tuple(tuple(inputs[name].shape[1:]) for name in groups),

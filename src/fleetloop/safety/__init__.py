@@ -1,0 +1,1 @@
+"""The last limits on any plan; nothing here is learned."""

@@ -1,4 +1,4 @@
-"""The last limits on any plan before it moves the vehicle. Nothing here is learned; read it in one sitting."""
+"""The last limits on any plan before it moves the vehicle; nothing here is learned."""
 
 from dataclasses import dataclass
 
@@ -11,35 +11,43 @@ MAX_CURVATURE_1PM = 0.2
 """Tightest turn of a passenger car: a radius of 5 m (kerb-to-kerb turning circles of 10 to 12 m)."""
 
 MAX_CURVATURE_RATE_1PMS = 0.3
-"""At walking pace: about 0.8 rad/s at the wheels of a 2.8 m wheelbase, as fast as power steering turns them."""
+"""About 0.8 rad/s at the wheels of a 2.8 m wheelbase: as fast as power steering turns them."""
 
 LATERAL_SPEEDS_MPS = (5.0, 10.0)
 MAX_LATERAL_ACCELERATION_MPS2 = (5.0, 3.0)
 """At LATERAL_SPEEDS_MPS and beyond, linear between.
 
-From 10 m/s on 3 m/s^2: ISO 11270:2014 (lane keeping) and UN Regulation No. 79 (ACSF category B1). Those standards
-are about keeping a lane; turning at a junction with a 5 m radius at 5 m/s takes 5 m/s^2, which tyres still hold in
-the wet (friction about 0.6).
+From 10 m/s on 3 m/s^2: ISO 11270:2014 (lane keeping) and UN Regulation No. 79 (ACSF category B1). Those
+standards are about keeping a lane; turning at a junction with a 5 m radius at 5 m/s takes 5 m/s^2, which
+tyres still hold in the wet (friction about 0.6).
 """
 MAX_LATERAL_JERK_MPS3 = (10.0, 5.0)
-"""At LATERAL_SPEEDS_MPS and beyond, linear between. From 10 m/s on 5 m/s^3: ISO 11270:2014, UN Regulation No. 79."""
+"""At LATERAL_SPEEDS_MPS and beyond, linear between.
+
+From 10 m/s on 5 m/s^3: ISO 11270:2014 and UN Regulation No. 79, both as a mean over half a second.
+"""
 
 LONGITUDINAL_SPEEDS_MPS = (5.0, 20.0)
 MAX_ACCELERATION_MPS2 = (4.0, 2.0)
-"""At LONGITUDINAL_SPEEDS_MPS and beyond, linear between: ISO 15622:2018 (adaptive cruise control, full range)."""
+"""At LONGITUDINAL_SPEEDS_MPS and beyond, linear between: ISO 15622:2018 (adaptive cruise control)."""
 MAX_JERK_MPS3 = (5.0, 2.5)
 """For pressing the accelerator, at LONGITUDINAL_SPEEDS_MPS and beyond, linear between.
 
-The figures with which ISO 15622:2018 bounds the onset of braking, as a mean over one second. Here they bound the
-onset of acceleration only: a last limit must never delay braking.
+The figures with which ISO 15622:2018 bounds the onset of braking, as a mean over one second. Here they bound
+the onset of acceleration only: a last limit must never delay braking.
 """
 MAX_BRAKING_MPS2 = 8.0
-"""Emergency braking. Adaptive cruise control stays within 3.5 to 5 m/s^2 (ISO 15622:2018); an emergency brake must
-reach at least 5 (UN Regulation No. 152), and dry asphalt allows about 8."""
+"""Emergency braking: dry asphalt allows about 8.
+
+Adaptive cruise control stays within 3.5 to 5 m/s^2 (ISO 15622:2018), but the same plan must be able to brake
+in an emergency, where UN Regulation No. 152 asks for at least 5.
+"""
 
 STOP_IN_LANE_BRAKING_MPS2 = 3.0
-"""Where there is no usable plan: firm, yet those behind can follow; below the 4 m/s^2 that UN Regulation No. 157
-sets as the limit of a minimal risk manoeuvre."""
+"""Where there is no usable plan: firm, yet those behind can follow.
+
+UN Regulation No. 157 bounds the deceleration of a minimal risk manoeuvre by 4 m/s^2.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,13 @@ def limit_plan(
 ) -> Controls:
     """Controls for the next `interval_s`: the plan's, within the limits above.
 
-    Where the plan is missing (None) or any number of it, or the speed, is not finite, the vehicle stops in its lane:
-    it keeps the previous curvature and brakes with STOP_IN_LANE_BRAKING_MPS2. The limits hold for that as well.
+    Where the plan is missing (None) or any number of it, or the speed, is not finite, the vehicle stops in
+    its lane: it keeps the previous curvature and brakes with STOP_IN_LANE_BRAKING_MPS2. The limits hold for
+    that as well.
     """
-    known_speed = np.where(np.isfinite(speed_mps), np.abs(speed_mps), LONGITUDINAL_SPEEDS_MPS[1])
+    known_speed = np.where(np.isfinite(speed_mps), np.abs(speed_mps), LONGITUDINAL_SPEEDS_MPS[1]).astype(
+        np.float64
+    )
     last_curvature = np.nan_to_num(previous.curvature_1pm, nan=0.0, posinf=0.0, neginf=0.0)
     last_acceleration = np.nan_to_num(previous.acceleration_mps2, nan=0.0, posinf=0.0, neginf=0.0)
     if plan is None:
@@ -72,7 +83,10 @@ def limit_plan(
             np.where(usable, curvature, last_curvature), known_speed, last_curvature, interval_s
         ),
         acceleration_mps2=_limit_acceleration(
-            np.where(usable, acceleration, -STOP_IN_LANE_BRAKING_MPS2), known_speed, last_acceleration, interval_s
+            np.where(usable, acceleration, -STOP_IN_LANE_BRAKING_MPS2),
+            known_speed,
+            last_acceleration,
+            interval_s,
         ),
     )
 
@@ -93,9 +107,10 @@ def _limit_curvature(
     last_1pm: Float[np.ndarray, " W"],
     interval_s: float,
 ) -> Float32[np.ndarray, " W"]:
-    """Within the steering rate and the lateral jerk of the last curvature, then within the lateral acceleration.
+    """Within steering rate and lateral jerk of the last curvature, then within the lateral acceleration.
 
-    The lateral acceleration comes last: when the vehicle is too fast for its curvature it straightens at once.
+    The lateral acceleration comes last: when the vehicle is too fast for its curvature it straightens at
+    once.
     """
     squared = np.maximum(speed_mps, 0.1) ** 2
     jerk = np.interp(speed_mps, LATERAL_SPEEDS_MPS, MAX_LATERAL_JERK_MPS3)

@@ -12,6 +12,7 @@ from fleetloop.core.types import (
     PLAN_POSE_INTERVAL_S,
     PLAN_POSES,
     UPCOMING_LANES,
+    AgentKind,
     Control,
     LaneKind,
     Plan,
@@ -23,7 +24,7 @@ from fleetloop.sim.paths import path_point, wrap
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import Decision, front_m
 
-_ROAD, _SIGNAL = int(LaneKind.ROAD), int(Control.SIGNAL)
+_ROAD, _SIGNAL, _NOBODY = int(LaneKind.ROAD), int(Control.SIGNAL), int(AgentKind.NONE)
 MAXIMUM_CURVATURE_1PM = 0.2
 """A car's turning circle of about 10 m."""
 
@@ -110,23 +111,30 @@ def _next_signal(world, state, w):
     return -1, LOOKAHEAD_M
 
 
+@njit(cache=True)
+def _teach_world(world, state, decision, teaching, w):
+    if state.kind[w, EGO] == _NOBODY:
+        return
+    teaching.curvature[w] = pursuit_curvature(
+        world,
+        state.path[w, EGO],
+        float(state.along[w, EGO]),
+        float(state.pose[w, EGO, 0]),
+        float(state.pose[w, EGO, 1]),
+        float(state.pose[w, EGO, 2]),
+        float(state.speed[w, EGO]),
+    )
+    teaching.acceleration[w] = decision.acceleration[w, EGO]
+    _future(world, state, w, float(decision.acceleration[w, EGO]), teaching.poses[w])
+    colour, line = _next_signal(world, state, w)
+    teaching.signal[w], teaching.stop_line_m[w] = colour, line
+    teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, EGO], LOOKAHEAD_M)
+    teaching.lead_speed[w] = decision.lead_speed[w, EGO]
+
+
 @njit(cache=True, parallel=True)
 def teach(world: World, state: State, decision: Decision, teaching: Teaching):
     """Fill what the demonstrator would do in the learner's place, given the decision of this step."""
     for index in prange(state.seed.shape[0]):
-        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
-        teaching.curvature[w] = pursuit_curvature(
-            world,
-            state.path[w, EGO],
-            float(state.along[w, EGO]),
-            float(state.pose[w, EGO, 0]),
-            float(state.pose[w, EGO, 1]),
-            float(state.pose[w, EGO, 2]),
-            float(state.speed[w, EGO]),
-        )
-        teaching.acceleration[w] = decision.acceleration[w, EGO]
-        _future(world, state, w, float(decision.acceleration[w, EGO]), teaching.poses[w])
-        colour, line = _next_signal(world, state, w)
-        teaching.signal[w], teaching.stop_line_m[w] = colour, line
-        teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, EGO], LOOKAHEAD_M)
-        teaching.lead_speed[w] = decision.lead_speed[w, EGO]
+        # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
+        _teach_world(world, state, decision, teaching, np.int64(index))

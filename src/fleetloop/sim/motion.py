@@ -15,7 +15,7 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim import behaviour
-from fleetloop.sim.paths import lane_point, project
+from fleetloop.sim.paths import project, rail_pose
 from fleetloop.sim.spawn import extend_path, place
 
 _NOBODY = int(AgentKind.NONE)
@@ -86,9 +86,8 @@ def _move_other(world, state, w, a, acceleration):
     if not _next_lanes(world, state, w, a, np.float32(200.0)):
         state.kind[w, a] = _NOBODY
         return
-    x, y, heading, curvature = lane_point(world, state.path[w, a, 0], float(state.along[w, a]))
-    state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2] = x, y, heading
-    state.curvature[w, a] = curvature
+    x, y, yaw = rail_pose(world, state.path[w, a], float(state.along[w, a]), state.kind[w, a])
+    state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2] = x, y, yaw
 
 
 @njit(cache=True)
@@ -107,6 +106,27 @@ def _keep_traffic_near(world, state, w, a):
     place(world, state, w, a, agents, 90.0, behaviour.BUBBLE_RADIUS_M, np.float32(200.0))
 
 
+@njit(cache=True)
+def _advance_world(world, state, acceleration, ego_curvature, ego_acceleration, needed_m, w):
+    if state.kind[w, EGO] == _NOBODY:
+        return
+    for a in range(state.kind.shape[1]):
+        if state.kind[w, a] == _NOBODY:
+            continue
+        if a == EGO:
+            _move_learner(world, state, w, ego_curvature[w], ego_acceleration[w], needed_m)
+        else:
+            _move_other(world, state, w, a, acceleration[w, a])
+    for a in range(state.kind.shape[1]):
+        if state.kind[w, a] != _NOBODY:
+            standing = state.speed[w, a] < 0.1
+            state.wait_s[w, a] = state.wait_s[w, a] + STEP_S if standing else 0.0
+    state.step[w] += 1
+    state.clock_s[w] += STEP_S
+    for a in range(1, state.kind.shape[1]):
+        _keep_traffic_near(world, state, w, a)
+
+
 @njit(cache=True, parallel=True)
 def advance(world: World, state: State, acceleration, ego_curvature, ego_acceleration, needed_m):
     """One step of every world.
@@ -117,19 +137,5 @@ def advance(world: World, state: State, acceleration, ego_curvature, ego_acceler
         needed_m: how far the learner's path must be drivable ahead, where the network allows it.
     """
     for index in prange(state.seed.shape[0]):
-        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
-        for a in range(state.kind.shape[1]):
-            if state.kind[w, a] == _NOBODY:
-                continue
-            if a == EGO:
-                _move_learner(world, state, w, ego_curvature[w], ego_acceleration[w], needed_m)
-            else:
-                _move_other(world, state, w, a, acceleration[w, a])
-        for a in range(state.kind.shape[1]):
-            if state.kind[w, a] != _NOBODY:
-                standing = state.speed[w, a] < 0.1
-                state.wait_s[w, a] = state.wait_s[w, a] + STEP_S if standing else 0.0
-        state.step[w] += 1
-        state.clock_s[w] += STEP_S
-        for a in range(1, state.kind.shape[1]):
-            _keep_traffic_near(world, state, w, a)
+        # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
+        _advance_world(world, state, acceleration, ego_curvature, ego_acceleration, needed_m, np.int64(index))

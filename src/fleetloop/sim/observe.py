@@ -95,15 +95,20 @@ def _see_world(world, state, w, scene):
             scene.agent_lights[w, i] = _lights(world, state, w, nearest)
 
 
+@njit(cache=True)
+def _see_scene(world, state, scene, w):
+    scene.town[w] = state.town[w]
+    scene.clock_s[w] = state.clock_s[w]
+    scene.ego_pose[w] = state.pose[w, EGO]
+    _see_world(world, state, w, scene)
+
+
 @njit(cache=True, parallel=True)
 def see(world: World, state: State, scene: Scene):
     """Fill the scene with the nearest road users around the learner of each world."""
     for index in prange(state.seed.shape[0]):
-        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
-        scene.town[w] = state.town[w]
-        scene.clock_s[w] = state.clock_s[w]
-        scene.ego_pose[w] = state.pose[w, EGO]
-        _see_world(world, state, w, scene)
+        # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
+        _see_scene(world, state, scene, np.int64(index))
 
 
 @njit(cache=True)
@@ -112,6 +117,8 @@ def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"])
     for w in range(state.seed.shape[0]):
         start, found = -float(state.along[w, EGO]), 0
         navigation[w] = np.array([HINT_RANGE_M, 0.0, HINT_RANGE_M, 0.0], np.float32)
+        if state.kind[w, EGO] == _NOBODY:
+            continue
         for i in range(UPCOMING_LANES):
             lane = state.path[w, EGO, i]
             if lane < 0 or start > HINT_RANGE_M or found == 2:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fleetloop.core.types import UPCOMING_LANES
+from fleetloop.core.types import UPCOMING_LANES, VEHICLE_SIZES
 
 FAR_M = np.float32(1.0e6)
 """Stands for "nothing there" in distances."""
@@ -51,6 +51,15 @@ def path_point(world, path, along):
     """x, y, heading and curvature `along` metres from the start of the path's first lane."""
     index, rest = locate(world, path, along)
     return lane_point(world, path[index], rest)
+
+
+@njit(cache=True)
+def rail_pose(world, path, along, kind):
+    """x, y, yaw of a vehicle both of whose axles are on the path, its rear axle at `along`: long ones stay in lane."""
+    wheelbase = VEHICLE_SIZES[kind, 0] - 2.0 * VEHICLE_SIZES[kind, 3]
+    x, y, _, _ = path_point(world, path, along)
+    front_x, front_y, _, _ = path_point(world, path, along + wheelbase)
+    return x, y, math.atan2(front_y - y, front_x - x)
 
 
 @njit(cache=True)

@@ -14,6 +14,7 @@ from fleetloop.core.types import (
     HISTORY_STEPS,
     STEP_S,
     UPCOMING_LANES,
+    AgentKind,
     CameraRig,
     Observation,
     Plan,
@@ -115,7 +116,7 @@ def _empty_state(worlds: int, agents: int) -> State:
         town=np.zeros(worlds, np.int32),
         step=np.zeros(worlds, np.int32),
         clock_s=np.zeros(worlds, np.float32),
-        kind=np.full(shape, 255, np.uint8),
+        kind=np.full(shape, int(AgentKind.NONE), np.uint8),
         colour=np.zeros(shape, np.uint8),
         pose=np.zeros((*shape, 3), np.float32),
         speed=np.zeros(shape, np.float32),
@@ -187,6 +188,7 @@ class Rollout:
                 self.active[w] = True
                 self.safety_driver[w], self._held_steps[w], self._idle_s[w] = False, 0, 0.0
                 return
+        state.kind[w] = int(AgentKind.NONE)
         self._current[w] = None
         self.active[w] = False
 
@@ -226,18 +228,11 @@ class Rollout:
         held = self.safety_driver.copy()
         curvature = np.where(held, self.teaching.curvature, curvature).astype(np.float32)
         acceleration = np.where(held, self.teaching.acceleration, acceleration).astype(np.float32)
-        if not self.active.all():
-            self._freeze(curvature, acceleration)
         advance(
             self.world, self.state, self.decision.acceleration, curvature, acceleration, self._needed_m
         )
         ended = self._account(began)
         return RolloutStep(curvature, acceleration, began, held, ended)
-
-    def _freeze(self, curvature: np.ndarray, acceleration: np.ndarray) -> None:
-        """Worlds without a route stand still; their learner brakes."""
-        curvature[~self.active] = 0.0
-        acceleration[~self.active] = -8.0
 
     def _take_over(self, curvature: np.ndarray, acceleration: np.ndarray) -> Int32[np.ndarray, " W"]:
         """Update who drives; the Danger of each take-over that begins now."""

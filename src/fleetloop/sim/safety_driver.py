@@ -26,7 +26,7 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.demonstrator import pursuit_curvature
-from fleetloop.sim.paths import locate, path_point, project, wrap
+from fleetloop.sim.paths import locate, project, rail_pose, wrap
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.spawn import body_centre
 from fleetloop.sim.traffic import Decision, front_m
@@ -84,6 +84,8 @@ def boxes_touch(ax, ay, ayaw, alength, awidth, bx, by, byaw, blength, bwidth):
 @njit(cache=True)
 def touching(state, w):
     """Index of a road user that the learner touches now, or -1."""
+    if state.kind[w, EGO] == _NOBODY:
+        return -1
     x, y = body_centre(state, w, EGO)
     size = VEHICLE_SIZES[state.kind[w, EGO]]
     for b in range(1, state.kind.shape[1]):
@@ -122,7 +124,7 @@ def _hits(world, state, decision, w, time, x, y, yaw):
             continue
         acceleration = min(float(state.acceleration[w, b]), 0.0)
         distance = _travelled(float(state.speed[w, b]), acceleration, time, decision.halt_m[w, b])
-        px, py, heading, _ = path_point(world, state.path[w, b], state.along[w, b] + distance)
+        px, py, heading = rail_pose(world, state.path[w, b], float(state.along[w, b] + distance), kind)
         other_ahead = 0.5 * VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
         bx, by = px + other_ahead * math.cos(heading), py + other_ahead * math.sin(heading)
         if not boxes_touch(
@@ -182,7 +184,7 @@ def _runs_red(world, state, w, travelled):
 
 
 @njit(cache=True)
-def _watch_world(world, state, decision, w, curvature, acceleration):
+def _danger_of(world, state, decision, w, curvature, acceleration):
     x, y, yaw = float(state.pose[w, EGO, 0]), float(state.pose[w, EGO, 1]), float(state.pose[w, EGO, 2])
     speed, along = float(state.speed[w, EGO]), float(state.along[w, EGO])
     path = state.path[w, EGO]
@@ -211,9 +213,16 @@ def _watch_world(world, state, decision, w, curvature, acceleration):
     return _SAFE
 
 
+@njit(cache=True)
+def _watch_world(world, state, decision, curvature, acceleration, danger, w):
+    danger[w] = _SAFE
+    if state.kind[w, EGO] != _NOBODY:
+        danger[w] = _danger_of(world, state, decision, w, float(curvature[w]), float(acceleration[w]))
+
+
 @njit(cache=True, parallel=True)
 def watch(world: World, state: State, decision: Decision, curvature, acceleration, danger):
     """Fill `danger` [W] with the Danger of the controls (curvature 1/m, acceleration m/s^2; [W]) in force."""
     for index in prange(state.seed.shape[0]):
-        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
-        danger[w] = _watch_world(world, state, decision, w, float(curvature[w]), float(acceleration[w]))
+        # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
+        _watch_world(world, state, decision, curvature, acceleration, danger, np.int64(index))

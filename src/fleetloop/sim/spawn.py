@@ -14,6 +14,7 @@ _ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
 _CAR, _VAN, _TRUCK = int(AgentKind.CAR), int(AgentKind.VAN), int(AgentKind.TRUCK)
 _SPAWN, _ROUTE, _KIND, _COLOUR = int(Stream.SPAWN), int(Stream.ROUTE), int(Stream.KIND), int(Stream.COLOUR)
 _EGO_TRIES, _TRIES = 400, 24
+SHORTEST_LANE_M = 8.0
 COLOURS = 8
 """Number of paints; the cameras' appearance gives each its RGB."""
 
@@ -90,13 +91,13 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         key = a * 1024 + attempt
         lane = first + int(uniform(state.seed[w], 1, state.step[w], _SPAWN, key) * (last - first))
         length = world.lane_length_m[lane]
-        if world.lane_kind[lane] != _ROAD or length < 8.0:
+        if world.lane_kind[lane] != _ROAD or length < SHORTEST_LANE_M:
             continue
         if world.lane_reach_m[lane] < needed_m and attempt < tries // 2:
             continue
-        along = np.float32(2.0) + uniform(state.seed[w], 2, state.step[w], _SPAWN, key) * (
-            length * np.float32(0.7) - np.float32(2.0)
-        )
+        # Far enough from the next line to stop before it.
+        room = max(length - np.float32(20.0), np.float32(0.3) * length)
+        along = np.float32(1.0) + uniform(state.seed[w], 2, state.step[w], _SPAWN, key) * (room - np.float32(1.0))
         x, y, heading, curvature = lane_point(world, lane, float(along))
         if a != EGO:
             distance = math.hypot(x - state.pose[w, EGO, 0], y - state.pose[w, EGO, 1])

@@ -30,7 +30,7 @@ from fleetloop.sim.signals import signal_colour
 
 _ROAD = int(LaneKind.ROAD)
 _NOBODY = int(AgentKind.NONE)
-_SIGNAL, _NO_CONTROL = int(Control.SIGNAL), int(Control.NONE)
+_SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
 _RED, _YELLOW, _GREEN = int(SignalColour.RED), int(SignalColour.YELLOW), int(SignalColour.GREEN)
 _CROSS, _MERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE)
 _DRIVER = int(Stream.DRIVER)
@@ -176,9 +176,10 @@ def _gives_way(world, state, w, a, k, start):
                     break
                 if not _may_enter(world, state, w, b, lane, position):
                     break
-                top = max(other_speed, 5.0)
-                other_in = _time_to(world.conflict_other_from_m[k] - front, other_speed, 2.0, top)
-                other_out = _time_to(world.conflict_other_to_m[k] - rear, max(other_speed, 0.5), 0.5, top)
+                # The soonest it could be there, and the latest it could be gone.
+                soon, late = max(other_speed + 2.0, 8.0), max(other_speed, 5.0)
+                other_in = _time_to(world.conflict_other_from_m[k] - front, other_speed, 2.0, soon)
+                other_out = _time_to(world.conflict_other_to_m[k] - rear, max(other_speed, 0.5), 0.5, late)
                 if (
                     other_in - behaviour.GAP_MARGIN_S < time_out
                     and other_out + behaviour.GAP_MARGIN_S > time_in
@@ -249,6 +250,8 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
     if exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line:
         if world.conflict_start[lane + 1] > world.conflict_start[lane]:
             return True
+    if world.lane_control[lane] == _STOP and not (line < 1.8 and speed < 1.0):
+        return True
     if gives_way and line < 25.0:
         # Too late to stop: go, as people do.
         if speed * speed > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * max(line + 1.0, 0.01):
@@ -291,27 +294,32 @@ def _halt(world, state, w, a, lead_gap, lead_speed, headway, desired):
     return allowed, halt
 
 
+@njit(cache=True)
+def _decide_world(world, state, decision, w):
+    for a in range(state.kind.shape[1]):
+        if state.kind[w, a] == _NOBODY:
+            continue
+        draw = uniform(state.seed[w], 0, 0, _DRIVER, a)
+        if a == EGO:
+            draw = np.float32(1.0)
+        low, high = behaviour.DESIRED_SPEED_FACTOR
+        factor = low + (high - low) * draw
+        headway = behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
+        speed = float(state.speed[w, a])
+        desired = _desired_speed(world, state, w, a, factor)
+        gap, lead_speed = _leader(world, state, w, a)
+        acceleration = _idm(speed, desired, gap, lead_speed, headway)
+        allowed, halt = _halt(world, state, w, a, gap, lead_speed, headway, desired)
+        acceleration = min(acceleration, allowed)
+        decision.acceleration[w, a] = max(acceleration, -behaviour.EMERGENCY_DECELERATION_MPS2)
+        decision.halt_m[w, a] = halt
+        decision.lead_gap_m[w, a] = gap
+        decision.lead_speed[w, a] = lead_speed
+
+
 @njit(cache=True, parallel=True)
 def decide(world: World, state: State, decision: Decision):
     """Fill the decision of every road user from the state; reads only the state, so order does not matter."""
     for index in prange(state.seed.shape[0]):
-        w = np.int64(index)  # prange counts in uint64: without this every callee is compiled twice
-        for a in range(state.kind.shape[1]):
-            if state.kind[w, a] == _NOBODY:
-                continue
-            draw = uniform(state.seed[w], 0, 0, _DRIVER, a)
-            if a == EGO:
-                draw = np.float32(1.0)
-            low, high = behaviour.DESIRED_SPEED_FACTOR
-            factor = low + (high - low) * draw
-            headway = behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
-            speed = float(state.speed[w, a])
-            desired = _desired_speed(world, state, w, a, factor)
-            gap, lead_speed = _leader(world, state, w, a)
-            acceleration = _idm(speed, desired, gap, lead_speed, headway)
-            allowed, halt = _halt(world, state, w, a, gap, lead_speed, headway, desired)
-            acceleration = min(acceleration, allowed)
-            decision.acceleration[w, a] = max(acceleration, -behaviour.EMERGENCY_DECELERATION_MPS2)
-            decision.halt_m[w, a] = halt
-            decision.lead_gap_m[w, a] = gap
-            decision.lead_speed[w, a] = lead_speed
+        # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
+        _decide_world(world, state, decision, np.int64(index))

@@ -1,4 +1,4 @@
-"""Samples -> batches: drawn by weight, scenes rendered anew each time, a batch or two ahead of the training."""
+"""Samples -> batches: drawn by weight, scenes rendered anew each time, a batch or two ahead of training."""
 
 import io
 import queue
@@ -47,9 +47,9 @@ def sample_batches(
 ) -> Iterator[Batch]:
     """Endless batches from number `start_batch` on; batch number i is the same whenever it is asked for.
 
-    `towns` are the keys of the towns in `world`, in its order. A sample is drawn in proportion to its weight; having
-    been drawn by it, each counts the same in the loss. Batches are made in a thread of their own while the caller
-    trains; closing the iterator ends it.
+    `towns` are the keys of the towns in `world`, in its order. A sample is drawn in proportion to its weight;
+    having been drawn by it, each counts the same in the loss. Batches are made in a thread of their own while
+    the caller trains; closing the iterator ends it.
 
     Raises:
         DatasetError: there are no samples, a weight is not usable, a town is not in the world, or a frame is
@@ -63,13 +63,21 @@ class _BatchSource:
     """Makes the batch of a given number."""
 
     def __init__(
-        self, samples: Samples, world: World, towns: Sequence[str], rig: CameraRig, config: BatchConfig, seed: int
+        self,
+        samples: Samples,
+        world: World,
+        towns: Sequence[str],
+        rig: CameraRig,
+        config: BatchConfig,
+        seed: int,
     ) -> None:
         if len(samples) == 0:
             raise DatasetError("data set: it has no samples; record and curate some drives first")
         weight = np.asarray(samples.weight, np.float64)
         if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
-            raise DatasetError("data set: column weight must be finite, not negative and not all zero; curate again")
+            raise DatasetError(
+                "data set: column weight must be finite, not negative and not all zero; curate again"
+            )
         self._cumulative = np.cumsum(weight) / weight.sum()
         index = {town: number for number, town in enumerate(towns)}
         self._framed = np.array([frames is not None for frames in samples.frames], bool)
@@ -138,7 +146,8 @@ class _BatchSource:
                 image[:] = np.asarray(Image.open(io.BytesIO(frame)).convert("RGB").resize((width, height)))
             except OSError as error:
                 raise DatasetError(
-                    f"data set: a frame of sample {self._samples.sample_id[index]} is not a picture; curate again"
+                    f"data set: a frame of sample {self._samples.sample_id[index]} is not a picture; "
+                    "curate again"
                 ) from error
 
     def _images(

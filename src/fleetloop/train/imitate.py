@@ -95,9 +95,9 @@ Progress = Callable[[int, dict[str, float]], None]
 def loss_parts(outputs: Outputs, batch: Batch, config: ImitationConfig) -> dict[str, Tensor]:
     """Weighted mean of each loss over the batch; `total` is what is minimised.
 
-    The mean of a pose is learned from its absolute error and the spread from the Laplace likelihood of that error,
-    held fixed: the plain likelihood would let confident samples drown out the rest (Seitzer et al., "On the
-    pitfalls of heteroscedastic uncertainty estimation", ICLR 2022).
+    The mean of a pose is learned from its absolute error and the spread from the Laplace likelihood of that
+    error, held fixed: the plain likelihood would let confident samples drown out the rest (Seitzer et al.,
+    "On the pitfalls of heteroscedastic uncertainty estimation", ICLR 2022).
     """
     curvature = control_from_curvature(torch.from_numpy(batch.curvature_1pm))
     acceleration = torch.from_numpy(batch.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
@@ -147,7 +147,7 @@ def _huber(error: Tensor, delta: float) -> Tensor:
 
 
 def _pose_errors(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute error of x and y, metres, and of yaw, radians; [B, 8] each; 0 where the label is not finite."""
+    """Mean absolute error of x and y (m) and of yaw (rad), [B, 8] each; 0 where the label is not finite."""
     known = torch.isfinite(labels).all(dim=-1)
     error = torch.where(known[..., None], outputs.poses_in_ego - labels, 0.0)
     yaw_error = torch.remainder(error[..., 2] + math.pi, 2.0 * math.pi) - math.pi
@@ -157,13 +157,17 @@ def _pose_errors(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:
 def learning_rate_at(samples_seen: int, config: ImitationConfig) -> float:
     """Linear warm-up, then a cosine down to a hundredth (Loshchilov, Hutter, "SGDR", ICLR 2017)."""
     if samples_seen < config.warmup_samples:
-        return config.learning_rate * (samples_seen + config.batch_size) / (config.warmup_samples + config.batch_size)
+        return (
+            config.learning_rate
+            * (samples_seen + config.batch_size)
+            / (config.warmup_samples + config.batch_size)
+        )
     after = (samples_seen - config.warmup_samples) / max(config.samples - config.warmup_samples, 1)
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(after, 1.0))))
 
 
 class _Trainer:
-    """All that changes while training: weights, their average, the optimiser's moments, and the batch count."""
+    """All that changes in training: weights, their average, the optimiser's moments and the batch count."""
 
     def __init__(self, config: ImitationConfig, network: DriverNetwork) -> None:
         self.config = config
@@ -172,7 +176,10 @@ class _Trainer:
         decayed = [parameter for parameter in network.parameters() if parameter.dim() >= 2]
         others = [parameter for parameter in network.parameters() if parameter.dim() < 2]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
             lr=config.learning_rate,
             betas=(0.9, 0.98),
             fused=True,
@@ -198,7 +205,8 @@ class _Trainer:
         # Early on the average follows quickly, so that it does not remember the random weights.
         decay = min(self.config.ema_decay, (1.0 + self.batches_seen) / (10.0 + self.batches_seen))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1.0 - decay)
+            for average, parameter in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+                average.lerp_(parameter, 1.0 - decay)
         self.batches_seen += 1
         return {name: part.detach() for name, part in parts.items()}
 
@@ -248,7 +256,8 @@ def _resume(trainer: _Trainer, path: Path) -> bool:
             metadata = file.metadata() or {}
             if metadata.get("config") != _fingerprint(trainer.config, trainer.network):
                 return False
-            trainer.load({name: file.get_tensor(name) for name in file.keys()}, int(metadata["batches_seen"]))  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            trainer.load(state, int(metadata["batches_seen"]))
     except (SafetensorError, KeyError, ValueError, FileNotFoundError):
         return False
     return True
@@ -266,17 +275,19 @@ def train(
 ) -> TrainingResult:
     """Train a network on `config.samples` samples and return its averaged weights.
 
-    `batches(first)` gives the batches from number `first` on, the same ones whenever it is called. `initial` are
-    the weights to start from; without them they are drawn from `config.seed`. While training, the state is written
-    to `partial_state`; a run that finds it there goes on from it and ends in the same bits as one that was never
-    interrupted. The file is left for the caller to remove once the checkpoint is safe.
+    `batches(first)` gives the batches from number `first` on, the same ones whenever it is called. `initial`
+    are the weights to start from; without them they are drawn from `config.seed`. While training, the state
+    is written to `partial_state`; a run that finds it there goes on from it and ends in the same bits as one
+    that was never interrupted. The file is left for the caller to remove once the checkpoint is safe.
 
     Raises:
         ConfigError: nothing to train on, or the loss is not finite.
         CheckpointError: `initial` does not fit the network.
     """
     if config.batch_size < 1 or config.samples < config.batch_size:
-        raise ConfigError(f"imitation: samples is {config.samples}; use at least batch_size ({config.batch_size})")
+        raise ConfigError(
+            f"imitation: samples is {config.samples}; use at least batch_size ({config.batch_size})"
+        )
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     network = build_network(network_config, rig)
@@ -285,7 +296,8 @@ def train(
             network.load_state_dict(initial)
         except RuntimeError as error:
             raise CheckpointError(
-                "initial weights: they do not fit the network's config; use the checkpoint of a network of this size"
+                "initial weights: they do not fit the network's config; "
+                "use the checkpoint of a network of this size"
             ) from error
     trainer = _Trainer(config, network)
     if partial_state is not None:
@@ -311,7 +323,8 @@ def _run(
         batch = next(source, None)
         if batch is None:
             raise ConfigError(
-                f"imitation: the batches ended after {trainer.batches_seen} of {total}; give more samples or ask for fewer"
+                f"imitation: the batches ended after {trainer.batches_seen} of {total}; "
+                "give more samples or ask for fewer"
             )
         parts = trainer.update(batch)
         recent.append(parts)
@@ -327,7 +340,11 @@ def _run(
                 )
             if progress is not None:
                 progress(trainer.batches_seen * config.batch_size, means)
-        if partial_state is not None and trainer.batches_seen % save_every == 0 and trainer.batches_seen < total:
+        if (
+            partial_state is not None
+            and trainer.batches_seen % save_every == 0
+            and trainer.batches_seen < total
+        ):
             _save(trainer, partial_state)
     return _means(final)
 

@@ -104,8 +104,8 @@ def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray
 def appearances(seeds: UInt64[np.ndarray, " B"], variety: float) -> Appearance:
     """One appearance for each seed, always the same for the same seed and variety.
 
-    `variety` goes from 0 (every row is the nominal clear day) to 1 (any sun position, overcast, dusk, fog, faded
-    or bright surfaces and paint, wrong exposure, a noisy sensor).
+    `variety` goes from 0 (every row is the nominal clear day) to 1 (any sun position, overcast, dusk, fog,
+    faded or bright surfaces and paint, wrong exposure, a noisy sensor).
 
     Raises:
         ValueError: variety is outside [0, 1].

@@ -21,7 +21,9 @@ _GLOW_THROUGH_FOG = np.float32(0.25)
 # Rounding may turn an inverse depth negative at the far end of a face; its bits must stay above the ground's.
 _LEAST = np.float32(1e-6)
 # Edges that span fewer rows than this bound no pixel.
-_FLAT_PX = np.float32(1e-3)
+_FLAT_PX = np.float32(3e-3)
+# A face that the near plane cuts has five edges; at most four of them lie on one side.
+_EDGES = 4
 
 
 @njit(cache=True, fastmath=True)
@@ -124,26 +126,29 @@ def _clip(corners, order, focal, half_width, half_height, polygon):
 
 
 @njit(cache=True, fastmath=True)
-def _split_edges(polygon, corners, turns_left, edges):
+def _split_edges(polygon, corners, turns_left, bounds, edges):
     """Sort the edges of a convex polygon into those that bound it on the left and on the right.
 
-    `turns_left`: its corners go counter-clockwise as seen. Fill edges [2, corners, 3] with a column, a row and
-    the slope there; return how many are left and right.
+    `turns_left`: its corners go counter-clockwise as seen. Fill edges [2, _EDGES, 2] with the column at row
+    0, less half a pixel, and the slope; what is left over gets the bounds.
     """
+    for edge in range(_EDGES):
+        edges[0, edge, 0], edges[0, edge, 1] = bounds[0], _ZERO
+        edges[1, edge, 0], edges[1, edge, 1] = bounds[2], _ZERO
     lefts = rights = 0
     x0, y0 = polygon[corners - 1, 0], polygon[corners - 1, 1]
     for corner in range(corners):
         x1, y1 = polygon[corner, 0], polygon[corner, 1]
         if abs(y1 - y0) > _FLAT_PX:
             slope = (x1 - x0) / (y1 - y0)
+            column = x0 - y0 * slope - _HALF
             if (y1 > y0) == turns_left:
-                edges[0, lefts, 0], edges[0, lefts, 1], edges[0, lefts, 2] = x0, y0, slope
+                edges[0, lefts, 0], edges[0, lefts, 1] = column, slope
                 lefts += 1
             else:
-                edges[1, rights, 0], edges[1, rights, 1], edges[1, rights, 2] = x0, y0, slope
+                edges[1, rights, 0], edges[1, rights, 1] = column, slope
                 rights += 1
         x0, y0 = x1, y1
-    return lefts, rights
 
 
 @njit(cache=True, fastmath=True)
@@ -162,27 +167,31 @@ def _bounds(polygon, corners, width, height):
 
 
 @njit(cache=True, fastmath=True)
-def _fill(edges, lefts, rights, bounds, plane, colour, image):
+def _fill(edges, bounds, plane, colour, image):
     """Draw a convex polygon, given by its edges, where it is nearer than what is there.
 
     `plane`: the inverse depth at the upper left corner of the image, and its growth by column and by row.
     """
     left, top, right, bottom = bounds
+    # In registers: the compiler cannot know that drawing does not change the edges.
+    a0, a1, a2, a3 = edges[0, 0, 0], edges[0, 1, 0], edges[0, 2, 0], edges[0, 3, 0]
+    s0, s1, s2, s3 = edges[0, 0, 1], edges[0, 1, 1], edges[0, 2, 1], edges[0, 3, 1]
+    b0, b1, b2, b3 = edges[1, 0, 0], edges[1, 1, 0], edges[1, 2, 0], edges[1, 3, 0]
+    t0, t1, t2, t3 = edges[1, 0, 1], edges[1, 1, 1], edges[1, 2, 1], edges[1, 3, 1]
+    by_column, by_row, corner = plane[1], plane[2], plane[0] + plane[1] * _HALF
     for row in range(_ceiling(top), _ceiling(bottom)):
         y = np.float32(row) + _HALF
-        start, stop = left, right
-        for edge in range(lefts):
-            start = max(start, edges[0, edge, 0] + (y - edges[0, edge, 1]) * edges[0, edge, 2] - _HALF)
-        for edge in range(rights):
-            stop = min(stop, edges[1, edge, 0] + (y - edges[1, edge, 1]) * edges[1, edge, 2] - _HALF)
+        start = max(max(max(a0 + y * s0, a1 + y * s1), max(a2 + y * s2, a3 + y * s3)), left)
+        stop = min(min(min(b0 + y * t0, b1 + y * t1), min(b2 + y * t2, b3 + y * t3)), right)
         if start >= stop:
             continue
-        base = plane[0] + plane[2] * y + plane[1] * _HALF
-        line = image[row]
-        for column in range(_ceiling(start), _ceiling(stop)):
-            inverse_depth = np.float32(max(base + plane[1] * np.float32(column), _LEAST))
-            pixel = (np.uint64(inverse_depth.view(np.uint32)) << DEPTH_SHIFT) | colour
-            line[column] = max(line[column], pixel)
+        first = _ceiling(start)
+        base = corner + by_row * y + by_column * np.float32(first)
+        # A slice: the compiler uses vector instructions only where indices cannot count from the end.
+        span = image[row, first : _ceiling(stop)]
+        for k in range(len(span)):
+            inverse_depth = np.float32(max(base + by_column * np.float32(np.int32(k)), _LEAST))
+            span[k] = max(span[k], (np.uint64(inverse_depth.view(np.uint32)) << DEPTH_SHIFT) | colour)
 
 
 @njit(cache=True, fastmath=True)
@@ -231,7 +240,7 @@ def draw_boxes(camera, boxes, count, light, image):
     centre, axes = np.empty(3, np.float32), np.empty((3, 3), np.float32)
     corners, pixels = np.empty((8, 3), np.float32), np.empty((8, 2), np.float32)
     order, polygon = np.empty(4, np.uint64), np.empty((6, 2), np.float32)
-    edges, plane = np.empty((2, 6, 3), np.float32), np.empty(3, np.float32)
+    edges, plane = np.empty((2, _EDGES, 2), np.float32), np.empty(3, np.float32)
     found = np.empty(len(boxes) + 1, np.int32)
     for sight in range(_find_in_sight(camera, boxes, count, half_width, half_height, found)):
         box = boxes[found[sight]]
@@ -262,5 +271,5 @@ def draw_boxes(camera, boxes, count, light, image):
             _face_plane(axes[axis], middle + reach, focal, half_width, half_height, plane)
             depth = centre[2] + reach * axes[axis, 2]
             colour = np.uint64(_face_colour(box, light, axis, _ONE if positive else -_ONE, depth))
-            lefts, rights = _split_edges(polygon, size, positive, edges)
-            _fill(edges, lefts, rights, bounds, plane, colour, image)
+            _split_edges(polygon, size, positive, bounds, edges)
+            _fill(edges, bounds, plane, colour, image)

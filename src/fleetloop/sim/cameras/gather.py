@@ -228,7 +228,7 @@ def _gather_cell(first, end, ego, clock_s, static_boxes, box_signal, box_lamp, s
 def _gather_static(
     ego, clock_s, origin, cells_shape, first_cell, cell_start, statics, signals, tint, boxes, count
 ):
-    """Visit cells in growing rings around the ego, the nearest first; returns how many boxes there are now."""
+    """Visit cells in growing rings around the ego, the nearest first; returns how many boxes there are."""
     static_boxes, box_signal, box_lamp = statics
     row = math.floor((ego[1] - origin[1]) / _CELL_M)
     column = math.floor((ego[0] - origin[0]) / _CELL_M)

@@ -119,7 +119,7 @@ def _parts() -> dict[AgentKind, list[_Part]]:
         ],
         AgentKind.CYCLIST: [
             _block((-0.9, 0.9), 0.06, (0.0, 0.85), dark),
-            _block((-0.3, 0.25), 0.28, (0.75, 1.45), paint),
+            _block((-0.3, 0.25), 0.28, (0.4, 1.45), paint),
             _block((-0.05, 0.2), 0.12, (1.45, 1.7), skin, range_m=trim),
         ],
         AgentKind.PEDESTRIAN: [
@@ -142,5 +142,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 
 
 PARTS, PART_START = _table()
-"""Rows of kind k are PART_START[k] to PART_START[k + 1]: centre x, y, z from the rear axle on the ground, half
-length, half width, half height (metres), Material, SeenFrom, and the range within which it is drawn (metres)."""
+"""Rows of kind k are PART_START[k] to PART_START[k + 1].
+
+Columns: centre x, y, z from the rear axle on the ground, half length, half width, half height (metres),
+Material, SeenFrom, and the range within which the part is drawn (metres)."""

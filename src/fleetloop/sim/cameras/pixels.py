@@ -1,8 +1,9 @@
 """The kernels' common ground: cameras as rows of numbers, and pixels as integers.
 
 A pixel is one integer: the bits of its inverse depth (a positive float, so they order like an integer) above
-its colour. Drawing something is a maximum, which needs no order; a pixel below DRAWN has no box in it. Colours
-have CHANNEL_BITS bits a channel, at FULL times their value, so that FULL samples of the ground can be summed.
+its colour. Drawing something is a maximum, which needs no order; a pixel below DRAWN has no box in it.
+Colours have CHANNEL_BITS bits a channel, at FULL times their value, so that FULL samples of the ground can be
+summed.
 """
 
 from enum import IntEnum

@@ -44,7 +44,7 @@ def _places(world: World, town: int) -> np.ndarray:
     indices = []
     for lane in lanes[world.lane_kind[lanes] == LaneKind.ROAD]:
         step = max(round(_GAP_M / float(world.lane_spacing_m[lane])), 1)
-        first = world.lane_first_point[lane]
-        indices.append(np.arange(first, first + world.lane_point_count[lane], step))
+        first, count = int(world.lane_first_point[lane]), int(world.lane_point_count[lane])
+        indices.append(np.arange(first, first + count, step))
     index = np.concatenate(indices)
     return np.column_stack([world.points[index], world.headings[index]])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from fleetloop.core.types import ConflictKind, Control, LaneKind, SignalColour
 from fleetloop.sim.roads import curves
@@ -133,16 +133,13 @@ def _meet(
         kind = ConflictKind.MERGE
     elif not near.any():
         return None
-    lengths = [lanes.lines[lanes.connector_lane(number)].length_m for number in (first, second)]
-    stretches = [
-        _stretch(flags, length, kind)
-        for flags, length in zip((near.any(1), near.any(0)), lengths, strict=True)
-    ]
-    return kind, (stretches[0], stretches[1])
+    first_m, second_m = (lanes.lines[lanes.connector_lane(number)].length_m for number in (first, second))
+    return kind, (_stretch(near, first_m, kind), _stretch(near.T, second_m, kind))
 
 
-def _stretch(near: np.ndarray, length_m: float, kind: ConflictKind) -> tuple[float, float]:
+def _stretch(meets: Bool[np.ndarray, "N M"], length_m: float, kind: ConflictKind) -> tuple[float, float]:
     """Metres along a connector where the other is near; DIVERGE: the run from 0, MERGE: that to the end."""
+    near = np.max(meets, axis=1)
     step = length_m / (len(near) - 1)
     if kind is ConflictKind.DIVERGE:
         first, last = 0, (len(near) - 1 if near.all() else max(int(np.argmin(near)) - 1, 0))

@@ -3,8 +3,10 @@
 import gzip
 import xml.etree.ElementTree as ElementTree
 import zlib
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import cast
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.files import storage_errors
@@ -97,7 +99,7 @@ def _check(content: bytes, known: MapFormat, subject: str) -> bool:
     try:
         for start in range(0, len(content), 1 << 20):
             parser.feed(content[start : start + (1 << 20)])
-            for event, element in parser.read_events():
+            for event, element in cast(Iterable[tuple[str, ElementTree.Element]], parser.read_events()):
                 if event == "end":
                     element.clear()
                     continue

@@ -13,7 +13,7 @@ POINT_SPACING_M = 1.0
 TARGET_CURVATURE_1PM = 0.16
 """Roads are smoothed until they bend less than this; a car turns at up to 0.2."""
 
-_SMOOTHING_M = (0.75, 1.5, 2.5, 4.0)
+_SMOOTHING_M = (0.75, 1.5, 2.5, 4.0, 6.0)
 _BEZIER_SAMPLES = np.linspace(0.0, 1.0, 25)
 _CONTROL_SHARES = np.array([0.2, 0.28, 0.36, 0.44, 0.52, 0.6, 0.7, 0.85])
 

@@ -27,6 +27,7 @@ MIN_CROSSING_ROOM_M = 12.0
 """Ways across a junction at least this long leave room for crossings."""
 
 _BLOCK_TILES = 16
+_RIBBON_POINTS = 12
 _BLOCK_PIXELS = _BLOCK_TILES * TILE_PIXELS
 _OPPOSITE_DISTANCE_M = 1.0
 
@@ -49,6 +50,18 @@ class _Paint:
     def add(self, surface: Surface, polygon: Float64[np.ndarray, "N 2"]) -> None:
         self.surfaces.append(surface)
         self.polygons.append(polygon)
+
+    def add_ribbon(self, surface: Surface, line: CentreLine, right_m: float, left_m: float) -> None:
+        """Along `line` between two lateral offsets, piece by piece: large polygons are slow to fill."""
+        normal = np.stack([-np.sin(line.headings), np.cos(line.headings)], axis=1)
+        right, left = line.points + right_m * normal, line.points + left_m * normal
+        for start in range(0, len(right) - 1, _RIBBON_POINTS):
+            piece = slice(start, start + _RIBBON_POINTS + 1)
+            self.add(surface, np.concatenate([right[piece], left[piece][::-1]]))
+
+    def add_strip(self, surface: Surface, line: CentreLine, lateral_m: float) -> None:
+        """A marking LINE_M wide."""
+        self.add_ribbon(surface, line, lateral_m - LINE_M / 2.0, lateral_m + LINE_M / 2.0)
 
 
 @dataclass(frozen=True)
@@ -81,12 +94,6 @@ def make_ground(
         _paint_approach(paint, way, outer, approaches.get(way.edge.name, Control.NONE))
     _paint_crossings(paint, lanes, carriageways, approaches, outer)
     return _rasterise(paint, origin_m, shape)
-
-
-def ribbon(line: CentreLine, right_m: float, left_m: float) -> Float64[np.ndarray, "N 2"]:
-    """The polygon along `line` between two lateral offsets; positive is to the left."""
-    normal = np.stack([-np.sin(line.headings), np.cos(line.headings)], axis=1)
-    return np.concatenate([line.points + right_m * normal, (line.points + left_m * normal)[::-1]])
 
 
 def _piece(line: CentreLine, from_m: float, to_m: float, right_m: float, left_m: float) -> np.ndarray:
@@ -146,21 +153,21 @@ def _paint_surfaces(
         for lane in edge.lanes:
             if lane.use is LaneUse.WALK:
                 line = curves.centre_line(curves.smooth(lane.shape))
-                paint.add(Surface.SIDEWALK, ribbon(line, -lane.width_m / 2.0, lane.width_m / 2.0))
+                paint.add_ribbon(Surface.SIDEWALK, line, -lane.width_m / 2.0, lane.width_m / 2.0)
     for margin, surface in ((SIDEWALK_M, Surface.SIDEWALK), (CURB_M, Surface.CURB)):
         for line, half, _ in roads:
-            paint.add(surface, ribbon(line, -half - margin, half + margin))
+            paint.add_ribbon(surface, line, -half - margin, half + margin)
         for shape, _ in junctions:
             for part in shapely.get_parts(shapely.buffer(shapely.Polygon(shape), margin)):
                 paint.add(surface, np.asarray(part.exterior.coords))
     for line, half, surface in roads:
-        paint.add(surface, ribbon(line, -half, half))
+        paint.add_ribbon(surface, line, -half, half)
     for shape, surface in junctions:
         paint.add(surface, shape)
     # The wedges that a junction's outline leaves beside a bus lane or a curve belong to the road lanes.
     for line, half, surface in roads:
         if surface is Surface.BUS_LANE:
-            paint.add(surface, ribbon(line, -half, half))
+            paint.add_ribbon(surface, line, -half, half)
 
 
 def _edge_points(way: _Carriageway, outer: float) -> Float64[np.ndarray, "N 2"]:
@@ -188,20 +195,16 @@ def _oncoming_beside(carriageways: list[_Carriageway], outer: float) -> dict[str
     return result
 
 
-def _strip(line: CentreLine, lateral_m: float) -> Float64[np.ndarray, "N 2"]:
-    return ribbon(line, lateral_m - LINE_M / 2.0, lateral_m + LINE_M / 2.0)
-
-
 def _paint_lines(paint: _Paint, way: _Carriageway, outer: float, oncoming: bool) -> None:
     """Edge lines, the middle line, and dashes between lanes of one direction."""
     first, last = way.lines[0], way.lines[-1]
-    paint.add(Surface.WHITE_LINE, _strip(first, outer * (way.widths_m[0] / 2.0 - LINE_INSET_M)))
+    paint.add_strip(Surface.WHITE_LINE, first, outer * (way.widths_m[0] / 2.0 - LINE_INSET_M))
     surface = Surface.YELLOW_LINE if oncoming else Surface.WHITE_LINE
-    paint.add(surface, _strip(last, -outer * (way.widths_m[-1] / 2.0 - LINE_INSET_M)))
+    paint.add_strip(surface, last, -outer * (way.widths_m[-1] / 2.0 - LINE_INSET_M))
     for number, line in enumerate(way.lines[:-1]):
         lateral = -outer * way.widths_m[number] / 2.0
         if way.uses[number] is not way.uses[number + 1]:
-            paint.add(Surface.WHITE_LINE, _strip(line, lateral))
+            paint.add_strip(Surface.WHITE_LINE, line, lateral)
             continue
         for start in np.arange(0.5 * DASH_M, line.length_m - DASH_M, DASH_PERIOD_M):
             piece = _piece(line, start, start + DASH_M, lateral - LINE_M / 2.0, lateral + LINE_M / 2.0)
@@ -224,7 +227,7 @@ def _paint_bends(paint: _Paint, lanes: LaneTable, outer: float) -> None:
         sides = ((order[0], outer, Surface.WHITE_LINE), (order[-1], -outer, middle))
         for number, side, surface in sides:
             lane = lanes.connector_lane(number)
-            paint.add(surface, _strip(lanes.lines[lane], side * (lanes.width_m[lane] / 2.0 - LINE_INSET_M)))
+            paint.add_strip(surface, lanes.lines[lane], side * (lanes.width_m[lane] / 2.0 - LINE_INSET_M))
 
 
 def _paint_approach(paint: _Paint, way: _Carriageway, outer: float, control: Control) -> None:

@@ -25,8 +25,9 @@ U_TURN_RAD = np.deg2rad(150.0)
 """Sharper ways are left out even then: the lane is a dead end."""
 
 _TRIM_STEP_M = 1.0
-_MAX_TRIM_M = 8.0
-_MAX_TRIM_SHARE = 0.3
+_MAX_TRIM_M = 10.0
+_MAX_TRIM_SHARE = 0.4
+_MIN_CONNECTOR_M = 0.5
 _MAX_DETOUR_M = 2.0
 """A joining curve that leaves the surveyed way by more is replaced by that way."""
 
@@ -92,13 +93,13 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         raise MapError(f"{subject}: has no lane that a car may use; give a map with roads")
     index = {(lane.edge, lane.index): number for number, lane in enumerate(road_lanes)}
     ways = _permitted_ways(network, index)
-    dense = [curves.smooth(lane.shape) for lane in road_lanes]
+    dense = [_DenseLine(lane.shape) for lane in road_lanes]
     trims, shares, peaks = _trim_for_curves(road_lanes, dense, ways)
-    starts, ends = _end_poses(road_lanes, dense, trims)
+    starts, ends = _end_poses(dense, trims)
     turns = np.array([_turn(ends[way.from_lane], starts[way.to_lane]) for way in ways])
     kept = _choose_ways(ways, turns, peaks)
     lines = [
-        curves.centre_line(_cut(line, *trims[lane]), starts[lane][2], ends[lane][2])
+        curves.centre_line(line.cut(*trims[lane]), starts[lane][2], ends[lane][2])
         for lane, line in enumerate(dense)
     ]
     deciding = _deciding_junctions(network)
@@ -179,38 +180,42 @@ def _permitted_ways(network: Network, index: dict[tuple[str, int], int]) -> list
     return list(ways.values())
 
 
-def _pose_at(dense: np.ndarray, along_m: float) -> np.ndarray:
-    along, headings = curves.arc_lengths(dense), curves.tangents(dense)
-    return np.array([np.interp(along_m, along, column) for column in (dense[:, 0], dense[:, 1], headings)])
+class _DenseLine:
+    """A smoothed road lane before it is cut and sampled."""
+
+    def __init__(self, shape: np.ndarray) -> None:
+        self.points = curves.smooth(shape)
+        self.along = curves.arc_lengths(self.points)
+        self.headings = curves.tangents(self.points)
+
+    @property
+    def length_m(self) -> float:
+        return float(self.along[-1])
+
+    def pose_at(self, along_m: float) -> tuple[float, float, float]:
+        x, y = (float(np.interp(along_m, self.along, self.points[:, axis])) for axis in (0, 1))
+        return x, y, float(np.interp(along_m, self.along, self.headings))
+
+    def cut(self, from_start_m: float, from_end_m: float) -> np.ndarray:
+        """The points without the first and last metres."""
+        first, last = from_start_m, self.length_m - from_end_m
+        inside = self.points[(self.along > first + 1e-3) & (self.along < last - 1e-3)]
+        return np.concatenate([[self.pose_at(first)[:2]], inside, [self.pose_at(last)[:2]]])
 
 
-def _end_poses(
-    road_lanes: tuple[NetLane, ...], dense: list[np.ndarray], trims: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _end_poses(dense: list[_DenseLine], trims: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Poses [lanes, 3] at the two ends of every road lane after trimming."""
-    starts, ends = np.zeros((len(road_lanes), 3)), np.zeros((len(road_lanes), 3))
-    for lane, line in enumerate(dense):
-        length = curves.arc_lengths(line)[-1]
-        starts[lane] = _pose_at(line, trims[lane, 0])
-        ends[lane] = _pose_at(line, length - trims[lane, 1])
-    return starts, ends
+    starts = [line.pose_at(trim[0]) for line, trim in zip(dense, trims, strict=True)]
+    ends = [line.pose_at(line.length_m - trim[1]) for line, trim in zip(dense, trims, strict=True)]
+    return np.array(starts), np.array(ends)
 
 
 def _turn(start: np.ndarray, end: np.ndarray) -> float:
     return float(wrap_angle(end[2] - start[2]))
 
 
-def _cut(dense: np.ndarray, from_start_m: float, from_end_m: float) -> np.ndarray:
-    """The line without its first and last metres."""
-    along = curves.arc_lengths(dense)
-    first, last = from_start_m, along[-1] - from_end_m
-    inside = dense[(along > first + 1e-3) & (along < last - 1e-3)]
-    ends = [np.array([[np.interp(at, along, dense[:, axis]) for axis in (0, 1)]]) for at in (first, last)]
-    return np.concatenate([ends[0], inside, ends[1]])
-
-
 def _trim_for_curves(
-    road_lanes: tuple[NetLane, ...], dense: list[np.ndarray], ways: list[_Way]
+    road_lanes: tuple[NetLane, ...], dense: list[_DenseLine], ways: list[_Way]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shorten roads where the junction leaves too little room for a curve that a car can drive.
 
@@ -218,7 +223,7 @@ def _trim_for_curves(
     """
     edges = {name: number for number, name in enumerate(dict.fromkeys(lane.edge for lane in road_lanes))}
     edge_of = np.array([edges[lane.edge] for lane in road_lanes])
-    lengths = np.array([curves.arc_lengths(line)[-1] for line in dense])
+    lengths = np.array([line.length_m for line in dense])
     shortest = np.full(len(edges), np.inf)
     np.minimum.at(shortest, edge_of, lengths)
     most = np.minimum(_MAX_TRIM_M, _MAX_TRIM_SHARE * shortest)
@@ -228,10 +233,11 @@ def _trim_for_curves(
     shares, peaks = np.zeros((len(ways), 2)), np.zeros(len(ways))
     todo = np.arange(len(ways))
     for _ in range(int(_MAX_TRIM_M / _TRIM_STEP_M) + 1):
-        starts, ends = _end_poses(road_lanes, dense, cuts[edge_of])
+        starts, ends = _end_poses(dense, cuts[edge_of])
         shares[todo], peaks[todo] = curves.fit_joining_curves(ends[leaving[todo]], starts[entering[todo]])
         turns = np.abs(wrap_angle(starts[entering, 2] - ends[leaving, 2]))
-        tight = (peaks > curves.TARGET_CURVATURE_1PM) & (turns < MAX_TURN_RAD)
+        gaps = np.hypot(*(starts[entering, :2] - ends[leaving, :2]).T)
+        tight = (peaks > curves.TARGET_CURVATURE_1PM) & (turns < MAX_TURN_RAD) | (gaps < _MIN_CONNECTOR_M)
         grown = cuts.copy()
         np.maximum.at(grown[:, 1], edge_of[leaving[tight]], cuts[edge_of[leaving[tight]], 1] + _TRIM_STEP_M)
         np.maximum.at(grown[:, 0], edge_of[entering[tight]], cuts[edge_of[entering[tight]], 0] + _TRIM_STEP_M)
@@ -242,7 +248,7 @@ def _trim_for_curves(
         cuts = grown
         todo = np.flatnonzero(changed[edge_of[leaving], 1] | changed[edge_of[entering], 0])
     else:
-        starts, ends = _end_poses(road_lanes, dense, cuts[edge_of])
+        starts, ends = _end_poses(dense, cuts[edge_of])
         shares[todo], peaks[todo] = curves.fit_joining_curves(ends[leaving[todo]], starts[entering[todo]])
     return cuts[edge_of], shares, peaks
 
@@ -283,7 +289,9 @@ def _surveyed_way(
     middle = smoothed[first : last + 1]
     share = np.linspace(0.0, 1.0, len(middle))[:, None]
     middle = middle + (1 - share) * (start[:2] - middle[0]) + share * (end[:2] - middle[-1])
-    return middle if curves.peak_curvature(middle) <= max(0.2, peak) else line
+    return (
+        middle if curves.peak_curvature(middle) <= max(0.2, min(peak, MAX_CONNECTOR_CURVATURE_1PM)) else line
+    )
 
 
 def _deciding_junctions(network: Network) -> set[str]:

@@ -1,4 +1,4 @@
-"""Runs the programs of Eclipse SUMO (netgenerate, netconvert); what they complain about becomes one sentence."""
+"""Runs the programs of Eclipse SUMO (netgenerate, netconvert); turns their complaints into one sentence."""
 
 import os
 import re

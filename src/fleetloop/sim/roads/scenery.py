@@ -38,6 +38,7 @@ _RED, _WHITE = (200, 25, 25), (240, 240, 240)
 _BUILDING_COLOURS = np.array(
     [[170, 140, 120], [140, 90, 70], [190, 185, 170], [110, 120, 135], [205, 190, 150], [150, 160, 150]]
 )
+_TRUNK = (84, 62, 44)
 _TREE_COLOURS = np.array([[62, 98, 48], [78, 112, 52], [52, 84, 50]])
 _JUNCTION_MARGIN_M = 14.0
 """No trees and lamp posts this near to an edge's ends: they would hide signs and signals."""
@@ -63,6 +64,20 @@ class Boxes:
         self.rows.append((*centre, yaw, *half_size, *colour))
         self.signals.append(signal)
         self.lamps.append(int(lamp))
+
+    def extend(
+        self,
+        centres: Float64[np.ndarray, "N 2"],
+        heights_m: Float64[np.ndarray, " N"],
+        yaws: Float64[np.ndarray, " N"],
+        half_sizes: Float64[np.ndarray, "N 3"],
+        colours: np.ndarray,
+    ) -> None:
+        """Boxes that are no lamps, by columns."""
+        rows = np.column_stack([centres, heights_m, yaws, half_sizes, colours])
+        self.rows += [tuple(row) for row in rows.tolist()]
+        self.signals += [-1] * len(rows)
+        self.lamps += [int(SignalColour.OFF)] * len(rows)
 
     def arrays(self) -> tuple[Float64[np.ndarray, "B 10"], Int32[np.ndarray, " B"], UInt8[np.ndarray, " B"]]:
         return (
@@ -264,21 +279,15 @@ def _add_buildings(
     flat = samples.reshape(-1, 2)
     clear = (site.from_lanes_m(flat) >= BUILDING_CLEARANCE_M) & (site.surface(flat) == Surface.GRASS)
     free = np.flatnonzero(built & clear.reshape(count, -1).all(axis=1))
-    corners = samples[free][:, [0, 6, 48, 42]]
-    shapes = shapely.polygons(corners)
-    kept = _without_overlap(shapes)
-    for index in free[kept]:
-        rgb = np.minimum(_BUILDING_COLOURS[colour[index]] * shade[index], 255.0)
-        boxes.add(
-            (*centres[index], height[index]),
-            places[index, 2],
-            (length[index], depth[index], height[index]),
-            tuple(rgb),
-        )
+    kept = free[_without_overlap(samples[free][:, [0, 6, 48, 42]])]
+    half_sizes = np.stack([length, depth, height], axis=1)
+    colours = np.minimum(_BUILDING_COLOURS[colour] * shade[:, None], 255.0)
+    boxes.extend(centres[kept], height[kept], places[kept, 2], half_sizes[kept], colours[kept])
 
 
-def _without_overlap(shapes: np.ndarray) -> np.ndarray:
-    """Indices of shapes kept when each in turn gives way to those before it."""
+def _without_overlap(corners: Float64[np.ndarray, "N 4 2"]) -> np.ndarray:
+    """Indices of the rectangles kept when each in turn gives way to those before it."""
+    shapes = np.array([shapely.Polygon(rectangle) for rectangle in corners])
     kept = np.zeros(len(shapes), bool)
     if len(shapes):
         first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
@@ -298,14 +307,15 @@ def _add_trees_and_lamp_posts(
     centres = _offset(places, SIDEWALK_M + random.uniform(0.3, 1.0, len(places)))
     grows = (random.random(len(places)) < 0.45) & (site.from_lanes_m(centres) > wide + 1.0)
     grows &= site.surface(centres) == Surface.GRASS
-    for index in np.flatnonzero(grows):
-        x, y, yaw = *centres[index], places[index, 2]
-        boxes.add((x, y, 1.2), yaw, (0.15, 0.15, 1.2), (84, 62, 44))
-        half_size = (wide[index], wide[index], tall[index])
-        boxes.add((x, y, 2.3 + tall[index]), yaw, half_size, tuple(_TREE_COLOURS[colour[index]]))
+    trunk, crown = np.array([0.15, 0.15, 1.2]), np.stack([wide, wide, tall], axis=1)[grows]
+    yaw, count = places[grows, 2], int(grows.sum())
+    boxes.extend(
+        centres[grows], np.full(count, 1.2), yaw, np.tile(trunk, (count, 1)), np.tile(_TRUNK, (count, 1))
+    )
+    boxes.extend(centres[grows], 2.3 + tall[grows], yaw, crown, _TREE_COLOURS[colour[grows]])
     places = _along_kerbs(kerbs, 34.0, _JUNCTION_MARGIN_M + 4.0)
     centres = _offset(places, np.full(len(places), 0.5))
     stands = (site.from_lanes_m(centres) > 0.4) & (site.surface(centres) == Surface.SIDEWALK)
-    for index in np.flatnonzero(stands):
-        x, y, yaw = *centres[index], places[index, 2]
-        boxes.add((x, y, 3.0), yaw, (0.08, 0.08, 3.0), _POLE_COLOUR)
+    yaw, count = places[stands, 2], int(stands.sum())
+    post = np.tile([0.08, 0.08, 3.0], (count, 1))
+    boxes.extend(centres[stands], np.full(count, 3.0), yaw, post, np.tile(_POLE_COLOUR, (count, 1)))

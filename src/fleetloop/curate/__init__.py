@@ -1,0 +1,1 @@
+"""Episodes -> Dataset: which moments teach, how much each counts, and why it is there."""

@@ -1,0 +1,132 @@
+"""Cut Episodes into samples: thin out what repeats, weigh what is rare, say why each sample is there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from fleetloop.artifacts.dataset import Samples, append_samples, concatenate_samples, dataset_versions
+from fleetloop.artifacts.episode import Driver, Episode
+from fleetloop.artifacts.episode_reader import read_episode
+from fleetloop.artifacts.lineage import ArtifactKind, read_artifact
+from fleetloop.core.errors import DatasetError
+from fleetloop.core.scene import SCENE_DTYPE
+from fleetloop.core.types import STEP_S
+
+EARLIER_STEPS = 4
+"""How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
+
+
+@dataclass(frozen=True)
+class CurateConfig:
+    """How Episodes become samples."""
+
+    stride: int = 1
+    """Keep every so many steps of an Episode."""
+    standing_stride: int = 10
+    """Of steps at which the car stands, and stood before, keep every so many: they repeat."""
+    before_take_over_s: float = 3.0
+    before_take_over_weight: float = 3.0
+    """Weight of what led to a take-over: the states that the network must learn to get out of."""
+    trigger_weight: float = 1.5
+    """Weight of other samples that were uploaded for a trigger."""
+    turning_weight: float = 1.0
+    """Added for steering of 0.1 1/m, in proportion, at most twice."""
+    braking_weight: float = 1.0
+    """Added for braking with 2 m/s^2, in proportion, at most twice."""
+
+
+def curate(
+    dataset: Path,
+    episodes: Sequence[Path],
+    config: CurateConfig,
+    seed: int,
+    progress: Callable[[float], None] | None = None,
+) -> int:
+    """Append the samples of `episodes` to the data set as a new version; returns the version.
+
+    Raises:
+        EpisodeError: an Episode cannot be read; nothing is appended.
+        DatasetError: no sample came of them.
+    """
+    parts, parents = [], []
+    for number, path in enumerate(episodes):
+        episode_id = read_artifact(path, ArtifactKind.EPISODE).id
+        parents.append(episode_id)
+        samples = cut_episode(read_episode(path), episode_id, config)
+        if len(samples):
+            parts.append(samples)
+        if progress is not None:
+            progress((number + 1) / len(episodes))
+    if not parts:
+        raise DatasetError(f"{dataset}: the episodes hold no usable sample; drive longer")
+    return append_samples(dataset, concatenate_samples(parts), parents, asdict(config), seed)
+
+
+def dataset_size(dataset: Path, version: int) -> int:
+    """Number of samples in a version of the data set."""
+    for entry in dataset_versions(dataset):
+        if entry.version == version:
+            return int(entry.artifact.figures["samples"])
+    raise DatasetError(f"{dataset}: has no version {version}; curate again")
+
+
+def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samples:
+    """The samples of one Episode; steps without a label or an earlier scene teach nothing."""
+    usable = episode.has_scene & episode.has_teacher
+    usable[:EARLIER_STEPS] = False
+    chosen = np.flatnonzero(usable & _kept(episode, config))
+    weight, reasons = _weigh(episode, config)
+    teacher = episode.teacher
+    text = np.dtype(object)
+    return Samples(
+        sample_id=np.array([f"{episode_id[:16]}-{index:04d}" for index in chosen], text),
+        episode_id=np.array([episode_id] * len(chosen), text),
+        timestamp_ns=episode.timestamp_ns[chosen],
+        town=np.array([episode.metadata.town] * len(chosen), text),
+        reasons=[reasons[index] for index in chosen],
+        weight=weight[chosen],
+        scene=episode.scenes[chosen].astype(SCENE_DTYPE),
+        earlier_scene=episode.scenes[chosen - EARLIER_STEPS].astype(SCENE_DTYPE),
+        ego_history=episode.ego_history[chosen],
+        navigation=episode.navigation[chosen],
+        time_of_day_h=episode.time_of_day_h[chosen],
+        label_curvature_1pm=teacher.curvature_1pm[chosen],
+        label_acceleration_mps2=teacher.acceleration_mps2[chosen],
+        label_poses=teacher.poses[chosen],
+        signal_colour=teacher.signal_colour[chosen].astype(np.int8),
+        stop_line_m=teacher.stop_line_m[chosen],
+        lead_gap_m=teacher.lead_gap_m[chosen],
+        lead_speed_mps=teacher.lead_speed_mps[chosen],
+        frames=[None] * len(chosen),
+    )
+
+
+def _kept(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
+    """Which steps stay after thinning."""
+    number: Int64[np.ndarray, " T"] = np.arange(len(episode.timestamp_ns))
+    standing = (episode.speed_mps < 0.1) & (episode.ego_history[:, 0, 0] < 0.1)
+    starting = episode.teacher.acceleration_mps2 > 0.3
+    return np.where(
+        standing & ~starting, number % config.standing_stride == 0, number % config.stride == 0
+    )
+
+
+def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:
+    """Weight of every step, and the names of why it is there."""
+    teacher = episode.teacher
+    weight = np.ones(len(episode.timestamp_ns), np.float32)
+    weight += config.turning_weight * np.minimum(np.abs(teacher.curvature_1pm) / 0.1, 2.0)
+    weight += config.braking_weight * np.clip(-teacher.acceleration_mps2 / 2.0, 0.0, 2.0)
+    if not episode.metadata.triggers:
+        return weight, [("demonstration",)] * len(weight)
+    weight *= config.trigger_weight
+    before = np.zeros(len(weight), bool)
+    taken = episode.driver == Driver.SAFETY_DRIVER
+    for start in np.flatnonzero(taken[1:] & ~taken[:-1]) + 1:
+        before[max(start - round(config.before_take_over_s / STEP_S), 0) : start + 1] = True
+    weight[before] *= config.before_take_over_weight / config.trigger_weight
+    names = tuple(episode.metadata.triggers)
+    return weight, [(*names, "before_take_over") if early else names for early in before]
