@@ -54,8 +54,8 @@ class OnnxDriver:
     Not safe to share between threads: the memory belongs to one sequence of calls.
     """
 
-    def __init__(self, path: Path, vehicles: int, threads: int = 1) -> None:
-        """Load the network.
+    def __init__(self, network: Path | bytes, vehicles: int, threads: int = 1) -> None:
+        """Load the network, from a file or from bytes that were verified already.
 
         Raises:
             BundleError: the file is missing, is not ONNX, or its inputs and outputs are not those of a
@@ -65,8 +65,9 @@ class OnnxDriver:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        path = network if isinstance(network, Path) else Path("network.onnx")
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise BundleError(
                 f"{path}: is missing or not a network ONNX Runtime can load; fetch the bundle again"

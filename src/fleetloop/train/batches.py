@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
@@ -34,6 +35,8 @@ class BatchConfig:
     """Probability that a sample has no memory, as at the start of a drive."""
     memory: bool = True
     """Whether the network wants the earlier forward images."""
+    threads: int = 1
+    """Threads that draw. On two cores one that draws and one that trains get further than two that take turns."""
 
 
 def sample_batches(
@@ -56,7 +59,7 @@ def sample_batches(
             broken or of another rig.
     """
     source = _BatchSource(samples, world, towns, rig, config, seed)
-    return _ahead(source.batch, start_batch)
+    return _ahead(source.batch, start_batch, config.threads)
 
 
 class _BatchSource:
@@ -162,7 +165,7 @@ class _BatchSource:
         return render(self._world, rig, scene, appearances(look, self._config.variety))
 
 
-def _ahead(make: Callable[[int], Batch], first: int) -> Iterator[Batch]:
+def _ahead(make: Callable[[int], Batch], first: int, threads: int) -> Iterator[Batch]:
     """Batches `first`, first + 1, ... made by a thread that stays at most _AHEAD batches ahead."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
     stop = threading.Event()
@@ -176,6 +179,7 @@ def _ahead(make: Callable[[int], Batch], first: int) -> Iterator[Batch]:
 
     def work() -> None:
         number = first
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # holds for this thread alone
         try:
             while not stop.is_set():
                 put(make(number))

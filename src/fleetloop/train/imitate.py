@@ -46,7 +46,7 @@ class ImitationConfig:
     acceleration_weight: float = 1.0
     poses_weight: float = 0.3
     spread_weight: float = 0.05
-    signal_weight: float = 0.1
+    signal_weight: float = 0.3
     distance_weight: float = 0.1
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0

@@ -92,7 +92,7 @@ def make_ground(
     _paint_bends(paint, lanes, outer)
     for way in carriageways:
         _paint_approach(paint, way, outer, approaches.get(way.edge.name, Control.NONE))
-    _paint_crossings(paint, lanes, carriageways, approaches, outer)
+    _paint_crossings(paint, lanes, carriageways, approaches)
     return _rasterise(paint, origin_m, shape)
 
 
@@ -164,7 +164,7 @@ def _paint_surfaces(
         paint.add_ribbon(surface, line, -half, half)
     for shape, surface in junctions:
         paint.add(surface, shape)
-    # The wedges that a junction's outline leaves beside a bus lane or a curve belong to the road lanes.
+    # A junction's outline may reach over the end of a bus lane.
     for line, half, surface in roads:
         if surface is Surface.BUS_LANE:
             paint.add_ribbon(surface, line, -half, half)
@@ -248,7 +248,6 @@ def _paint_crossings(
     lanes: LaneTable,
     carriageways: list[_Carriageway],
     approaches: dict[str, Control],
-    outer: float,
 ) -> None:
     """Zebra crossings at the mouths of junctions with signals, where there is room for them."""
     room: dict[str, float] = {}

@@ -28,6 +28,7 @@ _TRIM_STEP_M = 1.0
 _MAX_TRIM_M = 10.0
 _MAX_TRIM_SHARE = 0.4
 _MIN_CONNECTOR_M = 0.5
+_MAX_KINK_RAD = 0.08
 _MAX_DETOUR_M = 2.0
 """A joining curve that leaves the surveyed way by more is replaced by that way."""
 
@@ -108,31 +109,14 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
     speeds = [lane.speed_mps for lane in road_lanes]
     for number in kept:
         way = ways[number]
-        connection = network.connections[way.connection]
         start, end = ends[way.from_lane], starts[way.to_lane]
         line = curves.joining_curve(start, end, shares[number])
         line = _surveyed_way(network, way.via, line, start, end, peaks[number])
         lines.append(curves.centre_line(line, start[2], end[2]))
-        junction = network.junctions[network.edges[connection.from_edge].to_junction]
-        links = [
-            junction.link_of_internal_lane[name]
-            for name in connection.via
-            if name in junction.link_of_internal_lane
-        ]
-        connectors.append(
-            Connector(
-                from_lane=way.from_lane,
-                to_lane=way.to_lane,
-                junction=junction.name,
-                link=links[-1] if links and links[-1] < len(junction.response) else -1,
-                signal=connection.signal,
-                state=connection.state,
-                turn_rad=float(turns[number]),
-            )
-        )
-        kinds.append(LaneKind.JUNCTION if junction.name in deciding else LaneKind.CONNECTOR)
+        connectors.append(_connector(network, way, float(turns[number])))
+        kinds.append(LaneKind.JUNCTION if connectors[-1].junction in deciding else LaneKind.CONNECTOR)
         widths.append(min(widths[way.from_lane], widths[way.to_lane]))
-        limits = [network.internal_lanes[name].speed_mps for name in connection.via]
+        limits = [network.internal_lanes[name].speed_mps for name in way.via]
         speeds.append(min([speeds[way.from_lane], speeds[way.to_lane], *limits]))
     successors = _successors(len(road_lanes), connectors)
     reach = _reach(np.array([line.length_m for line in lines]), successors)
@@ -155,6 +139,23 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         reach_m=reach,
         junction_names=frozenset(deciding),
         left_hand=network.left_hand,
+    )
+
+
+def _connector(network: Network, way: _Way, turn_rad: float) -> Connector:
+    connection = network.connections[way.connection]
+    junction = network.junctions[network.edges[connection.from_edge].to_junction]
+    # Where an internal junction splits the way, it is the last part that has the link's index.
+    links = [junction.link_of_internal_lane.get(name, -1) for name in connection.via]
+    link = max(links, default=-1)
+    return Connector(
+        from_lane=way.from_lane,
+        to_lane=way.to_lane,
+        junction=junction.name,
+        link=link if link < len(junction.response) else -1,
+        signal=connection.signal,
+        state=connection.state,
+        turn_rad=turn_rad,
     )
 
 
@@ -289,9 +290,10 @@ def _surveyed_way(
     middle = smoothed[first : last + 1]
     share = np.linspace(0.0, 1.0, len(middle))[:, None]
     middle = middle + (1 - share) * (start[:2] - middle[0]) + share * (end[:2] - middle[-1])
-    return (
-        middle if curves.peak_curvature(middle) <= max(0.2, min(peak, MAX_CONNECTOR_CURVATURE_1PM)) else line
-    )
+    headings = curves.tangents(middle)[[0, -1]]
+    kink = np.abs(wrap_angle(headings - [start[2], end[2]])).max()
+    limit = min(max(peak, curves.TARGET_CURVATURE_1PM), MAX_CONNECTOR_CURVATURE_1PM)
+    return middle if kink < _MAX_KINK_RAD and curves.peak_curvature(middle) <= limit else line
 
 
 def _deciding_junctions(network: Network) -> set[str]:

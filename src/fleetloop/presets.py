@@ -1,0 +1,107 @@
+"""Presets: how large a turn of the loop is. Sizes are counts, never minutes, so that a run can be repeated."""
+
+from dataclasses import dataclass, field
+
+from fleetloop.core.errors import ConfigError
+from fleetloop.curate.curate import CurateConfig
+from fleetloop.evaluate.closed_loop import EvaluateConfig
+from fleetloop.policy.network import NetworkConfig
+from fleetloop.train.batches import BatchConfig
+from fleetloop.train.imitate import ImitationConfig
+from fleetloop.vehicle.drive import DriveConfig
+from fleetloop.vehicle.recorder import RecorderConfig
+
+TOWN_KINDS = ("grid", "organic", "spider")
+EVALUATION_SEED = 1000
+"""Generated towns with seeds from here on are never trained on."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that a run of the loop is made with."""
+
+    turns: int
+    training_towns: int
+    """Of each kind."""
+    evaluation_towns: int
+    """Of each kind, never trained on."""
+    demonstrate: DriveConfig
+    """Turn 0, and every turn in which no release has passed the gate yet."""
+    drive: DriveConfig
+    """The released network under the safety driver."""
+    curate: CurateConfig
+    network: NetworkConfig
+    imitate: ImitationConfig
+    batches: BatchConfig
+    evaluate: EvaluateConfig
+    first_imitate: ImitationConfig | None = None
+    """Of turn 0, where it differs."""
+    threads: int = 2
+    """Of ONNX Runtime."""
+    towns: tuple[str, ...] = field(default=())
+    """Instead of generated training towns."""
+
+    def training_keys(self) -> list[str]:
+        """Keys of the generated towns to train on."""
+        return [f"{kind}-{seed}" for seed in range(self.training_towns) for kind in TOWN_KINDS]
+
+    def evaluation_keys(self) -> list[str]:
+        """Keys of the generated towns to evaluate on."""
+        seeds = range(EVALUATION_SEED, EVALUATION_SEED + self.evaluation_towns)
+        return [f"{kind}-{seed}" for seed in seeds for kind in TOWN_KINDS]
+
+
+_EVERYTHING = RecorderConfig(everything=True)
+
+PRESETS = {
+    "smoke": Preset(
+        turns=2,
+        training_towns=1,
+        evaluation_towns=1,
+        demonstrate=DriveConfig(
+            vehicles=16, steps=120, agents=12, camera_interval_steps=10, recorder=_EVERYTHING
+        ),
+        drive=DriveConfig(vehicles=8, steps=100, agents=12),
+        curate=CurateConfig(),
+        network=NetworkConfig(),
+        imitate=ImitationConfig(samples=2_560, batch_size=64, warmup_samples=512, compile=False),
+        batches=BatchConfig(batch_size=64),
+        evaluate=EvaluateConfig(routes=6, route_m=80.0, vehicles=6, agents=12, clips=1),
+    ),
+    "laptop": Preset(
+        turns=4,
+        training_towns=8,
+        evaluation_towns=4,
+        demonstrate=DriveConfig(vehicles=64, steps=900, camera_interval_steps=10, recorder=_EVERYTHING),
+        drive=DriveConfig(vehicles=64, steps=900),
+        curate=CurateConfig(),
+        network=NetworkConfig(),
+        imitate=ImitationConfig(samples=150_000, warmup_samples=10_000),
+        batches=BatchConfig(),
+        evaluate=EvaluateConfig(routes=64, route_m=400.0),
+    ),
+    "gpu": Preset(
+        turns=8,
+        training_towns=40,
+        evaluation_towns=10,
+        demonstrate=DriveConfig(vehicles=256, steps=1800, camera_interval_steps=10, recorder=_EVERYTHING),
+        drive=DriveConfig(vehicles=256, steps=1800),
+        curate=CurateConfig(),
+        network=NetworkConfig(),
+        imitate=ImitationConfig(samples=2_000_000, batch_size=512, warmup_samples=50_000),
+        batches=BatchConfig(batch_size=512),
+        evaluate=EvaluateConfig(routes=512, route_m=600.0, vehicles=128),
+        threads=8,
+    ),
+}
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset: {name!r} is unknown; use {', '.join(PRESETS)}")
+    return PRESETS[name]

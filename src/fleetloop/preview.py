@@ -1,0 +1,50 @@
+"""Pictures that tell a person what a driver sees: a town from above, and its eight cameras."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fleetloop.core.files import replacing_file
+from fleetloop.core.types import World
+from fleetloop.sim.cameras import DEFAULT_RIG
+from fleetloop.sim.cameras.mosaic import mosaic
+from fleetloop.sim.cameras.rig import scaled_rig
+from fleetloop.sim.roads.preview import map_image
+from fleetloop.sim.rollout import Rollout, make_routes
+
+_WARM_UP_STEPS = 80
+_MAP_PIXELS = 900
+
+
+def town_preview(world: World, key: str, seed: int, out: Path) -> None:
+    """Write a PNG: the map on the left, on the right the cameras of a car in traffic, as they are and enlarged.
+
+    Args:
+        world: the town alone.
+    """
+    rollout = Rollout(world, make_routes(seed, [0], 10**6, 500.0), worlds=1, agents=24)
+    for _ in range(_WARM_UP_STEPS):
+        rollout.decide()
+        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+    fine = scaled_rig(DEFAULT_RIG, 4)
+    images = [group[0] for group in rollout.observe(fine).images]
+    coarse = [group[0] for group in rollout.observe(DEFAULT_RIG).images]
+    extent = (world.town_tiles_shape[0] * 6.4).max()
+    map_picture = map_image(world, 0, max(float(extent) / _MAP_PIXELS, 0.2))
+    cameras = np.concatenate(
+        [_fitted(mosaic(images, fine, 1), 900), _fitted(mosaic(coarse, DEFAULT_RIG, 4), 900)]
+    )
+    picture = np.concatenate([_at_height(map_picture, len(cameras)), cameras], axis=1)
+    with replacing_file(out) as partial:
+        Image.fromarray(picture).save(partial, "PNG")
+
+
+def _fitted(picture: np.ndarray, width: int) -> np.ndarray:
+    height = round(picture.shape[0] * width / picture.shape[1])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _at_height(picture: np.ndarray, height: int) -> np.ndarray:
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
