@@ -35,15 +35,6 @@ SMALL = ImitationConfig(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and a busy machine makes them wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def square_batches(first: int) -> Iterator[Batch]:
     """A bright square on dark noise; its column gives the curvature, its row the acceleration."""
     number = first
@@ -137,6 +128,19 @@ class TestTrain:
         result = train(SMALL, network_config, RIG, continuing, partial_state=state)
         assert asked_from == [12]
         assert same(weights(result.network), expected)
+
+    @pytest.mark.slow
+    def test_compiled_learns_the_same_and_resumes_to_the_bit(self, tmp_path: Path):
+        config = dataclasses.replace(
+            SMALL, samples=32 * 8, save_every_samples=32 * 5, compile=True, bfloat16=True
+        )
+        state = tmp_path / "partial.safetensors"
+        whole = train(config, NetworkConfig(), RIG, square_batches, partial_state=state)
+        assert state.exists()
+        rest = train(config, NetworkConfig(), RIG, square_batches, partial_state=state)
+        assert same(weights(whole.network), weights(rest.network))
+        eager = train(dataclasses.replace(config, compile=False), NetworkConfig(), RIG, square_batches)
+        assert rest.losses["total"] == pytest.approx(eager.losses["total"], rel=0.1)
 
     def test_state_that_does_not_fit_is_not_used(self, tmp_path: Path):
         state = tmp_path / "partial.safetensors"

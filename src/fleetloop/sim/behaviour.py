@@ -25,6 +25,10 @@ YELLOW_DECELERATION_MPS2 = 3.0
 GAP_MARGIN_S = 1.3
 """Time kept clear before and after a vehicle that has right of way."""
 
+SHORTEST_GAP_MARGIN_S = 0.6
+IMPATIENT_S = 40.0
+"""Who has waited long takes shorter gaps: down to the shortest margin after this time."""
+
 LOOKAHEAD_M = 60.0
 """How far ahead leaders, bends and junctions count."""
 

@@ -20,7 +20,7 @@ COLOURS = 8
 
 
 @njit(cache=True)
-def choose_successor(world, lane, seed, step, key, needed_m):
+def choose_successor(world, town, lane, seed, step, key, needed_m):
     """A random lane after `lane`, among those from which `needed_m` can still be driven if there are any; or -1."""
     first, last = world.successor_start[lane], world.successor_start[lane + 1]
     if last == first:
@@ -32,7 +32,8 @@ def choose_successor(world, lane, seed, step, key, needed_m):
     needed = min(needed_m, longest)
     for k in range(first, last):
         good += world.lane_reach_m[world.successors[k]] >= needed
-    pick = int(uniform(seed, lane, step, _ROUTE, key) * good)
+    # Keyed by the lane's number within its town: the choice does not depend on what other towns are loaded.
+    pick = int(uniform(seed, lane - world.town_first_lane[town], step, _ROUTE, key) * good)
     for k in range(first, last):
         if world.lane_reach_m[world.successors[k]] >= needed:
             if pick == 0:
@@ -50,7 +51,7 @@ def extend_path(world, state, w, a, first, needed_m):
             state.path[w, a, i] = -1
         else:
             state.path[w, a, i] = choose_successor(
-                world, before, state.seed[w], state.step[w], a * UPCOMING_LANES + i, needed_m
+                world, state.town[w], before, state.seed[w], state.step[w], a * UPCOMING_LANES + i, needed_m
             )
 
 

@@ -146,14 +146,55 @@ def _may_enter(world, state, w, other, lane, start):
 
 
 @njit(cache=True)
+def _is_held_up(state, w, b):
+    """Whether somebody stands ahead of b in its lane: b cannot come before that one has gone."""
+    for c in range(state.kind.shape[1]):
+        if c == b or state.kind[w, c] == _NOBODY or state.path[w, c, 0] != state.path[w, b, 0]:
+            continue
+        if state.along[w, c] > state.along[w, b] and state.wait_s[w, c] > 0.5:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _lets_go_first(state, w, a, b, front):
+    """Whether b, whose front is `front` metres past its line, stands there and came after a, who stands too."""
+    if state.speed[w, b] >= 0.3 or state.wait_s[w, b] <= 1.0 or front >= 1.0 or state.wait_s[w, a] <= 1.0:
+        return False
+    if state.wait_s[w, a] == state.wait_s[w, b]:
+        return a < b
+    return state.wait_s[w, a] > state.wait_s[w, b]
+
+
+@njit(cache=True)
+def _comes_between(world, state, w, a, b, k, position, time_in, time_out):
+    """Whether b, `position` metres along the other connector of conflict k, could be there while a is."""
+    lane = world.conflict_lane[k]
+    kind = state.kind[w, b]
+    front = position + front_m(kind)
+    rear = front - VEHICLE_SIZES[kind, 0]
+    if rear > world.conflict_other_to_m[k] or _lets_go_first(state, w, a, b, front):
+        return False
+    if not _may_enter(world, state, w, b, lane, position):
+        return False
+    if position < 0.0 and _is_held_up(state, w, b):
+        return False
+    # The soonest it could be there, and the latest it could be gone.
+    speed = float(state.speed[w, b])
+    soon = _time_to(world.conflict_other_from_m[k] - front, speed, 2.0, max(speed + 2.0, 8.0))
+    late = _time_to(world.conflict_other_to_m[k] - rear, max(speed, 0.5), 0.5, max(speed, 5.0))
+    impatience = min(state.wait_s[w, a] / behaviour.IMPATIENT_S, 1.0)
+    margin = behaviour.GAP_MARGIN_S + (behaviour.SHORTEST_GAP_MARGIN_S - behaviour.GAP_MARGIN_S) * impatience
+    return soon - margin < time_out and late + margin > time_in
+
+
+@njit(cache=True)
 def _gives_way(world, state, w, a, k, start):
     """Whether agent a, whose connector starts `start` metres ahead, must wait for somebody in conflict k."""
-    other_lane = world.conflict_lane[k]
     kind = state.kind[w, a]
     speed = float(state.speed[w, a])
-    length = VEHICLE_SIZES[kind, 0]
     enter = start + world.conflict_from_m[k] - front_m(kind)
-    leave = start + world.conflict_to_m[k] - front_m(kind) + length
+    leave = start + world.conflict_to_m[k] - front_m(kind) + VEHICLE_SIZES[kind, 0]
     time_in = _time_to(enter, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, 7.0)
     time_out = _time_to(leave, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, 7.0)
     for b in range(state.kind.shape[1]):
@@ -164,26 +205,8 @@ def _gives_way(world, state, w, a, k, start):
             lane = state.path[w, b, j]
             if lane < 0 or position < -80.0:
                 break
-            if lane == other_lane:
-                front = position + front_m(state.kind[w, b])
-                rear = front - VEHICLE_SIZES[state.kind[w, b], 0]
-                other_speed = float(state.speed[w, b])
-                waiting = other_speed < 0.3 and state.wait_s[w, b] > 1.0 and front < 1.0
-                first = state.wait_s[w, a] > state.wait_s[w, b] or (
-                    state.wait_s[w, a] == state.wait_s[w, b] and a < b
-                )
-                if rear > world.conflict_other_to_m[k] or (waiting and first and state.wait_s[w, a] > 1.0):
-                    break
-                if not _may_enter(world, state, w, b, lane, position):
-                    break
-                # The soonest it could be there, and the latest it could be gone.
-                soon, late = max(other_speed + 2.0, 8.0), max(other_speed, 5.0)
-                other_in = _time_to(world.conflict_other_from_m[k] - front, other_speed, 2.0, soon)
-                other_out = _time_to(world.conflict_other_to_m[k] - rear, max(other_speed, 0.5), 0.5, late)
-                if (
-                    other_in - behaviour.GAP_MARGIN_S < time_out
-                    and other_out + behaviour.GAP_MARGIN_S > time_in
-                ):
+            if lane == world.conflict_lane[k]:
+                if _comes_between(world, state, w, a, b, k, position, time_in, time_out):
                     return True
                 break
             position -= world.lane_length_m[lane]
@@ -207,11 +230,12 @@ def _occupied(world, state, w, a, k, start):
             if lane == world.conflict_lane[k]:
                 other_front = position + front_m(state.kind[w, b])
                 other_rear = other_front - VEHICLE_SIZES[state.kind[w, b], 0]
-                inside = (
-                    other_front > world.conflict_other_from_m[k] - 0.3
-                    and other_rear < world.conflict_other_to_m[k] + 0.3
-                )
-                if not inside:
+                if other_rear > world.conflict_other_to_m[k] + 0.3:
+                    break
+                inside = other_front > world.conflict_other_from_m[k] - 0.3
+                # Two that turn into one lane side by side sort themselves out before they meet.
+                merging = world.conflict_kind[k] == _MERGE and other_front > 0.0 and state.speed[w, b] > 0.5
+                if not inside and not merging:
                     break
                 if world.conflict_kind[k] == _CROSS:
                     if enter > -0.5 and enter - 1.0 < best:
@@ -226,6 +250,8 @@ def _occupied(world, state, w, a, k, start):
                         theirs = -position
                     gap = mine - theirs - front - VEHICLE_SIZES[state.kind[w, b], 3]
                     ahead = mine - theirs > 0.0 or (mine == theirs and b < a)
+                    if not inside:
+                        gap = max(gap, enter)
                     if ahead and gap < best:
                         best, best_speed = gap, float(state.speed[w, b])
                 break
