@@ -287,15 +287,20 @@ class Bench:
     """Measure one of the project's figures."""
 
     name: Positional[str]
-    """cameras, world, closed-loop, train, vehicle, record or demonstrator."""
+    """cameras, cameras-320x192, world, closed-loop, train, vehicle, vehicle-base, record or demonstrator; all
+    measures one after the other."""
     json: bool = False
-    """Print one line of JSON."""
+    """Print one line of JSON for each figure, and nothing else."""
+    routes: int | None = None
+    """Of the demonstrator, instead of the default number."""
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
 
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.bench import run_benchmark
 
-        run_benchmark(self.name, self.json)
+        run_benchmark(self.name, self.json, self.routes, self.workspace)
 
 
 _VERBS = {

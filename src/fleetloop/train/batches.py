@@ -36,7 +36,7 @@ class BatchConfig:
     memory: bool = True
     """Whether the network wants the earlier forward images."""
     threads: int = 1
-    """Threads that draw. On two cores one that draws and one that trains get further than two that take turns."""
+    """Threads that draw: on two cores, one that draws and one that trains beat two that take turns."""
 
 
 def sample_batches(
@@ -179,7 +179,7 @@ def _ahead(make: Callable[[int], Batch], first: int, threads: int) -> Iterator[B
 
     def work() -> None:
         number = first
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # holds for this thread alone
+        numba.set_num_threads(min(threads, numba.get_num_threads()))  # holds for this thread alone
         try:
             while not stop.is_set():
                 put(make(number))

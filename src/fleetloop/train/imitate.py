@@ -57,8 +57,9 @@ class ImitationConfig:
     compile: bool = True
     """About an eighth faster on one core, after some 10 to 20 s of compilation."""
     threads: int = 1
-    """Of PyTorch. One, beside one that draws the batches, is faster on two busy cores than two that wait for each
-    other; and the same number gives the same bits, however many cores there are."""
+    """Of PyTorch. On two busy cores, one beside one that draws the batches is faster than two that wait for
+    each other; and the same number gives the same bits, however many cores there are.
+    """
     save_every_samples: int = 50_000
     report_every_batches: int = 20
     seed: int = 0

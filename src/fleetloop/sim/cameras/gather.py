@@ -256,7 +256,7 @@ def _gather_static(
     return count
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def gather(scene, grid, statics, signals, appearance, boxes, box_count, light, ground):
     """Fill, for each scene, boxes [B, MAX_BOXES, BOX_FIELDS], box_count [B], light [B, LIGHT_FIELDS], ground.
 

@@ -14,7 +14,7 @@ _CLOCK_TICKS_PER_S = np.float32(100.0)
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 
 
-@njit(cache=True, fastmath=True, parallel=True)
+@njit(cache=True, fastmath=True, parallel=True, nogil=True)
 def draw(cameras, scene, noise_seed, boxes, box_count, light, ground, grid, first_camera, out):
     """Fill out [B, cameras, height, width, 3] from what `gather` found.
 

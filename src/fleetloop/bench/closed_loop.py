@@ -1,0 +1,80 @@
+"""Vehicle-steps per second in closed loop: cameras, network, safety layer, safety driver, traffic."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fleetloop.bench.measure import REPEATS, Measurement, core_count, median_of, time_repeats
+from fleetloop.core.types import EGO, STEP_S, World
+from fleetloop.policy.network import NetworkConfig
+from fleetloop.policy.runtime import OnnxDriver
+from fleetloop.presets import preset_named
+from fleetloop.safety.limits import Controls, limit_plan
+from fleetloop.sim.cameras import DEFAULT_RIG
+from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.stages import untrained_network
+
+
+@dataclass(frozen=True)
+class ClosedLoopSize:
+    """How much is driven."""
+
+    vehicles: int = 64
+    agents: int = 20
+    route_m: float = 400.0
+    steps: int = 40
+    """In a repeat, of every vehicle."""
+    repeats: int = REPEATS
+
+
+def onnx_driver(config: NetworkConfig, vehicles: int, threads: int) -> OnnxDriver:
+    """A network with fresh weights, as a vehicle runs it: what it decides is poor, what it costs is the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        untrained_network(path, replace(preset_named("laptop"), network=config), seed=0)
+        return OnnxDriver(path, vehicles, threads)
+
+
+def measure_closed_loop(name: str, world: World, size: ClosedLoopSize) -> Measurement:
+    """Steps of vehicles that see, decide and are driven; of all that a drive does, recording alone is left out."""
+    threads = core_count()
+    driver = onnx_driver(NetworkConfig(), size.vehicles, threads)
+    towns = range(len(world.town_first_lane) - 1)
+    routes = make_routes(0, towns, 10**9, size.route_m)
+    rollout = Rollout(world, routes, size.vehicles, size.agents)
+    zeros = np.zeros(size.vehicles, np.float32)
+    previous = Controls(zeros, zeros.copy())
+
+    def work() -> None:
+        nonlocal previous
+        for _ in range(size.steps):
+            rollout.decide()
+            plan = driver.plan(rollout.observe(DEFAULT_RIG, 0.5))
+            controls = limit_plan(plan, rollout.state.speed[:, EGO], previous, STEP_S)
+            step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
+            previous = Controls(
+                np.where(step.ended, np.float32(0.0), step.curvature),
+                np.where(step.ended, np.float32(0.0), step.acceleration),
+            )
+            if step.ended.any():
+                driver.reset(step.ended)
+
+    seconds = time_repeats(name, work, size.repeats)
+    note = (
+        f"{size.vehicles} vehicles, {len(DEFAULT_RIG.cameras)} cameras of the default rig, tiny network, "
+        "safety layer and safety driver, all cores"
+    )
+    return median_of(
+        name,
+        [size.vehicles * size.steps / taken for taken in seconds],
+        "vehicle-steps/s",
+        note,
+        vehicles=size.vehicles,
+        agents=size.agents,
+        cameras=len(DEFAULT_RIG.cameras),
+        network="tiny, untrained weights",
+        steps_per_repeat=size.steps,
+        onnxruntime_threads=threads,
+    )

@@ -1,0 +1,66 @@
+"""The table of figures: the name of each and how it is measured at full size."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from fleetloop.bench.cameras import CamerasSize, measure_cameras
+from fleetloop.bench.closed_loop import ClosedLoopSize, measure_closed_loop
+from fleetloop.bench.demonstrator import measure_demonstrator
+from fleetloop.bench.measure import Measurement
+from fleetloop.bench.recording import RecordingSize, measure_recording
+from fleetloop.bench.traffic import TrafficSize, measure_traffic
+from fleetloop.bench.training import TrainingSize, measure_training
+from fleetloop.bench.vehicle import VehicleSize, measure_vehicle
+from fleetloop.core.types import World
+from fleetloop.evaluate.closed_loop import EvaluateConfig
+from fleetloop.policy.network import NetworkConfig, NetworkSize
+from fleetloop.presets import preset_named
+from fleetloop.stages import Workspace, make_world
+
+TOWNS = ["grid-0", "organic-0", "spider-0"]
+"""Where everything but the demonstrator is measured."""
+ROUTES, ROUTE_M = 500, 1000.0
+"""Of the demonstrator: up to 500 km."""
+
+
+class Setup:
+    """What the figures are measured on, made when it is first asked for."""
+
+    def __init__(self, workspace: Path, routes: int | None = None) -> None:
+        self.library = Workspace(workspace).library
+        self.routes = routes or ROUTES
+
+    @cached_property
+    def world(self) -> World:
+        """TOWNS."""
+        return make_world(self.library, TOWNS)
+
+
+def _demonstrator(setup: Setup) -> Measurement:
+    towns = preset_named("laptop").evaluation_keys()
+    config = EvaluateConfig(routes=setup.routes, route_m=ROUTE_M)
+    return measure_demonstrator("demonstrator", make_world(setup.library, towns), towns, config)
+
+
+def _cameras_large(setup: Setup) -> Measurement:
+    size = CamerasSize(width=320, height=192, renders=8)
+    return measure_cameras("cameras-320x192", setup.world, size)
+
+
+def _vehicle_base(setup: Setup) -> Measurement:
+    network = NetworkConfig(size=NetworkSize.BASE)
+    return measure_vehicle("vehicle-base", setup.world, network, VehicleSize(plans=200))
+
+
+FIGURES: dict[str, Callable[[Setup], Measurement]] = {
+    "cameras": lambda setup: measure_cameras("cameras", setup.world, CamerasSize()),
+    "cameras-320x192": _cameras_large,
+    "world": lambda setup: measure_traffic("world", setup.world, TrafficSize()),
+    "closed-loop": lambda setup: measure_closed_loop("closed-loop", setup.world, ClosedLoopSize()),
+    "train": lambda setup: measure_training("train", setup.world, TOWNS, TrainingSize()),
+    "vehicle": lambda setup: measure_vehicle("vehicle", setup.world, NetworkConfig(), VehicleSize()),
+    "vehicle-base": _vehicle_base,
+    "record": lambda setup: measure_recording("record", setup.world, RecordingSize()),
+    "demonstrator": _demonstrator,
+}
