@@ -1,18 +1,27 @@
-"""fleetloop on the command line: one verb for each stage, and `loop` for all of them."""
+"""fleetloop on the command line: one verb for each stage, and `loop` for all of them.
 
+What a verb needs is imported when it runs: `fleetloop --help` shall not wait for PyTorch.
+"""
+
+import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from fleetloop.core.errors import ConfigError, FleetloopError, InputError
-from fleetloop.progress import console, say
+from fleetloop.core.errors import ConfigError, EpisodeError, FleetloopError, InputError
+from fleetloop.progress import say, show, stage
+
+if TYPE_CHECKING:
+    from fleetloop.artifacts.report import Report
 
 PresetName = Literal["smoke", "laptop", "gpu"]
+MAXIMUM_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -37,13 +46,9 @@ class Loop:
         from fleetloop.presets import preset_named
         from fleetloop.stages import Workspace
 
-        if self.seed < 0:
-            raise ConfigError(f"seed: {self.seed} is negative; use 0 or more")
         preset = preset_named(self.preset)
         if self.turns is not None:
-            if self.turns < 1:
-                raise ConfigError(f"turns: {self.turns} is less than 1; turn the loop at least once")
-            preset = replace(preset, turns=self.turns)
+            preset = replace(preset, turns=_at_least_one("turns", self.turns))
         library = Workspace(self.workspace).library
         training, evaluation = preset.training_keys(), preset.evaluation_keys()
         if self.town is not None:
@@ -53,7 +58,7 @@ class Loop:
         run = RunConfig(self.preset, self.seed, tuple(training), tuple(evaluation))
         workspace = open_run(self.workspace, run)
         turns = run_loop(workspace, preset, run)
-        console.print(turns.table())
+        show(turns.table())
         say(f"Report: {workspace.page}")
 
 
@@ -62,12 +67,12 @@ class Drive:
     """Drive vehicles in simulated towns and record Episodes, by the demonstrator or a released network."""
 
     out: Path
-    """Folder for the Episodes."""
+    """Folder for the Episodes; it must not exist yet."""
     preset: PresetName = "laptop"
     workspace: Path = Path("workspace")
     """Holds the towns, and the repository that releases come from."""
     release: bool = False
-    """Drive with the release that the vehicle of the workspace installs, not with the demonstrator."""
+    """Drive with the release that the vehicles of the workspace install, not with the demonstrator."""
     town: Path | None = None
     """A map to drive on instead of generated towns."""
     steps: int | None = None
@@ -76,30 +81,26 @@ class Drive:
 
     def run(self) -> None:
         """Run the verb."""
-        from fleetloop.loop import RunConfig, Turns
         from fleetloop.presets import preset_named
-        from fleetloop.progress import stage
         from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages import Workspace
-        from fleetloop.vehicle.drive import MANIFEST, drive
+        from fleetloop.stages import Workspace, make_world
+        from fleetloop.updates import update_vehicles
+        from fleetloop.vehicle.drive import drive
 
-        if (self.out / MANIFEST).exists():
-            raise InputError(f"{self.out}: holds a complete drive already; choose another --out")
+        _check_new(self.out)
         preset, workspace = preset_named(self.preset), Workspace(self.workspace)
-        towns = preset.training_keys() if self.town is None else [workspace.library.add_file(self.town)]
-        turns = Turns(workspace, preset, RunConfig(self.preset, self.seed, tuple(towns), tuple(towns)))
-        installed = turns.installed() if self.release else None
-        if self.release and installed is None:
-            raise InputError(f"{workspace.repository}: has no release; run fleetloop loop first")
-        config = preset.drive if installed else preset.demonstrate
+        config, policy, release = preset.demonstrate, None, ""
+        if self.release:
+            installed = update_vehicles(workspace, preset.drive.vehicles, preset.threads)
+            if installed is None:
+                raise InputError(f"{workspace.repository}: holds no release; run fleetloop loop first")
+            config, policy, release = preset.drive, installed.policy, installed.bundle_id
         if self.steps is not None:
             config = replace(config, steps=self.steps)
-        policy, release = (installed[0], installed[1]) if installed else (None, "")
-        world = turns.training_world
+        towns = preset.training_keys() if self.town is None else [workspace.library.add_file(self.town)]
+        world = make_world(workspace.library, towns)
         with stage("drive") as progress:
-            summary = drive(
-                world, towns, policy, DEFAULT_RIG, self.out, config, self.seed, release, progress
-            )
+            summary = drive(world, towns, policy, DEFAULT_RIG, self.out, config, self.seed, release, progress)
         say(
             f"{summary.km:.2f} km, {len(summary.episodes)} episodes, "
             f"{summary.bytes_per_km / 1e6:.2f} MB per km in {self.out}"
@@ -111,25 +112,35 @@ class Curate:
     """Cut Episodes into samples and append them to a data set as a new version."""
 
     episodes: Positional[tuple[Path, ...]]
-    """MCAP files, or folders of them."""
+    """MCAP files, or folders of them; in a folder, what cannot be used is passed over."""
     dataset: Path = Path("workspace/dataset")
     seed: int = 0
 
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.curate.curate import CurateConfig, curate, dataset_size
-        from fleetloop.progress import stage
 
-        paths: list[Path] = []
-        for entry in self.episodes:
-            if not entry.exists():
-                raise InputError(f"{entry}: there is no such file or folder; check the path")
-            paths += sorted(entry.rglob("*.mcap")) if entry.is_dir() else [entry]
+        paths = [path for entry in self.episodes for path in self._ingest(entry)]
         if not paths:
-            raise InputError(f"{self.episodes[0]}: holds no .mcap file; drive first")
-        with stage("curate") as progress:
+            raise InputError("episodes: none is given; name MCAP files, or folders of them")
+        with stage(f"curate {len(paths)} episodes") as progress:
             version = curate(self.dataset, paths, CurateConfig(), self.seed, progress)
         say(f"{self.dataset}: version {version}, {dataset_size(self.dataset, version)} samples")
+
+    @staticmethod
+    def _ingest(entry: Path) -> list[Path]:
+        from fleetloop.fleet.ingest import ingest
+
+        if not entry.exists():
+            raise InputError(f"{entry}: there is no such file or folder; check the path")
+        with stage("ingest") as progress:
+            accepted, refused = ingest(entry, progress)
+        if not accepted:
+            reason = refused[0][1] if refused else f"{entry}: holds no .mcap file; drive first"
+            raise EpisodeError(reason)
+        for path, reason in refused:
+            say(f"  refused {path.name}: {reason}")
+        return accepted
 
 
 @dataclass(frozen=True)
@@ -137,7 +148,7 @@ class Train:
     """Train a network on a data set by imitation."""
 
     out: Path
-    """Folder of the checkpoint."""
+    """Folder of the checkpoint; it must not exist yet."""
     dataset: Path = Path("workspace/dataset")
     workspace: Path = Path("workspace")
     """Holds the towns in which the samples were recorded."""
@@ -156,10 +167,12 @@ class Train:
         from fleetloop.presets import preset_named
         from fleetloop.stages import Workspace, train_checkpoint
 
+        _check_new(self.out)
         preset = preset_named(self.preset)
         if self.samples is not None:
-            preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
-        version = self.version or dataset_versions(self.dataset)[-1].version
+            imitate = replace(preset.imitate, samples=self.samples)
+            preset = replace(preset, imitate=imitate, first_imitate=None)
+        version = dataset_versions(self.dataset)[-1].version if self.version is None else self.version
         library = Workspace(self.workspace).library
         train_checkpoint(self.out, self.dataset, version, library, preset, self.seed, self.initial)
         say(f"checkpoint in {self.out}")
@@ -171,7 +184,7 @@ class Evaluate:
 
     checkpoint: Positional[Path]
     out: Path
-    """Folder of the report."""
+    """Folder of the report; it must not exist yet."""
     in_service: Path | None = None
     """The report of the network in service, on the same suite; without it, an untrained network's."""
     workspace: Path = Path("workspace")
@@ -183,27 +196,14 @@ class Evaluate:
     """Instead of the preset's number."""
     seed: int = 0
     json: bool = False
-    """Print the key figures as one line of JSON."""
+    """Print the key figures as one line of JSON, and nothing else."""
 
     def run(self) -> None:
         """Run the verb."""
         import orjson
 
-        from fleetloop.artifacts.report import read_report
-        from fleetloop.loop import RunConfig, Turns
-        from fleetloop.presets import preset_named
-        from fleetloop.stages import REPORT_FILE, Workspace, evaluate_checkpoint
-
-        preset, workspace = preset_named(self.preset), Workspace(self.workspace)
-        if self.routes is not None:
-            preset = replace(preset, evaluate=replace(preset.evaluate, routes=self.routes))
-        towns = preset.evaluation_keys() if self.town is None else [workspace.library.add_file(self.town)]
-        turns = Turns(workspace, preset, RunConfig(self.preset, self.seed, (), tuple(towns)))
-        if self.in_service is not None:
-            in_service = read_report(self.in_service / REPORT_FILE).candidate
-        else:
-            in_service = turns.untrained(self.out.with_name(self.out.name + "-untrained"))
-        report = evaluate_checkpoint(self.out, self.checkpoint, turns.suite, in_service)
+        with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
+            report = self._evaluate()
         if self.json:
             print(orjson.dumps(report.figures()).decode())
             return
@@ -216,6 +216,23 @@ class Evaluate:
         for reason in report.verdict.reasons if report.verdict else ():
             say(reason)
 
+    def _evaluate(self) -> "Report":
+        from fleetloop.artifacts.report import read_report
+        from fleetloop.presets import preset_named
+        from fleetloop.stages import REPORT_FILE, UNTRAINED, Suite, Workspace, evaluate_checkpoint
+
+        _check_new(self.out)
+        preset, library = preset_named(self.preset), Workspace(self.workspace).library
+        if self.routes is not None:
+            preset = replace(preset, evaluate=replace(preset.evaluate, routes=self.routes))
+        towns = preset.evaluation_keys() if self.town is None else [library.add_file(self.town)]
+        suite = Suite(library, towns, preset, self.seed)
+        if self.in_service is not None:
+            in_service = read_report(self.in_service / REPORT_FILE).candidate
+        else:
+            in_service = suite.untrained(self.out.with_name(f"{self.out.name}-{UNTRAINED}"))
+        return evaluate_checkpoint(self.out, self.checkpoint, suite, in_service)
+
 
 @dataclass(frozen=True)
 class Release:
@@ -223,7 +240,7 @@ class Release:
 
     checkpoint: Positional[Path]
     report: Path
-    """Folder of the report that passed the gate."""
+    """Folder of the report that passed the gate; the Bundle is built beside it."""
     number: int
     """Of the release; higher than the one published."""
     workspace: Path = Path("workspace")
@@ -232,13 +249,14 @@ class Release:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages import Workspace, example_observations, release_checkpoint
+        from fleetloop.stages import Workspace, example_observations, make_world, release_checkpoint
 
-        workspace = Workspace(self.workspace)
-        observations = example_observations(workspace.library.world(["grid-1"]), DEFAULT_RIG)
+        number, workspace = _at_least_one("number", self.number), Workspace(self.workspace)
+        observations = example_observations(make_world(workspace.library, ["grid-1"]), DEFAULT_RIG)
         folder = self.report.with_name(f"{self.report.name}-bundle")
-        release_checkpoint(folder, self.checkpoint, self.report, self.number, workspace, observations, 0)
-        say(f"release {self.number} published in {workspace.repository}")
+        with stage("release"):
+            release_checkpoint(folder, self.checkpoint, self.report, number, workspace, observations, seed=0)
+        say(f"release {number} published in {workspace.repository}")
 
 
 @dataclass(frozen=True)
@@ -250,13 +268,14 @@ class Show:
     def run(self) -> None:
         """Run the verb."""
         from rich.table import Table
+        from rich.text import Text
 
         from fleetloop.artifacts.describe import describe_artifact
 
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in describe_artifact(self.artifact):
-            table.add_row(f"[bold]{name}[/bold]", value)
-        console.print(table)
+            table.add_row(Text(name, style="bold"), Text(value))
+        show(table)
 
 
 @dataclass(frozen=True)
@@ -269,16 +288,21 @@ class WorldPreview:
     """A generated town: grid, organic or spider, and a seed."""
     out: Path = Path("preview.png")
     workspace: Path = Path("workspace")
+    """Holds the towns."""
     seed: int = 0
 
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.preview import town_preview
-        from fleetloop.stages import Workspace
+        from fleetloop.stages import Workspace, make_world
 
+        if self.out.is_dir():
+            raise InputError(f"{self.out}: is a folder; give --out the name of a PNG file")
         library = Workspace(self.workspace).library
         key = library.add_file(self.town) if self.town is not None else self.key
-        town_preview(library.world([key]), key, self.seed, self.out)
+        world = make_world(library, [key])
+        with stage("preview"):
+            town_preview(world, self.seed, self.out)
         say(f"{key}: {self.out}")
 
 
@@ -316,15 +340,34 @@ _VERBS = {
 }
 
 
-def main() -> None:
-    """Run a verb; errors raised on purpose are one sentence and exit code 2."""
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise ConfigError(f"{name}: {value} is less than 1; use 1 or more")
+    return value
+
+
+def _check_new(out: Path) -> None:
+    """An artifact is never overwritten."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(f"{out}: exists already; choose another --out")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a verb; errors raised on purpose are one sentence and exit code 2.
+
+    Args:
+        arguments: instead of those of the process.
+    """
     # Compiled kernels and networks are kept between runs by their libraries; both must find two threads free.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    arguments = sys.argv[1:]
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["world"]:
         arguments = [" ".join(arguments[:2]), *arguments[2:]]
     try:
         verb = tyro.extras.subcommand_cli_from_dict(_VERBS, prog="fleetloop", args=arguments)
+        seed = getattr(verb, "seed", 0)
+        if not 0 <= seed <= MAXIMUM_SEED:
+            raise ConfigError(f"seed: {seed} is out of range; use 0 to {MAXIMUM_SEED}")
         verb.run()
     except FleetloopError as error:
         print(f"fleetloop: {error}", file=sys.stderr)

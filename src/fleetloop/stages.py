@@ -1,21 +1,31 @@
 """Each stage over artifacts: from the paths of what it reads to the artifact that it writes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import orjson
+import torch
 
-from fleetloop.artifacts.bundle import Contract, TensorSpec
+from fleetloop.artifacts.bundle import BUNDLE_TARGET, Contract, TensorSpec
 from fleetloop.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from fleetloop.artifacts.dataset import dataset_versions, read_samples
 from fleetloop.artifacts.episode import rig_from_json, rig_to_json
-from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, write_artifact
-from fleetloop.artifacts.report import DriveResult, Report, write_report
-from fleetloop.core.errors import BundleError, CheckpointError
+from fleetloop.artifacts.lineage import (
+    ARTIFACT_FILE,
+    ArtifactKind,
+    read_artifact,
+    verify_artifact,
+    write_artifact,
+)
+from fleetloop.artifacts.report import DriveResult, Report, read_report, write_report
+from fleetloop.core.errors import BundleError, CheckpointError, DatasetError
 from fleetloop.core.files import replacing_file, replacing_folder
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
 from fleetloop.evaluate.closed_loop import FailureClip, drive_suite, summarise
@@ -27,7 +37,7 @@ from fleetloop.policy.network import DriverNetwork, build_network, config_from_d
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import Preset
 from fleetloop.progress import stage
-from fleetloop.release.bundle import build_bundle
+from fleetloop.release.bundle import build_bundle, require_passed
 from fleetloop.release.publish import publish
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.library import TownLibrary
@@ -37,7 +47,8 @@ from fleetloop.train.imitate import train
 
 PARITY_TOLERANCE = 2e-3
 """Between PyTorch and ONNX Runtime in float32: metres, 1/m and m/s^2 over a short drive with memory."""
-REPORT_FILE, CLIPS_FILE = "report.json", "clips.npz"
+UNTRAINED = "untrained"
+REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
 
 
 class Workspace:
@@ -66,17 +77,21 @@ def make_world(library: TownLibrary, towns: Sequence[str]) -> World:
         return library.world(towns)
 
 
+# Training
+
+
 def network_of(checkpoint: Path) -> tuple[DriverNetwork, str]:
     """Build the network of a checkpoint; returns it with the checkpoint's id.
 
     Raises:
-        CheckpointError: it cannot be read or does not fit its config.
+        CheckpointError: it cannot be read, was altered, or does not fit its config.
     """
     tensors, config, artifact = read_checkpoint(checkpoint)
+    verify_artifact(checkpoint)
     try:
         network = build_network(config_from_dict(config["network"]), rig_from_json(config["rig"]))
         network.load_state_dict(tensors)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{checkpoint}: the weights do not fit the config beside them; train again"
         ) from error
@@ -93,18 +108,38 @@ def train_checkpoint(
     initial: Path | None = None,
     title: str = "train",
 ) -> None:
-    """Train on a version of the data set and write the checkpoint to `path`."""
+    """Train on a version of the data set and write the checkpoint to `path`; killed, it goes on midway.
+
+    Args:
+        initial: the checkpoint to start from.
+
+    Raises:
+        DatasetError, CheckpointError: the data set or `initial` cannot be used.
+        MapError: a town of the data set is not in the library.
+        StorageError: the disk is full.
+    """
     samples = read_samples(dataset, version)
     towns = sorted(set(samples.town.tolist()))
-    world = library.world(towns)
-    config = replace(preset.imitate, seed=seed)
+    config = preset.imitate
     if initial is None and preset.first_imitate is not None:
-        config = replace(preset.first_imitate, seed=seed)
+        config = preset.first_imitate
+    config = replace(config, seed=seed)
     batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
-    tensors = read_checkpoint(initial)[0] if initial is not None else None
-    parents = [dataset_versions(dataset)[-1].artifact.id]
-    parents += [read_artifact(initial).id] if initial is not None else []
-    partial = path.with_name(path.name + ".training.safetensors")
+    parents = [_version_id(dataset, version)]
+    tensors = None
+    if initial is not None:
+        parents.append(verify_artifact(initial).id)
+        tensors = read_checkpoint(initial)[0]
+    content = {
+        "network": config_to_dict(preset.network),
+        "rig": rig_to_json(DEFAULT_RIG),
+        "imitate": asdict(config),
+        "batches": asdict(batches),
+    }
+    # Named for all that it depends on, so that no other training goes on from it.
+    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
+    partial = path.with_name(f"{path.name}.{made_from}.training.safetensors")
+    world = library.world(towns)
     with stage(title) as progress:
         result = train(
             config,
@@ -116,14 +151,18 @@ def train_checkpoint(
             progress=lambda seen, _: progress(seen / config.samples),
         )
     figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
-    content = {
-        "network": config_to_dict(preset.network),
-        "rig": rig_to_json(DEFAULT_RIG),
-        "imitate": asdict(config),
-        "batches": asdict(batches),
-    }
     write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
     partial.unlink(missing_ok=True)
+
+
+def _version_id(dataset: Path, version: int) -> str:
+    for entry in dataset_versions(dataset):
+        if entry.version == version:
+            return entry.artifact.id
+    raise DatasetError(f"{dataset}: has no version {version}; curate again")
+
+
+# Evaluation
 
 
 class Suite:
@@ -131,7 +170,7 @@ class Suite:
 
     def __init__(self, library: TownLibrary, towns: Sequence[str], preset: Preset, seed: int) -> None:
         self.library, self.towns, self.preset = library, list(towns), preset
-        self.seed = seed + 7_919
+        self.run_seed, self.seed = seed, seed + 7_919
 
     @cached_property
     def world(self) -> World:
@@ -161,6 +200,21 @@ class Suite:
             )
         return summarise(subject, self.towns, self.seed, results, demonstrator), clips
 
+    def untrained(self, folder: Path) -> DriveResult:
+        """How a network with fresh weights does: what the first release must beat. Kept in `folder`."""
+        if not (folder / ARTIFACT_FILE).is_file():
+            with replacing_folder(folder) as partial:
+                untrained_network(partial / NETWORK_FILE, self.preset, self.run_seed)
+                result, _ = self.run(partial / NETWORK_FILE, UNTRAINED, "untrained network")
+                self.write(partial, Report(result, None, None, settings_of(self.preset)), [])
+        return read_report(folder / REPORT_FILE).candidate
+
+    def write(self, folder: Path, report: Report, parents: Sequence[str]) -> None:
+        """Write a Report artifact of this suite into `folder`."""
+        write_report(folder / REPORT_FILE, report)
+        config = asdict(self.preset.evaluate)
+        write_artifact(folder, ArtifactKind.REPORT, parents, config, self.seed, report.figures())
+
 
 def evaluate_checkpoint(
     folder: Path, checkpoint: Path, suite: Suite, in_service: DriveResult, title: str = "evaluate"
@@ -168,27 +222,26 @@ def evaluate_checkpoint(
     """Drive the suite with a checkpoint, let the gate judge, and write the Report artifact to `folder`."""
     network, checkpoint_id = network_of(checkpoint)
     with replacing_folder(folder) as partial:
-        onnx_path = partial / "network.onnx"
-        export_onnx(network, onnx_path)
-        result, clips = suite.run(onnx_path, checkpoint_id, title)
+        export_onnx(network, partial / NETWORK_FILE)
+        result, clips = suite.run(partial / NETWORK_FILE, checkpoint_id, title)
         report = Report(result, in_service, decide(result, in_service), settings_of(suite.preset))
-        write_report(partial / REPORT_FILE, report)
-        # Beside the Report: the id of a Report must not depend on how pictures are packed.
-        save_clips(folder.with_name(CLIPS_FILE), clips)
-        write_artifact(
-            partial, ArtifactKind.REPORT, [checkpoint_id], asdict(suite.preset.evaluate), suite.seed, report.figures()
-        )
+        # Beside the Report: its id must not depend on how pictures are packed.
+        save_clips(clips_beside(folder), clips)
+        suite.write(partial, report, [checkpoint_id])
     return report
+
+
+def clips_beside(report_folder: Path) -> Path:
+    """Where the clips of a Report are."""
+    return report_folder.with_name(f"{report_folder.name}-clips.npz")
 
 
 def save_clips(path: Path, clips: list[FailureClip]) -> None:
     """Keep clips until the page is written."""
+    captions = np.array([[clip.happened, clip.town, str(clip.seed)] for clip in clips], "U64")
+    arrays: dict[str, Any] = {f"{number}": clip.frames for number, clip in enumerate(clips)}
     with replacing_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            captions=np.array([[clip.happened, clip.town, str(clip.seed)] for clip in clips], "U64"),
-            **{f"{number}": clip.frames for number, clip in enumerate(clips)},
-        )
+        np.savez_compressed(file, captions=captions, **arrays)
 
 
 def load_clips(path: Path, release: str) -> list[Clip]:
@@ -203,17 +256,18 @@ def load_clips(path: Path, release: str) -> list[Clip]:
         ]
 
 
+def untrained_network(path: Path, preset: Preset, seed: int) -> None:
+    """Write an ONNX network with fresh weights."""
+    torch.manual_seed(seed)
+    export_onnx(build_network(preset.network, DEFAULT_RIG).eval(), path)
+
+
 def settings_of(preset: Preset) -> dict[str, str | int | float | bool | None]:
     """What a Report's figures depend on beside the driver."""
     return {**asdict(preset.evaluate), "step_s": STEP_S, "rig": "default"}
 
 
-def untrained_network(path: Path, preset: Preset, seed: int) -> None:
-    """Write an ONNX network with fresh weights: what the first release must beat."""
-    import torch
-
-    torch.manual_seed(seed)
-    export_onnx(build_network(preset.network, DEFAULT_RIG).eval(), path)
+# Release
 
 
 def release_checkpoint(
@@ -224,33 +278,35 @@ def release_checkpoint(
     workspace: Workspace,
     observations: list[Observation],
     seed: int,
-) -> int:
-    """Check parity, build the Bundle in `folder` and publish it; returns the release number.
+) -> None:
+    """Check parity, build the Bundle in `folder` and publish it under the number `release`.
 
     Raises:
         GateError: the Report did not pass.
-        BundleError: the exported network does not do what the checkpoint does.
+        BundleError: the Report judges another checkpoint, the exported network does not do what the
+            checkpoint does, or a higher release is published already.
+        CheckpointError, ReportError: an input cannot be read, or was altered.
+        StorageError: the disk is full.
     """
-    network, checkpoint_id = network_of(checkpoint)
-    onnx_path = report_folder / "network.onnx"
-    difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
     report = read_artifact(report_folder, ArtifactKind.REPORT)
+    verify_artifact(report_folder)
+    network, checkpoint_id = network_of(checkpoint)
     if checkpoint_id not in report.parents:
         raise BundleError(f"{report_folder}: judges another checkpoint; evaluate {checkpoint} first")
+    onnx_path, report_path = report_folder / NETWORK_FILE, report_folder / REPORT_FILE
+    require_passed(read_report(report_path), str(report_path))
+    difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
     inputs, outputs = tensor_specs(onnx_path)
     contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
-    bundle = folder / "driver.bundle"
-    build_bundle(
-        bundle,
-        onnx_path,
-        contract,
-        report_folder / REPORT_FILE,
-        (checkpoint_id, report.id),
-        {"parity": difference},
-        seed,
-    )
-    publish(bundle, workspace.repository, workspace.keys, datetime.now(UTC))
-    return release
+    bundle = folder / BUNDLE_TARGET
+    parents = (checkpoint_id, report.id)
+    build_bundle(bundle, onnx_path, contract, report_path, parents, {"parity": difference}, seed)
+    publish(bundle, workspace.repository, workspace.keys, utc_now())
+
+
+def utc_now() -> datetime:
+    """The wall clock, which signed metadata needs and nothing else."""
+    return datetime.now(UTC)
 
 
 def tensor_specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -265,25 +321,14 @@ def tensor_specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, 
     return tuple(map(spec, graph.input)), tuple(map(spec, graph.output))
 
 
-def example_observations(world: World, rig: CameraRig, vehicles: int = 4, steps: int = 8) -> list[Observation]:
+def example_observations(
+    world: World, rig: CameraRig, vehicles: int = 4, steps: int = 8
+) -> list[Observation]:
     """What a few vehicles see in the demonstrator's hands: real inputs for the parity check."""
-    rollout = Rollout(world, make_routes(1, [0], 10**6, 500.0), vehicles)
+    rollout = Rollout(world, make_routes(1, [0], 1_000, 500.0), vehicles)
     observations = []
     for _ in range(steps):
         rollout.decide()
         observations.append(rollout.observe(rig, 0.5))
         rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
     return observations
-
-
-def trusted_root(repository: Path) -> bytes:
-    """The first root metadata, which a vehicle is given with its software.
-
-    Raises:
-        BundleError: there is no repository.
-    """
-    path = repository / "metadata" / "1.root.json"
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); publish a release first") from error

@@ -42,12 +42,12 @@ def measure_cameras(name: str, world: World, size: CamerasSize) -> Measurement:
 
     seconds = time_repeats(name, work, size.repeats)
     frames = size.renders * size.worlds * len(rig.cameras)
-    note = f"{size.width}x{size.height}, {size.worlds} worlds x {len(rig.cameras)} cameras, full scene, all cores"
+    batch = f"{size.worlds} worlds x {len(rig.cameras)} cameras"
     return median_of(
         name,
         [frames / taken for taken in seconds],
         "camera frames/s",
-        note,
+        f"{size.width}x{size.height}, {batch}, full scene, all cores",
         width=size.width,
         height=size.height,
         worlds=size.worlds,

@@ -30,7 +30,7 @@ class ClosedLoopSize:
 
 
 def onnx_driver(config: NetworkConfig, vehicles: int, threads: int) -> OnnxDriver:
-    """A network with fresh weights, as a vehicle runs it: what it decides is poor, what it costs is the same."""
+    """A network with fresh weights, as a vehicle runs it: poor decisions, at the same cost."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         untrained_network(path, replace(preset_named("laptop"), network=config), seed=0)
@@ -38,7 +38,7 @@ def onnx_driver(config: NetworkConfig, vehicles: int, threads: int) -> OnnxDrive
 
 
 def measure_closed_loop(name: str, world: World, size: ClosedLoopSize) -> Measurement:
-    """Steps of vehicles that see, decide and are driven; of all that a drive does, recording alone is left out."""
+    """Steps of vehicles that see, decide and are driven; all of a drive but recording."""
     threads = core_count()
     driver = onnx_driver(NetworkConfig(), size.vehicles, threads)
     towns = range(len(world.town_first_lane) - 1)

@@ -25,7 +25,7 @@ class RecordingSize:
 
     width: int = 96
     height: int = 64
-    seconds: int = 15
+    seconds: int = 45
     """Recorded time in a repeat."""
     kill_after: tuple[int, ...] = (41, 47, 55, 58, 66)
     """Steps written before each kill: at different times since the last whole second."""

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from fleetloop.artifacts.dataset import Samples, read_samples
@@ -69,9 +70,9 @@ def measure_training(name: str, world: World, towns: list[str], size: TrainingSi
     count = size.batches_per_repeat * imitate.batch_size
     return median_of(
         name,
-        [count / (end - start) for start, end in zip(ends, ends[1:], strict=False)],
+        [count / (end - start) for start, end in pairwise(ends)],
         "samples/s",
-        f"{len(DEFAULT_RIG.cameras)} cameras of the default rig, tiny network, forward, backward and optimiser, "
+        f"{len(DEFAULT_RIG.cameras)} cameras of the default rig, tiny network, forward, backward, optimiser, "
         "batches rendered meanwhile",
         cameras=len(DEFAULT_RIG.cameras),
         batch_size=imitate.batch_size,

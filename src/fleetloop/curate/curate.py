@@ -11,7 +11,7 @@ from fleetloop.artifacts.dataset import Samples, append_samples, concatenate_sam
 from fleetloop.artifacts.episode import Driver, Episode
 from fleetloop.artifacts.episode_reader import read_episode
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact
-from fleetloop.core.errors import DatasetError
+from fleetloop.core.errors import ConfigError, DatasetError
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
 
@@ -25,8 +25,10 @@ class CurateConfig:
 
     stride: int = 1
     """Keep every so many steps of an Episode."""
-    standing_stride: int = 10
+    standing_stride: int = 30
     """Of steps at which the car stands, and stood before, keep every so many: they repeat."""
+    starting_weight: float = 4.0
+    """Added where the demonstrator pulls away: a moment only, beside long waits that look nearly the same."""
     before_take_over_s: float = 3.0
     before_take_over_weight: float = 3.0
     """Weight of what led to a take-over: the states that the network must learn to get out of."""
@@ -37,6 +39,11 @@ class CurateConfig:
     braking_weight: float = 1.0
     """Added for braking with 2 m/s^2, in proportion, at most twice."""
 
+    def __post_init__(self) -> None:
+        for name in ("stride", "standing_stride"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"curate: {name} is {getattr(self, name)}; use 1 or more")
+
 
 def curate(
     dataset: Path,
@@ -45,24 +52,34 @@ def curate(
     seed: int,
     progress: Callable[[float], None] | None = None,
 ) -> int:
-    """Append the samples of `episodes` to the data set as a new version; returns the version.
+    """Append the samples of `episodes` to the data set as a new version.
+
+    Episodes that are in the data set already are passed over, so that nothing counts twice.
+
+    Returns:
+        The version; the newest there is when the Episodes add nothing.
 
     Raises:
         EpisodeError: an Episode cannot be read; nothing is appended.
-        DatasetError: no sample came of them.
+        DatasetError: there is no data set yet, and no sample to begin one.
+        StorageError: the disk is full; the versions before stay as they were.
     """
+    versions = dataset_versions(dataset) if dataset.exists() else ()
+    known = {parent for entry in versions for parent in entry.artifact.parents}
     parts, parents = [], []
     for number, path in enumerate(episodes):
         episode_id = read_artifact(path, ArtifactKind.EPISODE).id
-        parents.append(episode_id)
-        samples = cut_episode(read_episode(path), episode_id, config)
-        if len(samples):
-            parts.append(samples)
+        if episode_id not in known:
+            known.add(episode_id)
+            parents.append(episode_id)
+            parts.append(cut_episode(read_episode(path), episode_id, config))
         if progress is not None:
             progress((number + 1) / len(episodes))
-    if not parts:
+    if any(len(samples) for samples in parts):
+        return append_samples(dataset, concatenate_samples(parts), parents, asdict(config), seed)
+    if not versions:
         raise DatasetError(f"{dataset}: the episodes hold no usable sample; drive longer")
-    return append_samples(dataset, concatenate_samples(parts), parents, asdict(config), seed)
+    return versions[-1].version
 
 
 def dataset_size(dataset: Path, version: int) -> int:
@@ -109,9 +126,8 @@ def _kept(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
     number: Int64[np.ndarray, " T"] = np.arange(len(episode.timestamp_ns))
     standing = (episode.speed_mps < 0.1) & (episode.ego_history[:, 0, 0] < 0.1)
     starting = episode.teacher.acceleration_mps2 > 0.3
-    return np.where(
-        standing & ~starting, number % config.standing_stride == 0, number % config.stride == 0
-    )
+    stride = np.where(standing & ~starting, config.standing_stride, config.stride)
+    return number % stride == 0
 
 
 def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:
@@ -120,13 +136,19 @@ def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, 
     weight = np.ones(len(episode.timestamp_ns), np.float32)
     weight += config.turning_weight * np.minimum(np.abs(teacher.curvature_1pm) / 0.1, 2.0)
     weight += config.braking_weight * np.clip(-teacher.acceleration_mps2 / 2.0, 0.0, 2.0)
+    weight += config.starting_weight * ((episode.speed_mps < 1.0) & (teacher.acceleration_mps2 > 0.5))
     if not episode.metadata.triggers:
         return weight, [("demonstration",)] * len(weight)
-    weight *= config.trigger_weight
-    before = np.zeros(len(weight), bool)
+    early = _before_take_over(episode, config)
+    weight *= np.where(early, config.before_take_over_weight, config.trigger_weight)
+    names = tuple(sorted({*episode.metadata.triggers, *(event.kind for event in episode.events)}))
+    return weight, [(*names, "before_take_over") if is_early else names for is_early in early]
+
+
+def _before_take_over(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
+    """Steps that led to a take-over, up to the one in which it began."""
+    early = np.zeros(len(episode.timestamp_ns), bool)
     taken = episode.driver == Driver.SAFETY_DRIVER
     for start in np.flatnonzero(taken[1:] & ~taken[:-1]) + 1:
-        before[max(start - round(config.before_take_over_s / STEP_S), 0) : start + 1] = True
-    weight[before] *= config.before_take_over_weight / config.trigger_weight
-    names = tuple(episode.metadata.triggers)
-    return weight, [(*names, "before_take_over") if early else names for early in before]
+        early[max(start - round(config.before_take_over_s / STEP_S), 0) : start + 1] = True
+    return early

@@ -1,4 +1,4 @@
-"""Closed-loop evaluation: a driver, through the safety layer, on routes it never saw, under the safety driver."""
+"""Closed-loop evaluation: a driver on unseen routes, through the safety layer, under the safety driver."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ from fleetloop.artifacts.report import (
     Tally,
     route_score,
 )
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
@@ -30,6 +31,10 @@ _CRITICAL = {
     Danger.RED_LIGHT: CriticalIntervention.RED_LIGHT,
 }
 CLIP_BEFORE_STEPS, CLIP_AFTER_STEPS = 25, 8
+_CLIP_SCALE = 3
+"""Enlarges the small pictures of the cameras."""
+_FARTHEST_M = 100.0
+"""Of a plan that is drawn."""
 
 
 class Policy(Protocol):
@@ -57,6 +62,13 @@ class EvaluateConfig:
     clips: int = 4
     """Failures to keep as clips of all cameras."""
 
+    def __post_init__(self) -> None:
+        for name in ("routes", "vehicles", "agents"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evaluate: {name} is {getattr(self, name)}; use 1 or more")
+        if not self.route_m > 0.0:
+            raise ConfigError(f"evaluate: route_m is {self.route_m}; use a length above 0")
+
 
 @dataclass(frozen=True)
 class FailureClip:
@@ -80,116 +92,128 @@ def drive_suite(
 ) -> tuple[list[RouteResult], list[FailureClip]]:
     """Drive every route of the suite once; results in the order of the routes.
 
+    A driver that runs out of time on a route has failed it. A route on which no vehicle can be placed is left
+    out, for every driver alike.
+
     Args:
         policy: what drives; None is the demonstrator. Its number of vehicles is `config.vehicles`.
+        progress: called with the share done, 0 to 1.
 
     Returns:
-        Results, and clips of the first critical interventions in each of as many worlds.
+        Results, and clips of the first critical interventions, at most one of each of as many worlds.
+
+    Raises:
+        MapError: no vehicle can be placed in these towns.
     """
-    routes = make_routes(seed, range(len(towns)), config.routes, config.route_m)
-    rollout = Rollout(world, routes, config.vehicles, config.agents)
-    filmed = _Camera(rollout, towns, rig, config.clips if policy is not None else 0)
+    routes = list(make_routes(seed, range(len(towns)), config.routes, config.route_m))
+    rollout = Rollout(world, iter(routes), config.vehicles, config.agents)
+    film = _Film(rollout, towns, rig, config.clips if policy is not None else 0)
     zeros = np.zeros(config.vehicles, np.float32)
     previous = Controls(zeros, zeros.copy())
     while rollout.active.any():
         rollout.decide()
-        speed = rollout.state.speed[:, EGO]
         if policy is None:
-            plan, observation = rollout.teaching.plan(), None
+            plan = rollout.teaching.plan()
         else:
             observation = rollout.observe(rig, config.variety)
             plan = policy.plan(observation)
-        controls = limit_plan(plan, speed, previous, STEP_S)
-        filmed.before(observation, plan)
+            film.expose(observation, plan)
+        controls = limit_plan(plan, rollout.state.speed[:, EGO], previous, STEP_S)
         step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
-        filmed.after(step.danger, step.ended)
+        film.note(step.danger, step.ended)
         previous = Controls(
-            np.where(step.ended, 0.0, step.curvature).astype(np.float32),
-            np.where(step.ended, 0.0, step.acceleration).astype(np.float32),
+            np.where(step.ended, np.float32(0.0), step.curvature),
+            np.where(step.ended, np.float32(0.0), step.acceleration),
         )
         if policy is not None and step.ended.any():
             policy.reset(step.ended)
         if progress is not None:
             progress(len(rollout.results) / config.routes)
-    order = {route: number for number, route in enumerate(make_routes(
-        seed, range(len(towns)), config.routes, config.route_m
-    ))}
-    return sorted(rollout.results, key=lambda result: order[result.route]), filmed.clips
+    order = {route: number for number, route in enumerate(routes)}
+    return sorted(rollout.results, key=lambda result: order[result.route]), film.clips
 
 
-class _Camera:
-    """Films a few worlds and keeps the seconds around the first critical intervention in each."""
+@dataclass
+class _Take:
+    """A clip that is still being filmed."""
+
+    happened: str
+    town: str
+    seed: int
+    left_steps: int
+    frames: list[np.ndarray]
+
+
+class _Film:
+    """Keeps the seconds around the first critical intervention in each of the first worlds that have one."""
 
     def __init__(self, rollout: Rollout, towns: Sequence[str], rig: CameraRig, clips: int) -> None:
         self.clips: list[FailureClip] = []
         self._rollout, self._towns, self._rig, self._wanted = rollout, towns, rig, clips
-        worlds = len(rollout.active)
-        self._recent: list[deque] = [deque(maxlen=CLIP_BEFORE_STEPS) for _ in range(worlds)]
-        self._after: dict[int, tuple[int, str, str, int, list]] = {}
-        self._done: set[int] = set()
+        self._recent: deque[tuple[Observation, Plan]] = deque(maxlen=CLIP_BEFORE_STEPS)
+        self._takes: dict[int, _Take] = {}
+        self._filmed: set[int] = set()
+        self._route_steps = np.zeros(len(rollout.active), np.int64)
+        """Of the present route, those exposed."""
 
-    def before(self, observation: Observation | None, plan: Plan) -> None:
+    def expose(self, observation: Observation, plan: Plan) -> None:
         """What the cameras show and the plan says in this step."""
-        if observation is None or len(self.clips) >= self._wanted:
+        if len(self.clips) >= self._wanted:
+            self._recent.clear()
             return
-        for w in np.flatnonzero(self._rollout.active):
-            if w in self._done:
-                continue
-            frame = ([group[w].copy() for group in observation.images], plan.poses_in_ego[w].copy())
-            if w in self._after:
-                left, happened, town, seed, frames = self._after[w]
-                frames.append(frame)
-                if left <= 1:
-                    self._finish(w)
-                else:
-                    self._after[w] = (left - 1, happened, town, seed, frames)
-            else:
-                self._recent[w].append(frame)
+        self._recent.append((observation, plan))
+        self._route_steps += 1
+        for w, take in list(self._takes.items()):
+            take.frames.append(_picture(observation, plan, w, self._rig))
+            take.left_steps -= 1
+            if take.left_steps == 0:
+                self._finish(w)
 
-    def after(self, danger: np.ndarray, ended: np.ndarray) -> None:
+    def note(self, danger: np.ndarray, ended: np.ndarray) -> None:
         """What the safety driver did in this step."""
         if len(self.clips) >= self._wanted:
             return
-        for w in np.flatnonzero(ended):
-            if w in self._after:
-                self._finish(w)
-            self._recent[w].clear()
-        for w in np.flatnonzero(danger != Danger.NONE):
-            kind = Danger(int(danger[w]))
-            if kind not in _CRITICAL or w in self._after or w in self._done or ended[w]:
-                continue
-            if len(self._after) + len(self.clips) >= self._wanted or not self._recent[w]:
-                continue
-            state = self._rollout.state
-            happened = kind.name.lower().replace("_", " ")
-            town = self._towns[int(state.town[w])]
-            self._after[w] = (
-                CLIP_AFTER_STEPS,
-                happened,
-                town,
-                int(state.seed[w]),
-                list(self._recent[w]),
-            )
+        for w in np.flatnonzero(ended & np.isin(np.arange(len(ended)), list(self._takes))).tolist():
+            self._finish(w)
+        self._route_steps[ended] = 0
+        for w in np.flatnonzero(np.isin(danger, list(_CRITICAL)) & ~ended).tolist():
+            if w not in self._filmed and len(self._filmed) < self._wanted:
+                self._begin(w, Danger(int(danger[w])))
+
+    def _begin(self, w: int, danger: Danger) -> None:
+        state = self._rollout.state
+        count = min(len(self._recent), int(self._route_steps[w]))
+        before = list(self._recent)[len(self._recent) - count :]
+        self._filmed.add(w)
+        self._takes[w] = _Take(
+            happened=danger.name.lower().replace("_", " "),
+            town=self._towns[int(state.town[w])],
+            seed=int(state.seed[w]),
+            left_steps=CLIP_AFTER_STEPS,
+            frames=[_picture(observation, plan, w, self._rig) for observation, plan in before],
+        )
 
     def _finish(self, w: int) -> None:
-        _, happened, town, seed, frames = self._after.pop(w)
-        self._done.add(w)
-        pictures = [_picture(images, poses, self._rig) for images, poses in frames]
-        self.clips.append(FailureClip(np.stack(pictures), happened, town, seed))
+        take = self._takes.pop(w)
+        self.clips.append(FailureClip(np.stack(take.frames), take.happened, take.town, take.seed))
 
 
-def _picture(images: list[np.ndarray], poses: np.ndarray, rig: CameraRig) -> np.ndarray:
-    """All cameras of one moment, the plan drawn into the forward ones."""
-    drawn = [images[0].copy(), *images[1:]]
-    for number, camera in enumerate(rig.groups[0]):
-        drawn[0][number] = draw_plan(drawn[0][number], camera, poses)
-    return mosaic(drawn, rig, 3)
+def _picture(observation: Observation, plan: Plan, w: int, rig: CameraRig) -> np.ndarray:
+    """All cameras of one vehicle, the plan drawn into the forward ones."""
+    forward, *around = [group[w] for group in observation.images]
+    # A network may ask for anything; a picture shows what is near.
+    poses = np.clip(np.nan_to_num(plan.poses_in_ego[w]), -_FARTHEST_M, _FARTHEST_M)
+    drawn = np.stack(
+        [draw_plan(image, camera, poses) for image, camera in zip(forward, rig.groups[0], strict=True)]
+    )
+    return mosaic([drawn, *around], rig, _CLIP_SCALE)
 
 
 def tally(results: Sequence[RouteResult], demonstrator: Sequence[RouteResult]) -> Tally:
     """Count what happened on routes, beside the demonstrator on the same ones.
 
-    Progress compares speed made good: metres over seconds, on the same seeds; a driver that stands earns nothing.
+    Progress compares speeds made good, metres over seconds on the same seeds: standing still earns nothing.
+    Metres count on every route, finished or not.
     """
     critical = dict.fromkeys(CriticalIntervention, 0)
     other = dict.fromkeys(OtherIntervention, 0)
@@ -246,11 +270,11 @@ def summarise(
     """All counts of a suite, in all and by family."""
     families: dict[str, Tally] = {}
     for family in sorted({family_of(town) for town in towns}):
-
-        def of_family(result: RouteResult, family: str = family) -> bool:
-            return family_of(towns[result.route.town]) == family
-
-        families[family] = tally(list(filter(of_family, results)), list(filter(of_family, demonstrator)))
+        indices = {index for index, town in enumerate(towns) if family_of(town) == family}
+        families[family] = tally(
+            [result for result in results if result.route.town in indices],
+            [result for result in demonstrator if result.route.town in indices],
+        )
     whole = tally(results, demonstrator)
     return DriveResult(
         **{name: getattr(whole, name) for name in Tally.__dataclass_fields__},

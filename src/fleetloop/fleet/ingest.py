@@ -1,36 +1,51 @@
-"""Take in what vehicles uploaded: salvage cut recordings, check every Episode against its id, drop what is not one."""
+"""Take in what vehicles uploaded: salvage cut recordings, check every Episode, leave out the rest."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from fleetloop.artifacts.episode_reader import recover_episode
-from fleetloop.artifacts.lineage import ArtifactKind, verify_artifact, write_artifact
-from fleetloop.core.errors import FleetloopError, InputError
+from fleetloop.artifacts.episode_reader import read_episode, recover_episode
+from fleetloop.artifacts.lineage import ArtifactKind, record_path, verify_artifact, write_artifact
+from fleetloop.core.errors import InputError
 from fleetloop.core.files import PARTIAL_SUFFIX
 
+Refused = tuple[Path, str]
+"""A recording that cannot be used, and a sentence that says why."""
 
-def ingest(
-    folder: Path, progress: Callable[[float], None] | None = None
-) -> tuple[list[Path], list[tuple[Path, str]]]:
+
+def ingest(folder: Path, progress: Callable[[float], None] | None = None) -> tuple[list[Path], list[Refused]]:
     """Episodes below `folder` that may be used, sorted, and those refused with the reason.
 
-    A recording that was cut (NAME.mcap.partial) is recovered as far as it goes. Nothing is deleted.
+    A recording that was cut (NAME.mcap.partial) is recovered as far as it goes, and takes its name. One with
+    a record of lineage is checked against its id; one without gets a record. Nothing is deleted.
+
+    Raises:
+        StorageError: the disk is full.
     """
-    for partial in sorted(folder.rglob(f"*.mcap{PARTIAL_SUFFIX}")):
+    refused: list[Refused] = []
+    for partial in sorted(path.rglob(f"*.mcap{PARTIAL_SUFFIX}")):
         try:
-            recovered = recover_episode(partial)
-        except InputError:
-            continue
-        write_artifact(recovered, ArtifactKind.EPISODE, [], {"recovered": True}, 0, {})
+            recover_episode(partial)
+        except InputError as error:
+            refused.append((partial, str(error)))
     accepted: list[Path] = []
-    refused: list[tuple[Path, str]] = []
-    found = sorted(folder.rglob("*.mcap"))
-    for number, path in enumerate(found):
+    found = sorted(path.rglob("*.mcap")) if path.is_dir() else [path]
+    for number, episode in enumerate(found):
         try:
-            verify_artifact(path)
-            accepted.append(path)
-        except FleetloopError as error:
-            refused.append((path, str(error)))
+            if record_path(episode).exists():
+                verify_artifact(episode)
+            else:
+                _record(episode)
+            accepted.append(episode)
+        except InputError as error:
+            refused.append((episode, str(error)))
         if progress is not None:
             progress((number + 1) / len(found))
     return accepted, refused
+
+
+def _record(path: Path) -> None:
+    episode = read_episode(path)
+    metadata = episode.metadata
+    parents = [metadata.release] if metadata.release else []
+    config = {"ingested": True, "vehicle": metadata.vehicle}
+    write_artifact(path, ArtifactKind.EPISODE, parents, config, metadata.seed, episode.figures)

@@ -51,14 +51,14 @@ def finite(observation: Observation) -> Observation:
     )
 
 
-def inputs_from(observation: Observation) -> Inputs:
-    """Tensors for `DriverNetwork`, made finite."""
+def inputs_from(observation: Observation, device: torch.device | str = "cpu") -> Inputs:
+    """Tensors for `DriverNetwork` on `device`, made finite."""
     clean = finite(observation)
     return Inputs(
-        images=tuple(torch.from_numpy(images) for images in clean.images),
-        ego_history=torch.from_numpy(clean.ego_history),
-        navigation=torch.from_numpy(clean.navigation),
-        time_of_day_h=torch.from_numpy(clean.time_of_day_h),
+        images=tuple(torch.from_numpy(images).to(device) for images in clean.images),
+        ego_history=torch.from_numpy(clean.ego_history).to(device),
+        navigation=torch.from_numpy(clean.navigation).to(device),
+        time_of_day_h=torch.from_numpy(clean.time_of_day_h).to(device),
     )
 
 

@@ -22,6 +22,12 @@ BEND_DECELERATION_MPS2 = 1.4
 YELLOW_DECELERATION_MPS2 = 3.0
 """Stop at yellow when this suffices (ITE's timing of yellow assumes 3.05)."""
 
+LINE_DECELERATION_MPS2 = 4.0
+"""Give way at the line when this suffices; later, in the junction, before the others' way."""
+
+CREEP_SPEED_MPS = 2.0
+"""Nosing forward below this speed is part of waiting: one's turn is not lost."""
+
 GAP_MARGIN_S = 1.3
 """Time kept clear before and after a vehicle that has right of way."""
 

@@ -119,8 +119,10 @@ def _advance_world(world, state, acceleration, ego_curvature, ego_acceleration, 
             _move_other(world, state, w, a, acceleration[w, a])
     for a in range(state.kind.shape[1]):
         if state.kind[w, a] != _NOBODY:
-            standing = state.speed[w, a] < 0.1
-            state.wait_s[w, a] = state.wait_s[w, a] + STEP_S if standing else 0.0
+            if state.speed[w, a] < 0.1:
+                state.wait_s[w, a] += STEP_S
+            elif state.speed[w, a] > behaviour.CREEP_SPEED_MPS:
+                state.wait_s[w, a] = 0.0
     state.step[w] += 1
     state.clock_s[w] += STEP_S
     for a in range(1, state.kind.shape[1]):

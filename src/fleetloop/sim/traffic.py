@@ -73,6 +73,14 @@ def _idm(speed, desired, gap, lead_speed, headway):
 
 
 @njit(cache=True)
+def _stop_at(speed, desired, distance, headway):
+    """IDM for a standstill `distance` metres ahead, without braking much harder than that takes."""
+    needed = speed * speed / (2.0 * max(distance + 0.5, 0.2))
+    wished = _idm(speed, desired, distance + behaviour.STANDSTILL_GAP_M, 0.0, headway)
+    return max(wished, -1.2 * needed - 0.5)
+
+
+@njit(cache=True)
 def _desired_speed(world, state, w, a, factor):
     """The speed wished for now, so that every bend ahead is met at a comfortable lateral acceleration."""
     along, index = float(state.along[w, a]), 0
@@ -157,9 +165,13 @@ def _is_held_up(state, w, b):
 
 
 @njit(cache=True)
-def _lets_go_first(state, w, a, b, front):
-    """Whether b, whose front is `front` metres past its line, stands there and came after a, who stands too."""
-    if state.speed[w, b] >= 0.3 or state.wait_s[w, b] <= 1.0 or front >= 1.0 or state.wait_s[w, a] <= 1.0:
+def _lets_go_first(state, w, a, b, inside):
+    """Whether b stands and lets a go: a stands in the junction already, or came before b."""
+    if state.speed[w, b] >= 0.3 or state.wait_s[w, b] <= 1.0:
+        return False
+    if inside:
+        return True
+    if state.wait_s[w, a] <= 1.0:
         return False
     if state.wait_s[w, a] == state.wait_s[w, b]:
         return a < b
@@ -167,13 +179,13 @@ def _lets_go_first(state, w, a, b, front):
 
 
 @njit(cache=True)
-def _comes_between(world, state, w, a, b, k, position, time_in, time_out):
+def _comes_between(world, state, w, a, b, k, position, inside, time_in, time_out):
     """Whether b, `position` metres along the other connector of conflict k, could be there while a is."""
     lane = world.conflict_lane[k]
     kind = state.kind[w, b]
     front = position + front_m(kind)
     rear = front - VEHICLE_SIZES[kind, 0]
-    if rear > world.conflict_other_to_m[k] or _lets_go_first(state, w, a, b, front):
+    if rear > world.conflict_other_to_m[k] or _lets_go_first(state, w, a, b, inside):
         return False
     if not _may_enter(world, state, w, b, lane, position):
         return False
@@ -193,6 +205,7 @@ def _gives_way(world, state, w, a, k, start):
     """Whether agent a, whose connector starts `start` metres ahead, must wait for somebody in conflict k."""
     kind = state.kind[w, a]
     speed = float(state.speed[w, a])
+    inside = start < front_m(kind)
     enter = start + world.conflict_from_m[k] - front_m(kind)
     leave = start + world.conflict_to_m[k] - front_m(kind) + VEHICLE_SIZES[kind, 0]
     time_in = _time_to(enter, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, 7.0)
@@ -206,7 +219,7 @@ def _gives_way(world, state, w, a, k, start):
             if lane < 0 or position < -80.0:
                 break
             if lane == world.conflict_lane[k]:
-                if _comes_between(world, state, w, a, b, k, position, time_in, time_out):
+                if _comes_between(world, state, w, a, b, k, position, inside, time_in, time_out):
                     return True
                 break
             position -= world.lane_length_m[lane]
@@ -261,31 +274,41 @@ def _occupied(world, state, w, a, k, start):
 
 @njit(cache=True)
 def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
-    """Whether agent a must stop at the line before a connector that it has not entered yet."""
+    """Whether agent a must stop at the line before a connector, whoever comes: for a lamp, a sign or want of room."""
     speed = float(state.speed[w, a])
-    gives_way = True
     if world.lane_control[lane] == _SIGNAL:
         colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
         if colour == _RED:
             return True
         if colour == _YELLOW:
             return speed * speed <= 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * max(line, 0.01)
-        gives_way = colour != _GREEN
     # Never stop in the middle of a junction: enter only when there is room behind it.
     room = exit_gap + front_m(state.kind[w, a]) - start - world.lane_length_m[lane]
     if exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line:
         if world.conflict_start[lane + 1] > world.conflict_start[lane]:
             return True
-    if world.lane_control[lane] == _STOP and not (line < 1.8 and speed < 1.0):
-        return True
-    if gives_way and line < 25.0:
+    return world.lane_control[lane] == _STOP and (line > 2.0 or state.wait_s[w, a] < 0.2)
+
+
+@njit(cache=True)
+def _right_of_way_gap(world, state, w, a, lane, start, line):
+    """Metres from the front bumper to where agent a waits for those who have right of way; FAR_M if it may go.
+
+    That is the line; for those who cannot stop there any more, the place where the others' way begins.
+    """
+    square = float(state.speed[w, a]) ** 2
+    at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    best = float(FAR_M)
+    for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+        if not world.conflict_yield[k]:
+            continue
+        ahead = line if at_line else start + world.conflict_from_m[k] - front_m(state.kind[w, a])
         # Too late to stop: go, as people do.
-        if speed * speed > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * max(line + 1.0, 0.01):
-            return False
-        for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
-            if world.conflict_yield[k] and _gives_way(world, state, w, a, k, start):
-                return True
-    return False
+        if square > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * (ahead - 0.3) or ahead < 0.3:
+            continue
+        if ahead < best and _gives_way(world, state, w, a, k, start):
+            best = ahead
+    return best
 
 
 @njit(cache=True)
@@ -294,6 +317,7 @@ def _halt(world, state, w, a, lead_gap, lead_speed, headway, desired):
     front = front_m(state.kind[w, a])
     speed = float(state.speed[w, a])
     reach = min(speed * speed / 3.0 + 15.0, behaviour.LOOKAHEAD_M)
+    look = max(speed * speed / (2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2), 6.0)
     start = -float(state.along[w, a])
     allowed, halt = 100.0, float(FAR_M)
     for i in range(UPCOMING_LANES):
@@ -301,21 +325,26 @@ def _halt(world, state, w, a, lead_gap, lead_speed, headway, desired):
         if lane < 0 or start - front > reach:
             break
         if world.lane_kind[lane] != _ROAD:
-            line = start - front
-            if line > -0.5 and _must_stop_at(
-                world, state, w, a, lane, start, line, lead_gap, lead_speed
-            ):
-                halt = min(halt, max(line - behaviour.STOP_MARGIN_M, 0.0))
-                gap = line - behaviour.STOP_MARGIN_M + behaviour.STANDSTILL_GAP_M
-                return min(allowed, _idm(speed, desired, gap, 0.0, headway)), halt
-            if line < 6.0:
+            line, point = start - front, float(FAR_M)
+            if line > -0.5 and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
+                point = line
+            elif line < 25.0:
+                point = _right_of_way_gap(world, state, w, a, lane, start, line)
+            if point < behaviour.LOOKAHEAD_M:
+                point -= behaviour.STOP_MARGIN_M
+                halt = min(halt, max(point, 0.0))
+                allowed = min(allowed, _stop_at(speed, desired, point, headway))
+                if line > -0.5:
+                    return allowed, halt
+            if line < look:
                 for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
                     gap, other_speed = _occupied(world, state, w, a, k, start)
                     if gap < behaviour.LOOKAHEAD_M:
                         if world.conflict_kind[k] == _CROSS:
                             halt = min(halt, max(gap, 0.0))
-                            gap += behaviour.STANDSTILL_GAP_M
-                        allowed = min(allowed, _idm(speed, desired, gap, other_speed, headway))
+                            allowed = min(allowed, _stop_at(speed, desired, gap, headway))
+                        else:
+                            allowed = min(allowed, _idm(speed, desired, gap, other_speed, headway))
         start += world.lane_length_m[lane]
     return allowed, halt
 

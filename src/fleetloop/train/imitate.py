@@ -56,6 +56,8 @@ class ImitationConfig:
     bfloat16: bool = True
     compile: bool = True
     """About an eighth faster on one core, after some 10 to 20 s of compilation."""
+    gpu: bool = True
+    """Train on the GPU where there is one. The same seed gives the same weights on the CPU alone."""
     threads: int = 1
     """Of PyTorch. On two busy cores, one beside one that draws the batches is faster than two that wait for
     each other; and the same number gives the same bits, however many cores there are.
@@ -104,22 +106,26 @@ def loss_parts(outputs: Outputs, batch: Batch, config: ImitationConfig) -> dict[
     error, held fixed: the plain likelihood would let confident samples drown out the rest (Seitzer et al.,
     "On the pitfalls of heteroscedastic uncertainty estimation", ICLR 2022).
     """
-    curvature = control_from_curvature(torch.from_numpy(batch.curvature_1pm))
-    acceleration = torch.from_numpy(batch.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(outputs.acceleration.device)
+
+    curvature = control_from_curvature(tensor(batch.curvature_1pm))
+    acceleration = tensor(batch.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
     emphasis = 1.0 + config.turning_emphasis * curvature.abs()
     emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
-    weight = torch.from_numpy(batch.weight)
+    weight = tensor(batch.weight)
     weight = weight / weight.sum().clamp_min(1e-6)
 
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
 
-    position_error, yaw_error = _pose_errors(outputs, torch.from_numpy(batch.poses_in_ego))
+    position_error, yaw_error = _pose_errors(outputs, tensor(batch.poses_in_ego))
     held_error = position_error.detach()
-    stop_line = heads.scaled_distance(torch.from_numpy(batch.stop_line_m))
-    lead_gap = heads.scaled_distance(torch.from_numpy(batch.lead_gap_m))
-    lead_speed = torch.from_numpy(batch.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
-    signal = torch.from_numpy(batch.signal_colour).long() + 1
+    stop_line = heads.scaled_distance(tensor(batch.stop_line_m))
+    lead_gap = heads.scaled_distance(tensor(batch.lead_gap_m))
+    lead_speed = tensor(batch.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
+    signal = tensor(batch.signal_colour).long() + 1
     signal = torch.where(signal < heads.SIGNAL_CLASSES, signal, 0)
     parts = {
         "curvature": mean(emphasis * _huber(outputs.curvature_control - curvature, 0.05)),
@@ -176,7 +182,8 @@ class _Trainer:
 
     def __init__(self, config: ImitationConfig, network: DriverNetwork) -> None:
         self.config = config
-        self.network = network
+        self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
+        self.network = network = network.to(self.device)
         self.averaged = copy.deepcopy(network).requires_grad_(False)
         decayed = [parameter for parameter in network.parameters() if parameter.dim() >= 2]
         others = [parameter for parameter in network.parameters() if parameter.dim() < 2]
@@ -196,10 +203,10 @@ class _Trainer:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser and of the average."""
-        inputs: Inputs = inputs_from(batch.observation)
-        earlier = None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
-            outputs = self.forward(inputs, earlier, torch.from_numpy(batch.earlier_valid))
+        inputs: Inputs = inputs_from(batch.observation, self.device)
+        earlier = None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            outputs = self.forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
         parts = loss_parts(outputs, batch, self.config)
         parts["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_norm)
@@ -231,7 +238,7 @@ class _Trainer:
                 for name, parameter in network.named_parameters():
                     parameter.copy_(state[f"{prefix}.{name}"])
         for name, parameter in self.network.named_parameters():
-            moments = {"step": state[f"optimiser.step.{name}"].clone()}
+            moments = {"step": state[f"optimiser.step.{name}"].to(self.device, copy=True)}
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
                 moments[key] = moment.copy_(state[f"optimiser.{key}.{name}"])
@@ -309,7 +316,7 @@ def train(
     if partial_state is not None:
         _resume(trainer, partial_state)
     losses = _run(trainer, batches, partial_state, progress)
-    return TrainingResult(trainer.averaged.eval(), trainer.batches_seen * config.batch_size, losses)
+    return TrainingResult(trainer.averaged.cpu().eval(), trainer.batches_seen * config.batch_size, losses)
 
 
 def _run(

@@ -1,17 +1,19 @@
-"""Drive: many vehicles at once in simulated towns, by the network or the demonstrator; record what is asked for."""
+"""Drive many vehicles at once in simulated towns, by the network or the demonstrator, and record."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import orjson
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32, UInt64
+from numba import njit
 
-from fleetloop.artifacts.episode import Driver, EpisodeEvent, EpisodeMetadata, EpisodeStep, TeacherLabel
-from fleetloop.core.errors import InputError
-from fleetloop.core.files import write_bytes
+from fleetloop.artifacts.episode import Driver, EpisodeEvent
+from fleetloop.core.errors import ConfigError, InputError
+from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
 from fleetloop.core.random import Stream, normal, uniform
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
@@ -19,11 +21,15 @@ from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
 from fleetloop.sim.safety_driver import Danger
-from fleetloop.vehicle.recorder import Recorded, Recorder, RecorderConfig
+from fleetloop.vehicle.recorder import FleetStep, Recorder, RecorderConfig
 from fleetloop.vehicle.triggers import Moment, Trigger, TriggerConfig, TriggerSet
 
 MANIFEST = "drive.json"
-"""Written last: a folder that has it holds a complete drive."""
+"""What came of a drive, in its folder."""
+
+_PULL_EVERY_STEPS, _PULL_STEPS = 15, 7
+_PULL_PROBABILITY = 0.4
+_STEERING_NOISE = int(Stream.STEERING_NOISE)
 
 
 class Policy(Protocol):
@@ -58,6 +64,11 @@ class DriveConfig:
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     triggers: TriggerConfig = field(default_factory=TriggerConfig)
 
+    def __post_init__(self) -> None:
+        for name in ("vehicles", "steps", "agents", "camera_interval_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"drive: {name} is {getattr(self, name)}; use 1 or more")
+
 
 @dataclass(frozen=True)
 class DriveSummary:
@@ -80,166 +91,159 @@ class DriveSummary:
         return self.recorded_bytes / self.km if self.km > 0.0 else 0.0
 
 
-@dataclass(frozen=True)
-class _Now:
-    """Everything known about one step before anybody is moved; arrays over worlds."""
-
-    plan: Plan
-    teaching: Teaching
-    observation: Observation
-    scenes: np.ndarray
-    poses: np.ndarray
-    motion: np.ndarray
-    seconds: np.ndarray
+@njit(cache=True)
+def _pulls(seed, step, pull):
+    for w in range(len(pull)):
+        stretch, within = divmod(step[w], _PULL_EVERY_STEPS)
+        pull[w] = 0.0
+        chance = uniform(seed[w], 0, stretch, _STEERING_NOISE, 0)
+        if within < _PULL_STEPS and chance < _PULL_PROBABILITY:
+            pull[w] = normal(seed[w], 1, stretch, _STEERING_NOISE, 0)
 
 
 def disturb(
-    seeds: np.ndarray, steps: np.ndarray, speed_mps: np.ndarray, scale_1pm: float
+    seed: UInt64[np.ndarray, " W"],
+    step: Int32[np.ndarray, " W"],
+    speed_mps: Float32[np.ndarray, " W"],
+    scale_1pm: float,
 ) -> Float32[np.ndarray, " W"]:
-    """Curvature put on the steering wheel: in some stretches of 1.5 s, a constant pull for 0.7 s."""
-    pull = np.zeros(len(seeds), np.float32)
-    for w, (seed, step) in enumerate(zip(seeds, steps, strict=True)):
-        stretch, within = divmod(int(step), 15)
-        if within < 7 and uniform(seed, 0, stretch, int(Stream.STEERING_NOISE), 0) < 0.4:
-            pull[w] = normal(seed, 1, stretch, int(Stream.STEERING_NOISE), 0)
+    """Curvature put on the steering wheel: in some stretches of 1.5 s, a constant pull for 0.7 s.
+
+    `scale_1pm` is its spread at 5 m/s; the same sideways acceleration would take less at higher speed.
+    """
+    pull = np.empty(len(seed), np.float32)
+    _pulls(seed, step, pull)
     return (pull * scale_1pm * 5.0 / np.maximum(speed_mps, 3.0)).astype(np.float32)
 
 
-class _Fleet:
-    """The vehicles of one drive: their recorders, triggers and last controls."""
+@dataclass(frozen=True)
+class _Before:
+    """What is known before anybody is moved; copies, for the state moves on before it is recorded."""
 
-    def __init__(
-        self, rollout: Rollout, towns: list[str], rig: CameraRig, release: str, folder: Path, config: DriveConfig
-    ) -> None:
-        self.rollout, self.towns, self.rig, self.release = rollout, towns, rig, release
-        self.folder, self.config = folder, config
-        self.driver = Driver.NETWORK if release else Driver.DEMONSTRATOR
+    town: Int32[np.ndarray, " W"]
+    seed: UInt64[np.ndarray, " W"]
+    clock_s: Float32[np.ndarray, " W"]
+    step: Int32[np.ndarray, " W"]
+    pose: Float32[np.ndarray, "W 3"]
+    active: Bool[np.ndarray, " W"]
+    observation: Observation
+    scenes: np.ndarray
+    plan: Plan
+    teaching: Teaching
+
+
+class _Fleet:
+    """The vehicles of one drive: how they look, what drives them, what fires."""
+
+    def __init__(self, rollout: Rollout, policy: Policy | None, rig: CameraRig, config: DriveConfig) -> None:
+        self.rollout, self.policy, self.rig, self.config = rollout, policy, rig, config
         self.triggers = TriggerSet(config.triggers, config.vehicles, STEP_S)
         self.interventions = {danger.name.lower(): 0 for danger in Danger if danger is not Danger.NONE}
         zeros = np.zeros(config.vehicles, np.float32)
-        self.previous = Controls(zeros, zeros.copy())
-        self.recorded: list[Recorded] = []
-        self.recorded_steps = 0
-        self._recorders: list[Recorder | None] = [None] * config.vehicles
-        self._drives = [0] * config.vehicles
+        self._previous = Controls(zeros, zeros.copy())
 
-    def recorder(self, w: int) -> Recorder:
-        """The recorder of the vehicle in world w, on its present route."""
-        current = self._recorders[w]
-        if current is None:
-            state = self.rollout.state
-            metadata = EpisodeMetadata(
-                vehicle=f"simulated-{w:03d}",
-                release=self.release,
-                town=self.towns[int(state.town[w])],
-                seed=int(state.seed[w]),
-                world=w,
-                driver=self.driver,
-                rig=self.rig,
-                triggers=(),
-            )
-            parents = [self.release] if self.release else []
-            folder = self.folder / f"{w:03d}-{self._drives[w]:02d}"
-            current = self._recorders[w] = Recorder(folder, metadata, self.config.recorder, parents)
-            self._drives[w] += 1
-        return current
+    def look(self, with_images: bool) -> _Before:
+        """Let everybody decide and the driver plan."""
+        rollout, policy = self.rollout, self.policy
+        rollout.decide()
+        state = rollout.state
+        if policy is not None or with_images:
+            observation = rollout.observe(self.rig, self.config.variety)
+        else:
+            _, navigation, time_of_day = rollout.look()
+            observation = Observation((), state.history.copy(), navigation.copy(), time_of_day.copy())
+        teaching = Teaching(*(array.copy() for array in rollout.teaching))
+        return _Before(
+            town=state.town.copy(),
+            seed=state.seed.copy(),
+            clock_s=state.clock_s.copy(),
+            step=state.step.copy(),
+            pose=state.pose[:, EGO].copy(),
+            active=rollout.active.copy(),
+            observation=observation,
+            scenes=pack_scenes(rollout.scene),
+            plan=policy.plan(observation) if policy is not None else teaching.plan(),
+            teaching=teaching,
+        )
 
-    def end_route(self, w: int) -> None:
-        """The vehicle was put on a new route: what was under way is over."""
-        current = self._recorders[w]
-        if current is not None:
-            current.cut()
-            self.recorded.extend(current.recorded)
-            self._recorders[w] = None
+    def move(self, before: _Before) -> RolloutStep:
+        """Drive one step through the safety layer, under the safety driver."""
+        speed_mps = before.observation.ego_history[:, -1, 0]
+        controls = limit_plan(before.plan, speed_mps, self._previous, STEP_S)
+        curvature = controls.curvature_1pm
+        if self.policy is None:
+            scale_1pm = self.config.steering_noise_1pm
+            curvature = curvature + disturb(before.seed, before.step, speed_mps, scale_1pm)
+        step = self.rollout.step(curvature, controls.acceleration_mps2)
+        self._previous = Controls(
+            np.where(step.ended, np.float32(0.0), step.curvature),
+            np.where(step.ended, np.float32(0.0), step.acceleration),
+        )
+        if self.policy is not None and step.ended.any():
+            self.policy.reset(step.ended)
+        return step
 
-    def record(self, now: _Now, step: RolloutStep, number: int) -> None:
-        """Evaluate the triggers and hand the step to the recorders."""
+    def notice(self, before: _Before, step: RolloutStep) -> dict[int, list[EpisodeEvent]]:
+        """Evaluate the triggers; what fired, by world."""
         moment = Moment(
             take_over=step.danger != Danger.NONE,
             acceleration_mps2=step.acceleration,
-            speed_mps=now.motion[:, 0],
-            lead_gap_m=now.teaching.lead_gap_m,
-            lead_speed_mps=now.teaching.lead_speed,
-            plan=now.plan,
-            shadow=now.teaching.plan(),
+            speed_mps=before.observation.ego_history[:, -1, 0],
+            lead_gap_m=before.teaching.lead_gap_m,
+            lead_speed_mps=before.teaching.lead_speed,
+            plan=before.plan,
+            shadow=before.teaching.plan(),
         )
-        fired = self.triggers.fire(moment)
-        with_images = number % self.config.camera_interval_steps == 0
         for danger in step.danger[step.danger != Danger.NONE]:
             self.interventions[Danger(int(danger)).name.lower()] += 1
-        for w in range(self.config.vehicles):
-            events = [
-                EpisodeEvent(int(now.seconds[w]), trigger.value, float(value[w]), _explain(trigger, step, w))
-                for trigger, (mask, value) in fired.items()
-                if mask[w]
-            ]
-            self.recorder(w).add(_step_of(now, step, w, self.driver, with_images), events)
-            if step.ended[w]:
-                self.end_route(w)
+        times_ns = _nanoseconds(before.clock_s)
+        events: dict[int, list[EpisodeEvent]] = {}
+        for trigger, (fires, value) in self.triggers.fire(moment, before.active).items():
+            for w in np.flatnonzero(fires).tolist():
+                text = _explain(trigger, Danger(int(step.danger[w])))
+                event = EpisodeEvent(int(times_ns[w]), trigger.value, float(value[w]), text)
+                events.setdefault(w, []).append(event)
+        self.triggers.reset(step.ended)
+        return events
+
+    def recorded_step(self, number: int, before: _Before, step: RolloutStep, with_images: bool) -> FleetStep:
+        """All of a step, for the recorder."""
+        looked = before.observation
+        driver = Driver.DEMONSTRATOR if self.policy is None else Driver.NETWORK
+        return FleetStep(
+            number=number,
+            town=before.town,
+            seed=before.seed,
+            timestamp_ns=_nanoseconds(before.clock_s),
+            ego_pose=before.pose,
+            observation=Observation(
+                looked.images if with_images else (),
+                looked.ego_history,
+                looked.navigation,
+                looked.time_of_day_h,
+            ),
+            scenes=before.scenes,
+            plan=before.plan,
+            teaching=before.teaching,
+            control_curvature_1pm=step.curvature,
+            control_acceleration_mps2=step.acceleration,
+            driver=np.where(step.safety_driver, int(Driver.SAFETY_DRIVER), int(driver)).astype(np.uint8),
+        )
 
 
-def _explain(trigger: Trigger, step: RolloutStep, w: int) -> str:
+def _nanoseconds(clock_s: Float32[np.ndarray, " W"]) -> np.ndarray:
+    return np.round(clock_s.astype(np.float64) * 1e9).astype(np.int64)
+
+
+def _explain(trigger: Trigger, danger: Danger) -> str:
     if trigger is Trigger.INTERVENTION:
-        return f"the safety driver took over: {Danger(int(step.danger[w])).name.lower()}"
+        return f"the safety driver took over: {danger.name.lower().replace('_', ' ')}"
     return trigger.value.replace("_", " ")
-
-
-def _step_of(now: _Now, step: RolloutStep, w: int, driver: Driver, with_images: bool) -> EpisodeStep:
-    teaching, plan = now.teaching, now.plan
-    return EpisodeStep(
-        timestamp_ns=int(now.seconds[w]),
-        ego_pose=now.poses[w],
-        speed_mps=float(now.motion[w, 0]),
-        acceleration_mps2=float(now.motion[w, 1]),
-        curvature_1pm=float(now.motion[w, 2]),
-        control_curvature_1pm=float(step.curvature[w]),
-        control_acceleration_mps2=float(step.acceleration[w]),
-        driver=Driver.SAFETY_DRIVER if step.safety_driver[w] else driver,
-        plan_curvature_1pm=float(plan.curvature_1pm[w]),
-        plan_acceleration_mps2=float(plan.acceleration_mps2[w]),
-        plan_poses=plan.poses_in_ego[w],
-        plan_spread_m=float(plan.spread_m[w]),
-        ego_history=now.observation.ego_history[w],
-        navigation=now.observation.navigation[w],
-        time_of_day_h=float(now.observation.time_of_day_h[w]),
-        scene=now.scenes[w].tobytes(),
-        teacher=TeacherLabel(
-            curvature_1pm=float(teaching.curvature[w]),
-            acceleration_mps2=float(teaching.acceleration[w]),
-            poses=teaching.poses[w],
-            signal_colour=int(teaching.signal[w]),
-            stop_line_m=float(teaching.stop_line_m[w]),
-            lead_gap_m=float(teaching.lead_gap_m[w]),
-            lead_speed_mps=float(teaching.lead_speed[w]),
-        ),
-        images=tuple(images[w] for images in now.observation.images) if with_images else None,
-    )
-
-
-def _look(rollout: Rollout, policy: Policy | None, rig: CameraRig, variety: float, with_images: bool) -> _Now:
-    """Let everybody decide and the driver plan; copies, for the state moves on before it is recorded."""
-    rollout.decide()
-    state = rollout.state
-    if policy is not None or with_images:
-        observation = rollout.observe(rig, variety)
-    else:
-        _, navigation, time_of_day = rollout.look()
-        observation = Observation((), state.history.copy(), navigation.copy(), time_of_day.copy())
-    teaching = Teaching(*(array.copy() for array in rollout.teaching))
-    return _Now(
-        plan=policy.plan(observation) if policy is not None else teaching.plan(),
-        teaching=teaching,
-        observation=observation,
-        scenes=pack_scenes(rollout.scene),
-        poses=state.pose[:, EGO].copy(),
-        motion=state.history[:, -1].copy(),
-        seconds=np.round(state.clock_s.astype(np.float64) * 1e9).astype(np.int64),
-    )
 
 
 def drive(
     world: World,
-    towns: list[str],
+    towns: Sequence[str],
     policy: Policy | None,
     rig: CameraRig,
     folder: Path,
@@ -250,6 +254,9 @@ def drive(
 ) -> DriveSummary:
     """Drive and record into `folder`; the same seed gives the same Episodes.
 
+    The folder takes its name when the drive is over. What an interrupted one left in FOLDER.partial is
+    driven again.
+
     Args:
         world: the towns, packed in the order of the keys `towns`.
         policy: the network that drives under the safety driver; None lets the demonstrator drive.
@@ -257,51 +264,50 @@ def drive(
         progress: called with the share done, 0 to 1.
 
     Raises:
+        InputError: the folder holds something already.
         MapError: no vehicle can be placed in these towns.
-        StorageError: the disk is full; Episodes that were complete stay.
+        StorageError: the disk is full; Episodes that were complete stay in FOLDER.partial.
     """
-    routes = make_routes(seed, range(len(towns)), 10**9, config.route_m)
-    rollout = Rollout(world, routes, config.vehicles, config.agents)
-    fleet = _Fleet(rollout, towns, rig, release, folder, config)
-    for number in range(config.steps):
-        with_images = number % config.camera_interval_steps == 0
-        now = _look(rollout, policy, rig, config.variety, with_images)
-        controls = limit_plan(now.plan, now.motion[:, 0], fleet.previous, STEP_S)
-        curvature = controls.curvature_1pm
-        if policy is None:
-            state = rollout.state
-            curvature = curvature + disturb(
-                state.seed, state.step, now.motion[:, 0], config.steering_noise_1pm
-            )
-        step = rollout.step(curvature, controls.acceleration_mps2)
-        fleet.record(now, step, number)
-        fleet.previous = Controls(
-            np.where(step.ended, 0.0, step.curvature).astype(np.float32),
-            np.where(step.ended, 0.0, step.acceleration).astype(np.float32),
-        )
-        if policy is not None and step.ended.any():
-            policy.reset(step.ended)
-        if progress is not None:
-            progress((number + 1) / config.steps)
-    for w in range(config.vehicles):
-        fleet.end_route(w)
-    return _summarise(fleet, rollout, folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder}: holds something already; choose another folder for the drive")
+    # No vehicle can begin more routes than it makes steps.
+    routes = make_routes(seed, range(len(towns)), config.vehicles * (config.steps + 1), config.route_m)
+    fleet = _Fleet(Rollout(world, routes, config.vehicles, config.agents), policy, rig, config)
+    driver = Driver.DEMONSTRATOR if policy is None else Driver.NETWORK
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    with storage_errors(folder):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    with Recorder(partial, towns, rig, driver, release, config.vehicles, config.recorder) as recorder:
+        for number in range(config.steps):
+            with_images = number % config.camera_interval_steps == 0
+            before = fleet.look(with_images)
+            step = fleet.move(before)
+            events = fleet.notice(before, step)
+            recorded = fleet.recorded_step(number, before, step, with_images)
+            recorder.add(recorded, events, before.active, step.ended)
+            if progress is not None:
+                progress((number + 1) / config.steps)
+    summary = _summarise(fleet, recorder, release)
+    write_bytes(partial / MANIFEST, orjson.dumps(asdict(summary), option=orjson.OPT_INDENT_2))
+    with storage_errors(folder):
+        partial.replace(folder)
+    return summary
 
 
-def _summarise(fleet: _Fleet, rollout: Rollout, folder: Path) -> DriveSummary:
-    recorded = sorted(fleet.recorded, key=lambda episode: str(episode.path))
-    summary = DriveSummary(
-        release=fleet.release,
-        km=rollout.distance_m / 1000.0,
-        episodes=tuple(str(episode.path.relative_to(folder)) for episode in recorded),
+def _summarise(fleet: _Fleet, recorder: Recorder, release: str) -> DriveSummary:
+    recorded = sorted(recorder.recorded, key=lambda episode: episode.path.name)
+    return DriveSummary(
+        release=release,
+        km=fleet.rollout.distance_m / 1000.0,
+        episodes=tuple(episode.path.name for episode in recorded),
         episode_ids=tuple(episode.artifact.id for episode in recorded),
         recorded_bytes=sum(episode.size_bytes for episode in recorded),
         recorded_steps=sum(int(episode.artifact.figures["steps"]) for episode in recorded),
-        trigger_counts={str(trigger): count for trigger, count in fleet.triggers.counts.items()},
+        trigger_counts={trigger.value: count for trigger, count in fleet.triggers.counts.items()},
         interventions=fleet.interventions,
     )
-    write_bytes(folder / MANIFEST, orjson.dumps(asdict(summary), option=orjson.OPT_INDENT_2))
-    return summary
 
 
 def read_summary(folder: Path) -> DriveSummary:

@@ -61,11 +61,21 @@ class TriggerSet:
     def __init__(self, config: TriggerConfig, worlds: int, step_s: float) -> None:
         self._config = config
         self._pause_steps = round(config.pause_s / step_s)
-        self._quiet = {trigger: np.zeros(worlds, np.int32) for trigger in Trigger}
+        self._quiet_steps = {trigger: np.zeros(worlds, np.int32) for trigger in Trigger}
         self.counts = dict.fromkeys(Trigger, 0)
 
-    def fire(self, moment: Moment) -> dict[Trigger, tuple[np.ndarray, np.ndarray]]:
-        """For each trigger: in which worlds it fires now [W], and the value that made it [W]."""
+    def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
+        """Forget what fired in the worlds of `mask`: the vehicle was put on another route."""
+        for quiet in self._quiet_steps.values():
+            quiet[mask] = 0
+
+    def fire(
+        self, moment: Moment, active: Bool[np.ndarray, " W"]
+    ) -> dict[Trigger, tuple[Bool[np.ndarray, " W"], Float32[np.ndarray, " W"]]]:
+        """For each trigger: in which of the active worlds it fires now, and the value that made it.
+
+        A plan whose numbers are not finite disagrees and is uncertain.
+        """
         config = self._config
         apart = np.linalg.norm(
             moment.plan.poses_in_ego[:, -1, :2] - moment.shadow.poses_in_ego[:, -1, :2], axis=-1
@@ -78,13 +88,14 @@ class TriggerSet:
                 moment.acceleration_mps2,
             ),
             Trigger.NEAR_MISS: (collision_s < config.near_miss_s, collision_s),
-            Trigger.DISAGREEMENT: (apart > config.disagreement_m, apart),
-            Trigger.UNCERTAINTY: (moment.plan.spread_m > config.uncertainty_m, moment.plan.spread_m),
+            Trigger.DISAGREEMENT: (~(apart <= config.disagreement_m), apart),
+            Trigger.UNCERTAINTY: (~(moment.plan.spread_m <= config.uncertainty_m), moment.plan.spread_m),
         }
         fired = {}
         for trigger, (rule, value) in measured.items():
-            now = rule & (self._quiet[trigger] == 0)
-            self._quiet[trigger] = np.where(now, self._pause_steps, np.maximum(self._quiet[trigger] - 1, 0))
+            quiet = self._quiet_steps[trigger]
+            now = rule & active & (quiet == 0)
+            quiet[:] = np.where(now, self._pause_steps, np.maximum(quiet - 1, 0))
             self.counts[trigger] += int(now.sum())
             fired[trigger] = (now, value)
         return fired
