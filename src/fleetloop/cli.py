@@ -272,7 +272,8 @@ class Show:
 
         from fleetloop.artifacts.describe import describe_artifact
 
-        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        table = Table("", "", show_header=False, box=None, padding=(0, 2, 0, 0))
+        table.columns[1].overflow = "fold"
         for name, value in describe_artifact(self.artifact):
             table.add_row(Text(name, style="bold"), Text(value))
         show(table)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fleetloop.artifacts.lineage import ARTIFACT_FILE
 from fleetloop.artifacts.report import DriveResult, Report, read_report
-from fleetloop.core.errors import ConfigError, InputError
+from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.core.files import write_bytes
 from fleetloop.core.types import World
 from fleetloop.curate.curate import curate, dataset_size
@@ -35,10 +35,11 @@ from fleetloop.stages import (
     example_observations,
     load_clips,
     make_world,
+    published_release,
     release_checkpoint,
     train_checkpoint,
 )
-from fleetloop.updates import update_vehicles
+from fleetloop.updates import InstalledDriver, update_vehicles
 from fleetloop.vehicle.drive import MANIFEST, DriveSummary, drive, read_summary
 
 RUN_FILE, TURN_FILE = "run.json", "turn.json"
@@ -119,8 +120,7 @@ class Turns:
         return read_summary(folder)
 
     def _drive(self, number: int, folder: Path) -> None:
-        vehicles, threads = self.preset.drive.vehicles, self.preset.threads
-        installed = update_vehicles(self.workspace, vehicles, threads) if number > 0 else None
+        installed = self._installed() if number > 0 else None
         config, policy, release = self.preset.demonstrate, None, ""
         title = f"turn {number}: demonstrator drives"
         if installed is not None:
@@ -130,6 +130,13 @@ class Turns:
         seed = self.run.seed * 1_000 + number
         with stage(title) as progress:
             drive(world, towns, policy, DEFAULT_RIG, folder, config, seed, release, progress)
+
+    def _installed(self) -> InstalledDriver | None:
+        try:
+            return update_vehicles(self.workspace, self.preset.drive.vehicles, self.preset.threads)
+        except BundleError as error:
+            say(f"  no release can drive: {error}")
+            return None
 
     def curate(self, number: int) -> int:
         """Ingest and curate what was driven; the version of the data set."""
@@ -190,6 +197,9 @@ class Turns:
         return released
 
     def _release(self, number: int, checkpoint: Path) -> None:
+        if published_release(self.workspace) > number:
+            # Killed before it was written down, or the record was lost.
+            return
         folder = self.workspace.turn(number)
         observations = example_observations(self.suite.world, DEFAULT_RIG)
         with stage(f"turn {number}: release"):

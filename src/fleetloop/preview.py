@@ -22,7 +22,7 @@ _FINEST_MAP_M = 0.2
 
 
 def town_preview(world: World, seed: int, out: Path) -> None:
-    """Write a PNG: the map on the left, on the right the cameras of a car in traffic, enlarged and as they are.
+    """Write a PNG: on the left the map, on the right the cameras of a car in traffic, fine and as they are.
 
     Args:
         world: the town alone.

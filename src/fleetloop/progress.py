@@ -54,4 +54,4 @@ def say(text: str) -> None:
 
 def show(table: Table) -> None:
     """Print a table."""
-    console.print(table, width=None if console.is_terminal else _LOG_WIDTH)
+    Console(width=None if console.is_terminal else _LOG_WIDTH).print(table)

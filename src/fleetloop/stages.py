@@ -38,7 +38,9 @@ from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import Preset
 from fleetloop.progress import stage
 from fleetloop.release.bundle import build_bundle, require_passed
+from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
+from fleetloop.release.repository import Repository
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
@@ -302,6 +304,18 @@ def release_checkpoint(
     parents = (checkpoint_id, report.id)
     build_bundle(bundle, onnx_path, contract, report_path, parents, {"parity": difference}, seed)
     publish(bundle, workspace.repository, workspace.keys, utc_now())
+
+
+def published_release(workspace: Workspace) -> int:
+    """Number of the release that vehicles are told to run; 0 before the first.
+
+    Raises:
+        BundleError: the repository was altered, or signed with other keys.
+    """
+    if not workspace.repository.exists():
+        return 0
+    target = Repository(workspace.repository, load_or_create_keys(workspace.keys)).current_target()
+    return 0 if target is None else int(target.custom["release"])
 
 
 def utc_now() -> datetime:

@@ -39,7 +39,7 @@ def update_vehicles(workspace: Workspace, vehicles: int, threads: int) -> Instal
     An update that is refused is said, and the vehicles keep what they have.
 
     Raises:
-        BundleError: what is installed was altered, and no update mends it.
+        BundleError: the update was refused, and nothing is installed that could be kept.
     """
     trusted_root = _trusted_root(workspace)
     if trusted_root is None:
@@ -49,10 +49,10 @@ def update_vehicles(workspace: Workspace, vehicles: int, threads: int) -> Instal
     try:
         installed = updater.update(workspace.repository, utc_now())
     except BundleError as error:
-        say(f"  update refused: {error}")
         installed = updater.installed()
         if installed is None:
-            return None
+            raise
+        say(f"  update refused: {error}")
     policy = OnnxDriver(installed.bundle.network, vehicles, threads)
     return InstalledDriver(policy, installed.sha256, installed.release)
 

@@ -39,7 +39,7 @@ def write_checkpoint(
     """
     # Here, because torch takes a second to import and most commands only read records.
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     # Cloned, since safetensors refuses tensors that share memory (tied weights).
     plain = {
@@ -47,7 +47,8 @@ def write_checkpoint(
         for name, value in tensors.items()
     }
     with replacing_folder(path) as partial:
-        save_file(plain, partial / WEIGHTS_FILE)
+        # Not save_file(): of a full disk it raises an error of its own.
+        (partial / WEIGHTS_FILE).write_bytes(save(plain))
         options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
         (partial / CONFIG_FILE).write_bytes(orjson.dumps(dict(config), option=options) + b"\n")
         return write_artifact(partial, ArtifactKind.CHECKPOINT, parents, dict(config), seed, figures)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, Int64
 from fleetloop.artifacts.dataset import Samples, append_samples, concatenate_samples, dataset_versions
 from fleetloop.artifacts.episode import Driver, Episode
 from fleetloop.artifacts.episode_reader import read_episode
-from fleetloop.artifacts.lineage import ArtifactKind, read_artifact
+from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, version_records
 from fleetloop.core.errors import ConfigError, DatasetError
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
@@ -25,9 +25,9 @@ class CurateConfig:
 
     stride: int = 1
     """Keep every so many steps of an Episode."""
-    standing_stride: int = 30
+    standing_stride: int = 10
     """Of steps at which the car stands, and stood before, keep every so many: they repeat."""
-    starting_weight: float = 4.0
+    starting_weight: float = 2.0
     """Added where the demonstrator pulls away: a moment only, beside long waits that look nearly the same."""
     before_take_over_s: float = 3.0
     before_take_over_weight: float = 3.0
@@ -57,29 +57,31 @@ def curate(
     Episodes that are in the data set already are passed over, so that nothing counts twice.
 
     Returns:
-        The version; the newest there is when the Episodes add nothing.
+        The version; when the Episodes add nothing, the first one that has them all.
 
     Raises:
         EpisodeError: an Episode cannot be read; nothing is appended.
         DatasetError: there is no data set yet, and no sample to begin one.
         StorageError: the disk is full; the versions before stay as they were.
     """
-    versions = dataset_versions(dataset) if dataset.exists() else ()
-    known = {parent for entry in versions for parent in entry.artifact.parents}
-    parts, parents = [], []
+    # A folder without a record is no data set yet, but what a full disk or a kill left of a first version.
+    versions = dataset_versions(dataset) if version_records(dataset) else ()
+    version_of = {parent: entry.version for entry in versions for parent in entry.artifact.parents}
+    ids, parts = [], []
     for number, path in enumerate(episodes):
         episode_id = read_artifact(path, ArtifactKind.EPISODE).id
-        if episode_id not in known:
-            known.add(episode_id)
-            parents.append(episode_id)
+        if episode_id not in version_of and episode_id not in ids:
             parts.append(cut_episode(read_episode(path), episode_id, config))
+        ids.append(episode_id)
         if progress is not None:
             progress((number + 1) / len(episodes))
     if any(len(samples) for samples in parts):
+        parents = [id for id in dict.fromkeys(ids) if id not in version_of]
         return append_samples(dataset, concatenate_samples(parts), parents, asdict(config), seed)
     if not versions:
         raise DatasetError(f"{dataset}: the episodes hold no usable sample; drive longer")
-    return versions[-1].version
+    newest = versions[-1].version
+    return max((version_of.get(id, newest) for id in ids), default=newest)
 
 
 def dataset_size(dataset: Path, version: int) -> int:

@@ -12,8 +12,8 @@ Refused = tuple[Path, str]
 """A recording that cannot be used, and a sentence that says why."""
 
 
-def ingest(folder: Path, progress: Callable[[float], None] | None = None) -> tuple[list[Path], list[Refused]]:
-    """Episodes below `folder` that may be used, sorted, and those refused with the reason.
+def ingest(path: Path, progress: Callable[[float], None] | None = None) -> tuple[list[Path], list[Refused]]:
+    """Episodes below the folder `path`, or the one at it: those that may be used, and those refused with why.
 
     A recording that was cut (NAME.mcap.partial) is recovered as far as it goes, and takes its name. One with
     a record of lineage is checked against its id; one without gets a record. Nothing is deleted.

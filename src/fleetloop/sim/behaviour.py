@@ -25,7 +25,7 @@ YELLOW_DECELERATION_MPS2 = 3.0
 LINE_DECELERATION_MPS2 = 4.0
 """Give way at the line when this suffices; later, in the junction, before the others' way."""
 
-CREEP_SPEED_MPS = 2.0
+CREEP_SPEED_MPS = 2.5
 """Nosing forward below this speed is part of waiting: one's turn is not lost."""
 
 GAP_MARGIN_S = 1.3

@@ -33,6 +33,8 @@ from fleetloop.sim.traffic import Decision, decide, empty_decision
 TAKE_OVER_STEPS = 20
 """The safety driver keeps the wheel at least two seconds."""
 HAND_BACK_OFFSET_M = 0.5
+HAND_BACK_DISTANCE_M = 10.0
+"""And drives this far: through the red light, past what was in the way. Else one situation would count many times."""
 STUCK_S = 8.0
 """Standing this long where the demonstrator would go is being stuck."""
 BLOCKED_S = 90.0
@@ -152,6 +154,7 @@ class Rollout:
         self._current: list[RouteResult | None] = [None] * worlds
         self._held_steps = np.zeros(worlds, np.int32)
         self._idle_s = np.zeros(worlds, np.float32)
+        self._taken_over_m = np.zeros(worlds, np.float32)
         self._danger = np.zeros(worlds, np.int32)
         self._touched = np.zeros(worlds, np.int32)
         self._navigation = np.zeros((worlds, 4), np.float32)
@@ -260,11 +263,14 @@ class Rollout:
         back = (
             self.safety_driver
             & (self._held_steps >= TAKE_OVER_STEPS)
+            & (self.state.odometer_m[:, EGO] - self._taken_over_m >= HAND_BACK_DISTANCE_M)
             & (np.abs(self.state.offset[:, EGO]) < HAND_BACK_OFFSET_M)
             & (self._danger == Danger.NONE)
         )
         self.safety_driver &= ~back
-        self.safety_driver |= began != Danger.NONE
+        taken = began != Danger.NONE
+        self._taken_over_m[taken] = self.state.odometer_m[taken, EGO]
+        self.safety_driver |= taken
         return began
 
     def _account(self, began: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:

@@ -5,7 +5,7 @@ is held for HORIZON_S: what happens within that time if it goes on like this and
 Holding the steering for the whole horizon would indict every driver at a bend. Others follow their own paths with
 their present acceleration and stop where they mean to stop. Critical is, within HORIZON_S: touching somebody (unless
 they run into the learner from behind), leaving the lane's or junction's bounds, being on the wrong side, or
-crossing the line of a red signal.
+entering a junction on red.
 """
 
 import math
@@ -38,6 +38,8 @@ JUNCTION_BOUND_M = 2.1
 """How far the rear axle may be from its path inside a junction."""
 EDGE_M = 0.3
 """The rear axle's middle keeps this far from the lane's edge: then the body is a good half metre over it."""
+ENTRY_M = 2.0
+"""A front bumper this far past the line is in the junction; a car that creeps over the line is not."""
 RED_GRACE_S = 0.8
 """A line crossed this soon after yellow ended was not run on purpose; police cameras wait similarly."""
 
@@ -168,14 +170,14 @@ def _out_of_bounds(world, path, along, offset, heading, yaw):
 
 @njit(cache=True)
 def _runs_red(world, state, w, travelled):
-    """Whether the front bumper crosses the line of a signal that is red, and was a moment ago."""
+    """Whether the front bumper enters the junction behind a signal that is red, and was a moment ago."""
     front = front_m(state.kind[w, EGO])
     start = -float(state.along[w, EGO])
     for i in range(UPCOMING_LANES):
         lane = state.path[w, EGO, i]
-        if lane < 0 or start - front > travelled:
+        if lane < 0 or start - front + ENTRY_M > travelled:
             return False
-        if world.lane_kind[lane] != _ROAD and start - front > 0.0 and world.lane_control[lane] == _SIGNAL:
+        if world.lane_kind[lane] != _ROAD and start - front > -ENTRY_M and world.lane_control[lane] == _SIGNAL:
             signal, clock = world.lane_signal[lane], state.clock_s[w]
             if signal_colour(world, signal, clock) == _RED:
                 return signal_colour(world, signal, clock - RED_GRACE_S) == _RED

@@ -14,6 +14,7 @@ from numba import njit, prange
 from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import (
     EGO,
+    STEP_S,
     UPCOMING_LANES,
     VEHICLE_SIZES,
     AgentKind,
@@ -31,7 +32,7 @@ from fleetloop.sim.signals import signal_colour
 _ROAD = int(LaneKind.ROAD)
 _NOBODY = int(AgentKind.NONE)
 _SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
-_RED, _YELLOW, _GREEN = int(SignalColour.RED), int(SignalColour.YELLOW), int(SignalColour.GREEN)
+_RED, _YELLOW = int(SignalColour.RED), int(SignalColour.YELLOW)
 _CROSS, _MERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE)
 _DRIVER = int(Stream.DRIVER)
 _LANES_INTO_CONFLICT = 4
@@ -165,9 +166,11 @@ def _is_held_up(state, w, b):
 
 
 @njit(cache=True)
-def _lets_go_first(state, w, a, b, inside):
-    """Whether b stands and lets a go: a stands in the junction already, or came before b."""
-    if state.speed[w, b] >= 0.3 or state.wait_s[w, b] <= 1.0:
+def _lets_go_first(world, state, w, a, b, lane, front, inside):
+    """Whether b, `front` metres past its line, lets a go: a is in the junction already, or came to stand before b."""
+    stands = state.speed[w, b] < 0.3 and state.wait_s[w, b] > 1.0
+    has_to_stop = world.lane_control[lane] == _STOP and front < -2.0 and state.wait_s[w, b] < 0.2
+    if not stands and not has_to_stop:
         return False
     if inside:
         return True
@@ -185,7 +188,7 @@ def _comes_between(world, state, w, a, b, k, position, inside, time_in, time_out
     kind = state.kind[w, b]
     front = position + front_m(kind)
     rear = front - VEHICLE_SIZES[kind, 0]
-    if rear > world.conflict_other_to_m[k] or _lets_go_first(state, w, a, b, inside):
+    if rear > world.conflict_other_to_m[k] or _lets_go_first(world, state, w, a, b, lane, front, inside):
         return False
     if not _may_enter(world, state, w, b, lane, position):
         return False
@@ -230,7 +233,9 @@ def _gives_way(world, state, w, a, k, start):
 def _occupied(world, state, w, a, k, start):
     """(gap, speed) to stop before, or to follow, a vehicle whose body is in conflict k; FAR_M if there is none."""
     front = front_m(state.kind[w, a])
-    enter = start + world.conflict_from_m[k] - front
+    line = start - front
+    at_line = float(state.speed[w, a]) ** 2 <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    enter = line + world.conflict_from_m[k]
     best, best_speed = float(FAR_M), 0.0
     for b in range(state.kind.shape[1]):
         if b == a or state.kind[w, b] == _NOBODY:
@@ -251,8 +256,10 @@ def _occupied(world, state, w, a, k, start):
                 if not inside and not merging:
                     break
                 if world.conflict_kind[k] == _CROSS:
-                    if enter > -0.5 and enter - 1.0 < best:
-                        best, best_speed = enter - 1.0, 0.0
+                    # Wait for those who move close by, for those who stand outside: or all block each other.
+                    point = line if at_line and state.wait_s[w, b] > 1.0 else enter
+                    if enter > -0.5 and point - behaviour.STOP_MARGIN_M < best:
+                        best, best_speed = point - behaviour.STOP_MARGIN_M, 0.0
                 else:
                     # Merging or diverging: follow whoever is further on, measured from the common end.
                     if world.conflict_kind[k] == _MERGE:
@@ -287,7 +294,7 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
     if exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line:
         if world.conflict_start[lane + 1] > world.conflict_start[lane]:
             return True
-    return world.lane_control[lane] == _STOP and (line > 2.0 or state.wait_s[w, a] < 0.2)
+    return world.lane_control[lane] == _STOP and line > 0.0 and (line > 2.0 or state.wait_s[w, a] < 0.2)
 
 
 @njit(cache=True)
@@ -365,8 +372,9 @@ def _decide_world(world, state, decision, w):
         gap, lead_speed = _leader(world, state, w, a)
         acceleration = _idm(speed, desired, gap, lead_speed, headway)
         allowed, halt = _halt(world, state, w, a, gap, lead_speed, headway, desired)
-        acceleration = min(acceleration, allowed)
-        decision.acceleration[w, a] = max(acceleration, -behaviour.EMERGENCY_DECELERATION_MPS2)
+        # Who stands need not brake: no more than what stops within the step, and holds.
+        strongest = min(speed / STEP_S + 0.5, behaviour.EMERGENCY_DECELERATION_MPS2)
+        decision.acceleration[w, a] = max(min(acceleration, allowed), -strongest)
         decision.halt_m[w, a] = halt
         decision.lead_gap_m[w, a] = gap
         decision.lead_speed[w, a] = lead_speed

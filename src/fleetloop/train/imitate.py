@@ -15,7 +15,7 @@ import orjson
 import torch
 from jaxtyping import Bool, Float32, Int8, UInt8
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
@@ -46,7 +46,7 @@ class ImitationConfig:
     acceleration_weight: float = 1.0
     poses_weight: float = 0.3
     spread_weight: float = 0.05
-    signal_weight: float = 0.3
+    signal_weight: float = 1.0
     distance_weight: float = 0.1
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
@@ -258,7 +258,8 @@ def _save(trainer: _Trainer, path: Path) -> None:
         "config": _fingerprint(trainer.config, trainer.network),
     }
     with replacing_file(path) as partial:
-        save_file(trainer.tensors(), partial, metadata)
+        # Not save_file(): of a full disk it raises an error of its own.
+        partial.write_bytes(save(trainer.tensors(), metadata))
 
 
 def _resume(trainer: _Trainer, path: Path) -> bool:

@@ -29,6 +29,7 @@ MANIFEST = "drive.json"
 
 _PULL_EVERY_STEPS, _PULL_STEPS = 15, 7
 _PULL_PROBABILITY = 0.4
+_BRAKE_EVERY_STEPS, _BRAKE_STEPS, _BRAKE_PROBABILITY = 80, 25, 0.35
 _STEERING_NOISE = int(Stream.STEERING_NOISE)
 
 
@@ -92,13 +93,16 @@ class DriveSummary:
 
 
 @njit(cache=True)
-def _pulls(seed, step, pull):
+def _disturbances(seed, step, pull, brake):
     for w in range(len(pull)):
         stretch, within = divmod(step[w], _PULL_EVERY_STEPS)
-        pull[w] = 0.0
+        pull[w], brake[w] = 0.0, 0.0
         chance = uniform(seed[w], 0, stretch, _STEERING_NOISE, 0)
         if within < _PULL_STEPS and chance < _PULL_PROBABILITY:
             pull[w] = normal(seed[w], 1, stretch, _STEERING_NOISE, 0)
+        stretch, within = divmod(step[w], _BRAKE_EVERY_STEPS)
+        if within < _BRAKE_STEPS and uniform(seed[w], 2, stretch, _STEERING_NOISE, 0) < _BRAKE_PROBABILITY:
+            brake[w] = np.float32(2.5) * uniform(seed[w], 3, stretch, _STEERING_NOISE, 0)
 
 
 def disturb(
@@ -106,14 +110,16 @@ def disturb(
     step: Int32[np.ndarray, " W"],
     speed_mps: Float32[np.ndarray, " W"],
     scale_1pm: float,
-) -> Float32[np.ndarray, " W"]:
-    """Curvature put on the steering wheel: in some stretches of 1.5 s, a constant pull for 0.7 s.
+) -> tuple[Float32[np.ndarray, " W"], Float32[np.ndarray, " W"]]:
+    """Disturbances of the demonstrator, so that it shows how to recover: curvature, and braking (m/s^2).
 
-    `scale_1pm` is its spread at 5 m/s; the same sideways acceleration would take less at higher speed.
+    In some stretches of 1.5 s a constant pull at the steering wheel for 0.7 s; `scale_1pm` is its spread at
+    5 m/s, and the same sideways acceleration takes less at higher speed. In some stretches of 8 s needless braking
+    for 2.5 s: it leaves the car too slow, or standing well before a line, where a network would else wait for ever.
     """
-    pull = np.empty(len(seed), np.float32)
-    _pulls(seed, step, pull)
-    return (pull * scale_1pm * 5.0 / np.maximum(speed_mps, 3.0)).astype(np.float32)
+    pull, brake = np.empty(len(seed), np.float32), np.empty(len(seed), np.float32)
+    _disturbances(seed, step, pull, brake)
+    return (pull * scale_1pm * 5.0 / np.maximum(speed_mps, 3.0)).astype(np.float32), brake
 
 
 @dataclass(frozen=True)
@@ -170,11 +176,12 @@ class _Fleet:
         """Drive one step through the safety layer, under the safety driver."""
         speed_mps = before.observation.ego_history[:, -1, 0]
         controls = limit_plan(before.plan, speed_mps, self._previous, STEP_S)
-        curvature = controls.curvature_1pm
+        curvature, acceleration = controls.curvature_1pm, controls.acceleration_mps2
         if self.policy is None:
             scale_1pm = self.config.steering_noise_1pm
-            curvature = curvature + disturb(before.seed, before.step, speed_mps, scale_1pm)
-        step = self.rollout.step(curvature, controls.acceleration_mps2)
+            pull, brake = disturb(before.seed, before.step, speed_mps, scale_1pm)
+            curvature, acceleration = curvature + pull, acceleration - brake
+        step = self.rollout.step(curvature, acceleration)
         self._previous = Controls(
             np.where(step.ended, np.float32(0.0), step.curvature),
             np.where(step.ended, np.float32(0.0), step.acceleration),
