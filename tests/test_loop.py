@@ -24,7 +24,7 @@ from fleetloop.loop import RunConfig, Turns, open_run, run_loop
 from fleetloop.stages import Workspace
 from fleetloop.updates import renew_dates, update_vehicles
 from fleetloop.vehicle.drive import read_summary
-from tiny_loop import TINY, ids_of, make_tiny, prepare
+from tiny_loop import TINY, finished_workspace, ids_of, make_tiny, prepare
 
 RUN = RunConfig("smoke", 0, ("grid-0",), ("grid-1000",))
 
@@ -35,13 +35,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which both turns are complete, and both released; not to be changed."""
-    workspace = prepare(tmp_path_factory.mktemp("finished") / "workspace")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        make_tiny(monkeypatch)
-        run_tiny(workspace)
-    return workspace
+def finished() -> Path:
+    return finished_workspace()
 
 
 @pytest.fixture
@@ -52,12 +47,6 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 
 def run_tiny(workspace: Path) -> Turns:
     return run_loop(open_run(workspace, RUN), TINY, RUN)
-
-
-def forget_turn(workspace: Path, number: int) -> None:
-    """As if the run had been stopped before this turn."""
-    shutil.rmtree(workspace / "turns" / f"{number:02d}")
-    (workspace / "report.html").unlink(missing_ok=True)
 
 
 def test_every_artifact_fits_its_id_and_names_its_parents(finished: Path):
@@ -273,7 +262,7 @@ def test_a_lost_record_is_made_again(copied: Path, turn: str):
 def test_a_turn_in_which_nothing_was_recorded_keeps_the_data_set(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    forget_turn(copied, 1)
+    (copied / "turns/01/turn.json").unlink()
     monkeypatch.setattr(loop, "ingest", lambda *_: ([], []))
     version = Turns(Workspace(copied), TINY, RUN).curate(1)
     assert version == dataset_versions(copied / "dataset")[-1].version

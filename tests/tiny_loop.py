@@ -11,6 +11,7 @@ import pytest
 from fleetloop import presets, stages
 from fleetloop.artifacts.lineage import read_artifact
 from fleetloop.artifacts.report import DriveResult, Verdict
+from fleetloop.cli import main
 from fleetloop.evaluate.closed_loop import EvaluateConfig
 from fleetloop.policy.network import NetworkConfig
 from fleetloop.presets import PRESETS, Preset
@@ -75,6 +76,20 @@ def make_tiny(monkeypatch: pytest.MonkeyPatch, gate_passes: bool = True) -> None
     monkeypatch.setattr(rollout, "SIGNALS_S", 4.0)
     if gate_passes:
         monkeypatch.setattr(stages, "decide", judge_kindly)
+
+
+@functools.cache
+def _finished() -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory(prefix="fleetloop-finished-")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        make_tiny(monkeypatch)
+        main(["loop", "--preset", "smoke", "--workspace", str(prepare(Path(folder.name) / "workspace"))])
+    return folder
+
+
+def finished_workspace() -> Path:
+    """A workspace in which both turns are complete, and both released; not to be changed."""
+    return Path(_finished().name) / "workspace"
 
 
 def ids_of(workspace: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from fleetloop.artifacts.dataset import dataset_versions, read_samples
 from fleetloop.artifacts.episode import rig_from_json, rig_to_json
 from fleetloop.artifacts.lineage import (
     ARTIFACT_FILE,
+    Artifact,
     ArtifactKind,
     read_artifact,
     verify_artifact,
@@ -88,8 +89,7 @@ def network_of(checkpoint: Path) -> tuple[DriverNetwork, str]:
     Raises:
         CheckpointError: it cannot be read, was altered, or does not fit its config.
     """
-    tensors, config, artifact = read_checkpoint(checkpoint)
-    verify_artifact(checkpoint)
+    tensors, config, artifact = _read_verified(checkpoint)
     try:
         network = build_network(config_from_dict(config["network"]), rig_from_json(config["rig"]))
         network.load_state_dict(tensors)
@@ -98,6 +98,13 @@ def network_of(checkpoint: Path) -> tuple[DriverNetwork, str]:
             f"{checkpoint}: the weights do not fit the config beside them; train again"
         ) from error
     return network.eval(), artifact.id
+
+
+def _read_verified(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], Artifact]:
+    # Read first: what cannot be read at all is named more closely than what was changed.
+    content = read_checkpoint(checkpoint)
+    verify_artifact(checkpoint)
+    return content
 
 
 def train_checkpoint(
@@ -130,8 +137,8 @@ def train_checkpoint(
     parents = [_version_id(dataset, version)]
     tensors = None
     if initial is not None:
-        parents.append(verify_artifact(initial).id)
-        tensors = read_checkpoint(initial)[0]
+        tensors, _, artifact = _read_verified(initial)
+        parents.append(artifact.id)
     content = {
         "network": config_to_dict(preset.network),
         "rig": rig_to_json(DEFAULT_RIG),

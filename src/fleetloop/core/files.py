@@ -28,7 +28,9 @@ def storage_errors(path: Path) -> Iterator[None]:
                 "it continues from what is complete"
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
-            raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+            raise StorageError(
+                f"{path}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
         raise
 
 

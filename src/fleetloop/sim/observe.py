@@ -1,6 +1,5 @@
 """What a car knows of its surroundings: the scene that its cameras see, and what a phone would tell it."""
 
-
 import numpy as np
 from jaxtyping import Float32
 from numba import njit, prange

@@ -38,9 +38,7 @@ def lane_point(world, lane, along):
 def locate(world, path, along):
     """(index in the path, metres along that lane) of `along` metres from the start of the path's first lane."""
     index = 0
-    while (
-        index + 1 < UPCOMING_LANES and path[index + 1] >= 0 and along > world.lane_length_m[path[index]]
-    ):
+    while index + 1 < UPCOMING_LANES and path[index + 1] >= 0 and along > world.lane_length_m[path[index]]:
         along -= world.lane_length_m[path[index]]
         index += 1
     return index, along

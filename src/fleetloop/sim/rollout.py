@@ -17,7 +17,6 @@ from fleetloop.core.types import (
     AgentKind,
     CameraRig,
     Observation,
-    Plan,
     Scene,
     State,
     World,
@@ -244,9 +243,7 @@ class Rollout:
         held = self.safety_driver.copy()
         curvature = np.where(held, self.teaching.curvature, curvature).astype(np.float32)
         acceleration = np.where(held, self.teaching.acceleration, acceleration).astype(np.float32)
-        advance(
-            self.world, self.state, self.decision.acceleration, curvature, acceleration, self._needed_m
-        )
+        advance(self.world, self.state, self.decision.acceleration, curvature, acceleration, self._needed_m)
         ended = self._account(began)
         return RolloutStep(curvature, acceleration, began, held, ended)
 
@@ -277,7 +274,7 @@ class Rollout:
         """Write down what happened, end routes that are over and start the next ones."""
         _touching_all(self.state, self._touched)
         ended = np.zeros(len(self.active), bool)
-        for w in np.flatnonzero(self.active):
+        for w in np.flatnonzero(self.active).tolist():
             result = self._current[w]
             assert result is not None
             if began[w] != Danger.NONE:
@@ -324,5 +321,3 @@ def drive_demonstrator(rollout: Rollout) -> list[RouteResult]:
         rollout.decide()
         rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
     return rollout.results
-
-

@@ -177,7 +177,11 @@ def _runs_red(world, state, w, travelled):
         lane = state.path[w, EGO, i]
         if lane < 0 or start - front + ENTRY_M > travelled:
             return False
-        if world.lane_kind[lane] != _ROAD and start - front > -ENTRY_M and world.lane_control[lane] == _SIGNAL:
+        if (
+            world.lane_kind[lane] != _ROAD
+            and start - front > -ENTRY_M
+            and world.lane_control[lane] == _SIGNAL
+        ):
             signal, clock = world.lane_signal[lane], state.clock_s[w]
             if signal_colour(world, signal, clock) == _RED:
                 return signal_colour(world, signal, clock - RED_GRACE_S) == _RED

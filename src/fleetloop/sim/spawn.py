@@ -98,7 +98,9 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
             continue
         # Far enough from the next line to stop before it.
         room = max(length - np.float32(20.0), np.float32(0.3) * length)
-        along = np.float32(1.0) + uniform(state.seed[w], 2, state.step[w], _SPAWN, key) * (room - np.float32(1.0))
+        along = np.float32(1.0) + uniform(state.seed[w], 2, state.step[w], _SPAWN, key) * (
+            room - np.float32(1.0)
+        )
         x, y, heading, curvature = lane_point(world, lane, float(along))
         if a != EGO:
             distance = math.hypot(x - state.pose[w, EGO, 0], y - state.pose[w, EGO, 1])

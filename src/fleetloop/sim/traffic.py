@@ -33,7 +33,7 @@ _ROAD = int(LaneKind.ROAD)
 _NOBODY = int(AgentKind.NONE)
 _SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
 _RED, _YELLOW = int(SignalColour.RED), int(SignalColour.YELLOW)
-_CROSS, _MERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE)
+_CROSS, _MERGE, _DIVERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE), int(ConflictKind.DIVERGE)
 _DRIVER = int(Stream.DRIVER)
 _LANES_INTO_CONFLICT = 4
 
@@ -168,7 +168,7 @@ def _is_held_up(state, w, b):
 @njit(cache=True)
 def _lets_go_first(world, state, w, a, b, lane, front, inside):
     """Whether b, `front` metres past its line, lets a go: a is in the junction already, or came to stand before b."""
-    stands = state.speed[w, b] < 0.3 and state.wait_s[w, b] > 1.0
+    stands = state.speed[w, b] < 0.3 and state.wait_s[w, b] > 1.0 and (front < 1.0 or inside)
     has_to_stop = world.lane_control[lane] == _STOP and front < -2.0 and state.wait_s[w, b] < 0.2
     if not stands and not has_to_stop:
         return False
@@ -343,8 +343,8 @@ def _halt(world, state, w, a, lead_gap, lead_speed, headway, desired):
                 allowed = min(allowed, _stop_at(speed, desired, point, headway))
                 if line > -0.5:
                     return allowed, halt
-            if line < look:
-                for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+            for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+                if line < look or world.conflict_kind[k] == _DIVERGE:
                     gap, other_speed = _occupied(world, state, w, a, k, start)
                     if gap < behaviour.LOOKAHEAD_M:
                         if world.conflict_kind[k] == _CROSS:

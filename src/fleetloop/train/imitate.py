@@ -204,7 +204,9 @@ class _Trainer:
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser and of the average."""
         inputs: Inputs = inputs_from(batch.observation, self.device)
-        earlier = None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
+        earlier = (
+            None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
+        )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             outputs = self.forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
         parts = loss_parts(outputs, batch, self.config)

@@ -1,5 +1,6 @@
 """Runs the programs of Eclipse SUMO (netgenerate, netconvert); turns their complaints into one sentence."""
 
+import errno
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import sumo
 
 from fleetloop.core.errors import MapError
+from fleetloop.core.files import storage_errors
 
 TIMEOUT_S = 300.0
 
@@ -20,6 +22,7 @@ def run_sumo_program(program: str, options: Sequence[str], output: Path, subject
 
     Raises:
         MapError: the program failed, took longer than TIMEOUT_S, or wrote nothing.
+        StorageError: the disk is full.
     """
     home = Path(sumo.SUMO_HOME)
     command = [str(home / "bin" / program), *_COMMON_OPTIONS, *options, "--output-file", str(output)]
@@ -48,6 +51,16 @@ def run_sumo_program(program: str, options: Sequence[str], output: Path, subject
         raise MapError(
             f"{subject}: {program} cannot make roads of it ({complaint}); check or replace the file"
         )
+    # SUMO's programs do not notice a full disk.
+    if not _is_whole(output):
+        with storage_errors(output):
+            raise OSError(errno.ENOSPC, "the network was not written whole")
+
+
+def _is_whole(network: Path) -> bool:
+    with network.open("rb") as file:
+        file.seek(max(network.stat().st_size - 64, 0))
+        return file.read().rstrip().endswith(b"</net>")
 
 
 def _first_error(stderr: str) -> str:
