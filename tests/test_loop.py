@@ -20,7 +20,7 @@ from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import read_artifact, verify_artifact
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, ConfigError, InputError
-from fleetloop.loop import RunConfig, Turns, open_run, run_loop
+from fleetloop.loop import RunConfig, TurnRecord, Turns, open_run, run_loop
 from fleetloop.stages import Workspace
 from fleetloop.updates import renew_dates, update_vehicles
 from fleetloop.vehicle.drive import read_summary
@@ -102,6 +102,11 @@ def test_the_time_that_is_left_is_told(copied: Path, capsys: pytest.CaptureFixtu
     (copied / "turns/00/turn.json").unlink()
     run_tiny(copied)
     assert "1 to go, some " in capsys.readouterr().out
+
+
+def test_what_is_done_once_does_not_count_for_the_next_turn():
+    record = TurnRecord(seconds={"preparation": 60.0, "drive": 30.0, "train": 90.0})
+    assert (record.minutes, record.repeated_minutes) == (3.0, 2.0)
 
 
 class Killed(BaseException):
@@ -348,12 +353,11 @@ def test_an_altered_release_is_not_renewed(
 MAPS = Path(__file__).parents[2] / "shared/data/maps"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--town", "--evaluate-on"])
 @pytest.mark.parametrize(
     "name",
     [
-        "osm_extracts/monaco.osm.gz",
+        pytest.param("osm_extracts/monaco.osm.gz", marks=pytest.mark.slow),
         "opendrive_carla/Town01.xodr",
         "sumo_dlr/bologna/acosta/acosta_buslanes.net.xml",
     ],

@@ -56,9 +56,9 @@ def array(value: float) -> np.ndarray:
         ({"take_over": np.ones(1, bool)}, Trigger.INTERVENTION),
         ({"acceleration_mps2": array(-4.1)}, Trigger.HARD_BRAKING),
         ({"lead_gap_m": array(11.9)}, Trigger.NEAR_MISS),
-        ({"plan": plan_of(1, end_m=14.1)}, Trigger.DISAGREEMENT),
+        ({"plan": plan_of(1, end_m=15.1)}, Trigger.DISAGREEMENT),
         ({"plan": plan_of(1, end_m=float("nan"))}, Trigger.DISAGREEMENT),
-        ({"plan": plan_of(1, spread_m=3.1)}, Trigger.UNCERTAINTY),
+        ({"plan": plan_of(1, spread_m=0.8)}, Trigger.UNCERTAINTY),
         ({"plan": plan_of(1, spread_m=float("nan"))}, Trigger.UNCERTAINTY),
     ],
 )
@@ -72,8 +72,8 @@ def test_each_trigger_fires_alone(change: dict, trigger: Trigger):
         {"acceleration_mps2": array(-3.9)},
         {"lead_gap_m": array(12.1)},
         {"lead_gap_m": array(1.0), "lead_speed_mps": array(8.0)},
-        {"plan": plan_of(1, end_m=13.9)},
-        {"plan": plan_of(1, spread_m=2.9)},
+        {"plan": plan_of(1, end_m=14.9)},
+        {"plan": plan_of(1, spread_m=0.7)},
     ],
 )
 def test_just_below_a_threshold_nothing_fires(change: dict):

@@ -44,6 +44,8 @@ from fleetloop.vehicle.drive import MANIFEST, DriveSummary, drive, read_summary
 
 RUN_FILE, TURN_FILE = "run.json", "turn.json"
 NOT_RELEASED = "none"
+PREPARATION = "preparation"
+"""What is done once for a run, in the turn that needs it first: towns, kernels, references to compare with."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class TurnRecord:
     def minutes(self) -> float:
         """Spent on the turn."""
         return sum(self.seconds.values()) / 60.0
+
+    @property
+    def repeated_minutes(self) -> float:
+        """Without what the next turn does not have to do again."""
+        return self.minutes - self.seconds.get(PREPARATION, 0.0) / 60.0
 
 
 class Turns:
@@ -114,7 +121,11 @@ class Turns:
     def drive(self, number: int) -> DriveSummary:
         """Drive and record, by the release in the vehicles or, before there is one, by the demonstrator."""
         folder = self.workspace.turn(number) / "drive"
-        with self._stage(number, "drive", (folder / MANIFEST).is_file()) as is_due:
+        is_complete = (folder / MANIFEST).is_file()
+        if not is_complete:
+            with self._timed(number, PREPARATION):
+                _ = self.training_world
+        with self._stage(number, "drive", is_complete) as is_due:
             if is_due:
                 self._drive(number, folder)
         return read_summary(folder)
@@ -169,7 +180,11 @@ class Turns:
     def evaluate(self, number: int, checkpoint: Path) -> Report:
         """Judge the new network against the one in service, before the first release an untrained one."""
         folder = self.workspace.turn(number) / "report"
-        with self._stage(number, "evaluate", (folder / ARTIFACT_FILE).is_file()) as is_due:
+        is_complete = (folder / ARTIFACT_FILE).is_file()
+        if not is_complete:
+            with self._timed(number, PREPARATION):
+                _ = self.suite.demonstrator, self.untrained()
+        with self._stage(number, "evaluate", is_complete) as is_due:
             if is_due:
                 in_service = self.in_service or self.untrained()
                 title = f"turn {number}: evaluate"
@@ -220,11 +235,16 @@ class Turns:
             say_complete(f"turn {number}: {name}")
             yield False
             return
+        with self._timed(number, name):
+            yield True
+
+    @contextlib.contextmanager
+    def _timed(self, number: int, name: str) -> Iterator[None]:
         started = time.monotonic()
-        yield True
+        yield
         record = self.record(number)
-        seconds = {**record.seconds, name: time.monotonic() - started}
-        self._write(number, replace(record, seconds=seconds))
+        seconds = record.seconds.get(name, 0.0) + time.monotonic() - started
+        self._write(number, replace(record, seconds={**record.seconds, name: seconds}))
 
     def record(self, number: int) -> TurnRecord:
         """What the turn has come to so far.
@@ -309,7 +329,8 @@ def run_loop(workspace: Workspace, preset: Preset, run: RunConfig) -> Turns:
         turns.turn(number)
         left = preset.turns - 1 - number
         if left and not was_complete:
-            minutes = turns.rows[-1].minutes
-            say(f"  {minutes:.1f} minutes; {left} to go, some {minutes * left:.1f} minutes more")
+            record = turns.record(number)
+            more = record.repeated_minutes * left
+            say(f"  {record.minutes:.1f} minutes; {left} to go, some {more:.1f} minutes more")
     turns.write_page()
     return turns

@@ -42,6 +42,7 @@ from fleetloop.release.bundle import build_bundle, require_passed
 from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
+from fleetloop.sim import traffic
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
@@ -72,12 +73,27 @@ class Workspace:
 
 
 def make_world(library: TownLibrary, towns: Sequence[str]) -> World:
-    """Load or make towns, with a bar."""
+    """Load or make towns, and the kernels that drive in them, with bars."""
     with stage(f"towns ({len(towns)})") as progress:
         for number, town in enumerate(towns):
             library.world([town])
             progress((number + 1) / len(towns))
-        return library.world(towns)
+        world = library.world(towns)
+    if not traffic.decide.signatures:
+        _compile_kernels(world)
+    return world
+
+
+def _compile_kernels(world: World) -> None:
+    """Have Numba compile before anything waits for it: more than a minute the first time, then it is kept."""
+    with stage("kernels (compiled once)") as progress:
+        rollout = Rollout(world, make_routes(1, [0], 1_000, 100.0), worlds=1)
+        progress(0.1)
+        rollout.decide()
+        progress(0.4)
+        rollout.observe(DEFAULT_RIG)
+        progress(0.65)
+        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
 
 
 # Training

@@ -82,7 +82,7 @@ def _future(world, state, w, acceleration, poses):
     """Poses of a car that returns smoothly to its path while it keeps its acceleration."""
     x, y, yaw = state.pose[w, EGO, 0], state.pose[w, EGO, 1], state.pose[w, EGO, 2]
     cosine, sine = math.cos(yaw), math.sin(yaw)
-    speed, offset = float(state.speed[w, EGO]), float(state.offset[w, EGO])
+    speed, offset = np.float64(state.speed[w, EGO]), np.float64(state.offset[w, EGO])
     stop_s = speed / max(-acceleration, 1e-3) if acceleration < 0.0 else 1e3
     for i in range(PLAN_POSES):
         time = min((i + 1) * PLAN_POSE_INTERVAL_S, stop_s)
@@ -98,7 +98,7 @@ def _future(world, state, w, acceleration, poses):
 @njit(cache=True)
 def _next_signal(world, state, w):
     """(colour, metres from the front bumper to the line) of the next signal ahead; (-1, LOOKAHEAD_M) if none."""
-    start = -float(state.along[w, EGO])
+    start = -np.float64(state.along[w, EGO])
     front = front_m(state.kind[w, EGO])
     for i in range(UPCOMING_LANES):
         lane = state.path[w, EGO, i]
@@ -118,14 +118,14 @@ def _teach_world(world, state, decision, teaching, w):
     teaching.curvature[w] = pursuit_curvature(
         world,
         state.path[w, EGO],
-        float(state.along[w, EGO]),
-        float(state.pose[w, EGO, 0]),
-        float(state.pose[w, EGO, 1]),
-        float(state.pose[w, EGO, 2]),
-        float(state.speed[w, EGO]),
+        np.float64(state.along[w, EGO]),
+        np.float64(state.pose[w, EGO, 0]),
+        np.float64(state.pose[w, EGO, 1]),
+        np.float64(state.pose[w, EGO, 2]),
+        np.float64(state.speed[w, EGO]),
     )
     teaching.acceleration[w] = decision.acceleration[w, EGO]
-    _future(world, state, w, float(decision.acceleration[w, EGO]), teaching.poses[w])
+    _future(world, state, w, np.float64(decision.acceleration[w, EGO]), teaching.poses[w])
     colour, line = _next_signal(world, state, w)
     teaching.signal[w], teaching.stop_line_m[w] = colour, line
     teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, EGO], LOOKAHEAD_M)

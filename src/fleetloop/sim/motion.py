@@ -56,16 +56,16 @@ def _move_learner(world, state, w, curvature, acceleration, needed_m):
     along, offset, _, _ = project(
         world,
         state.path[w, EGO],
-        float(state.along[w, EGO] + distance),
-        float(state.pose[w, EGO, 0]),
-        float(state.pose[w, EGO, 1]),
+        np.float64(state.along[w, EGO] + distance),
+        np.float64(state.pose[w, EGO, 0]),
+        np.float64(state.pose[w, EGO, 1]),
     )
     # The projection may neither jump ahead nor fall back when the car is far off its path.
     before = state.along[w, EGO]
     along = min(max(along, before - 0.5), before + distance + 1.0)
     state.odometer_m[w, EGO] += along - before
     state.along[w, EGO], state.offset[w, EGO] = along, offset
-    _next_lanes(world, state, w, EGO, needed_m)
+    _next_lanes(world, state, w, np.int64(EGO), needed_m)
     for i in range(HISTORY_STEPS - 1):
         for j in range(3):
             state.history[w, i, j] = state.history[w, i + 1, j]
@@ -86,7 +86,7 @@ def _move_other(world, state, w, a, acceleration):
     if not _next_lanes(world, state, w, a, np.float32(200.0)):
         state.kind[w, a] = _NOBODY
         return
-    x, y, yaw = rail_pose(world, state.path[w, a], float(state.along[w, a]), state.kind[w, a])
+    x, y, yaw = rail_pose(world, state.path[w, a], np.float64(state.along[w, a]), state.kind[w, a])
     state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2] = x, y, yaw
 
 

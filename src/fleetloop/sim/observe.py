@@ -43,7 +43,8 @@ def empty_scene(worlds: int) -> Scene:
 def _turn_of(world, lane):
     """Signed angle of a connector; positive to the left."""
     first = world.lane_first_point[lane]
-    return wrap(world.headings[first + world.lane_point_count[lane] - 1] - world.headings[first])
+    last = first + world.lane_point_count[lane] - 1
+    return wrap(np.float64(world.headings[last] - world.headings[first]))
 
 
 @njit(cache=True)
@@ -78,7 +79,7 @@ def _see_world(world, state, w, scene):
             distance[a] = dx * dx + dy * dy
     # Selection sort: the lists are short, and nearest first is the order wanted.
     for i in range(SCENE_AGENTS):
-        nearest = 0
+        nearest = np.int64(EGO)
         for a in range(1, agents):
             if distance[a] < distance[nearest]:
                 nearest = a
@@ -114,7 +115,7 @@ def see(world: World, state: State, scene: Scene):
 def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"]):
     """Fill the navigation hint: metres to the next junction and signed angle to take there, twice."""
     for w in range(state.seed.shape[0]):
-        start, found = -float(state.along[w, EGO]), 0
+        start, found = -np.float64(state.along[w, EGO]), 0
         navigation[w] = np.array([HINT_RANGE_M, 0.0, HINT_RANGE_M, 0.0], np.float32)
         if state.kind[w, EGO] == _NOBODY:
             continue

@@ -29,7 +29,7 @@ def lane_point(world, lane, along):
     here, there = first + index, first + index + 1
     x = world.points[here, 0] + fraction * (world.points[there, 0] - world.points[here, 0])
     y = world.points[here, 1] + fraction * (world.points[there, 1] - world.points[here, 1])
-    heading = world.headings[here] + inside * wrap(world.headings[there] - world.headings[here])
+    heading = world.headings[here] + inside * wrap(np.float64(world.headings[there] - world.headings[here]))
     curvature = world.curvatures[here] + inside * (world.curvatures[there] - world.curvatures[here])
     return x, y, heading, curvature
 

@@ -88,7 +88,7 @@ def touching(state, w):
     """Index of a road user that the learner touches now, or -1."""
     if state.kind[w, EGO] == _NOBODY:
         return -1
-    x, y = body_centre(state, w, EGO)
+    x, y = body_centre(state, w, np.int64(EGO))
     size = VEHICLE_SIZES[state.kind[w, EGO]]
     for b in range(1, state.kind.shape[1]):
         if state.kind[w, b] == _NOBODY:
@@ -124,9 +124,9 @@ def _hits(world, state, decision, w, time, x, y, yaw):
             continue
         if abs(state.pose[w, b, 0] - x) > 45.0 or abs(state.pose[w, b, 1] - y) > 45.0:
             continue
-        acceleration = min(float(state.acceleration[w, b]), 0.0)
-        distance = _travelled(float(state.speed[w, b]), acceleration, time, decision.halt_m[w, b])
-        px, py, heading = rail_pose(world, state.path[w, b], float(state.along[w, b] + distance), kind)
+        acceleration = min(np.float64(state.acceleration[w, b]), 0.0)
+        distance = _travelled(np.float64(state.speed[w, b]), acceleration, time, np.float64(decision.halt_m[w, b]))
+        px, py, heading = rail_pose(world, state.path[w, b], np.float64(state.along[w, b] + distance), kind)
         other_ahead = 0.5 * VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
         bx, by = px + other_ahead * math.cos(heading), py + other_ahead * math.sin(heading)
         if not boxes_touch(
@@ -157,7 +157,6 @@ def _out_of_bounds(world, path, along, offset, heading, yaw):
     if world.lane_kind[lane] != _ROAD:
         return _OFF_ROAD if abs(offset) > JUNCTION_BOUND_M else _SAFE
     bound = 0.5 * world.lane_width_m[lane] - EDGE_M
-    # Near a junction the lane opens into it.
     left, right = bound, bound
     if world.lane_left[lane] >= 0:
         left += world.lane_width_m[world.lane_left[lane]]
@@ -172,7 +171,7 @@ def _out_of_bounds(world, path, along, offset, heading, yaw):
 def _runs_red(world, state, w, travelled):
     """Whether the front bumper enters the junction behind a signal that is red, and was a moment ago."""
     front = front_m(state.kind[w, EGO])
-    start = -float(state.along[w, EGO])
+    start = -np.float64(state.along[w, EGO])
     for i in range(UPCOMING_LANES):
         lane = state.path[w, EGO, i]
         if lane < 0 or start - front + ENTRY_M > travelled:
@@ -184,15 +183,15 @@ def _runs_red(world, state, w, travelled):
         ):
             signal, clock = world.lane_signal[lane], state.clock_s[w]
             if signal_colour(world, signal, clock) == _RED:
-                return signal_colour(world, signal, clock - RED_GRACE_S) == _RED
+                return signal_colour(world, signal, clock - np.float32(RED_GRACE_S)) == _RED
         start += world.lane_length_m[lane]
     return False
 
 
 @njit(cache=True)
 def _danger_of(world, state, decision, w, curvature, acceleration):
-    x, y, yaw = float(state.pose[w, EGO, 0]), float(state.pose[w, EGO, 1]), float(state.pose[w, EGO, 2])
-    speed, along = float(state.speed[w, EGO]), float(state.along[w, EGO])
+    x, y, yaw = np.float64(state.pose[w, EGO, 0]), np.float64(state.pose[w, EGO, 1]), np.float64(state.pose[w, EGO, 2])
+    speed, along = np.float64(state.speed[w, EGO]), np.float64(state.along[w, EGO])
     path = state.path[w, EGO]
     travelled = _travelled(speed, acceleration, HORIZON_S, 1e6)
     if _runs_red(world, state, w, travelled):
@@ -223,7 +222,7 @@ def _danger_of(world, state, decision, w, curvature, acceleration):
 def _watch_world(world, state, decision, curvature, acceleration, danger, w):
     danger[w] = _SAFE
     if state.kind[w, EGO] != _NOBODY:
-        danger[w] = _danger_of(world, state, decision, w, float(curvature[w]), float(acceleration[w]))
+        danger[w] = _danger_of(world, state, decision, w, np.float64(curvature[w]), np.float64(acceleration[w]))
 
 
 @njit(cache=True, parallel=True)

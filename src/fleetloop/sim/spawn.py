@@ -90,7 +90,7 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
     tries = _EGO_TRIES if a == EGO else _TRIES
     for attempt in range(tries):
         key = a * 1024 + attempt
-        lane = first + int(uniform(state.seed[w], 1, state.step[w], _SPAWN, key) * (last - first))
+        lane = np.int32(first + int(uniform(state.seed[w], 1, state.step[w], _SPAWN, key) * (last - first)))
         length = world.lane_length_m[lane]
         if world.lane_kind[lane] != _ROAD or length < SHORTEST_LANE_M:
             continue
@@ -101,7 +101,7 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         along = np.float32(1.0) + uniform(state.seed[w], 2, state.step[w], _SPAWN, key) * (
             room - np.float32(1.0)
         )
-        x, y, heading, curvature = lane_point(world, lane, float(along))
+        x, y, heading, curvature = lane_point(world, lane, np.float64(along))
         if a != EGO:
             distance = math.hypot(x - state.pose[w, EGO, 0], y - state.pose[w, EGO, 1])
             if distance < near_m or distance > far_m:
@@ -121,7 +121,7 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         state.acceleration[w, a], state.curvature[w, a] = 0.0, curvature
         state.wait_s[w, a], state.odometer_m[w, a] = 0.0, 0.0
         state.path[w, a, 0] = lane
-        extend_path(world, state, w, a, 1, needed_m)
+        extend_path(world, state, w, a, np.int64(1), needed_m)
         return True
     state.kind[w, a] = _NOBODY
     return False
@@ -135,7 +135,7 @@ def spawn_world(world, state, w, needed_m):
         state.kind[w, a] = _NOBODY
         state.path[w, a, :] = -1
     state.history[w] = 0.0
-    if not place(world, state, w, EGO, 0, 0.0, 0.0, needed_m):
+    if not place(world, state, w, np.int64(EGO), np.int64(0), 0.0, 0.0, needed_m):
         return False
     for a in range(1, agents):
         place(world, state, w, a, a, 14.0, behaviour.BUBBLE_RADIUS_M, np.float32(200.0))

@@ -84,8 +84,8 @@ def _stop_at(speed, desired, distance, headway):
 @njit(cache=True)
 def _desired_speed(world, state, w, a, factor):
     """The speed wished for now, so that every bend ahead is met at a comfortable lateral acceleration."""
-    along, index = float(state.along[w, a]), 0
-    speed = float(state.speed[w, a])
+    along, index = np.float64(state.along[w, a]), 0
+    speed = np.float64(state.speed[w, a])
     horizon = min(speed * speed / (2.0 * behaviour.BEND_DECELERATION_MPS2) + 6.0, behaviour.LOOKAHEAD_M)
     desired = 100.0
     ahead = 0.0
@@ -111,7 +111,7 @@ def _desired_speed(world, state, w, a, factor):
 def _leader(world, state, w, a):
     """(gap, speed) of the nearest vehicle whose rear axle is ahead on the path of agent a."""
     front = front_m(state.kind[w, a])
-    best, best_speed = float(FAR_M), 0.0
+    best, best_speed = np.float64(FAR_M), 0.0
     for b in range(state.kind.shape[1]):
         if b == a or state.kind[w, b] == _NOBODY:
             continue
@@ -125,7 +125,7 @@ def _leader(world, state, w, a):
                 if ahead > 0.0 or (ahead == 0.0 and b < a):
                     gap = ahead - front - VEHICLE_SIZES[state.kind[w, b], 3]
                     if gap < best:
-                        best, best_speed = gap, float(state.speed[w, b])
+                        best, best_speed = gap, np.float64(state.speed[w, b])
                 break
             start += world.lane_length_m[lane]
     return best, best_speed
@@ -195,7 +195,7 @@ def _comes_between(world, state, w, a, b, k, position, inside, time_in, time_out
     if position < 0.0 and _is_held_up(state, w, b):
         return False
     # The soonest it could be there, and the latest it could be gone.
-    speed = float(state.speed[w, b])
+    speed = np.float64(state.speed[w, b])
     soon = _time_to(world.conflict_other_from_m[k] - front, speed, 2.0, max(speed + 2.0, 8.0))
     late = _time_to(world.conflict_other_to_m[k] - rear, max(speed, 0.5), 0.5, max(speed, 5.0))
     impatience = min(state.wait_s[w, a] / behaviour.IMPATIENT_S, 1.0)
@@ -207,7 +207,7 @@ def _comes_between(world, state, w, a, b, k, position, inside, time_in, time_out
 def _gives_way(world, state, w, a, k, start):
     """Whether agent a, whose connector starts `start` metres ahead, must wait for somebody in conflict k."""
     kind = state.kind[w, a]
-    speed = float(state.speed[w, a])
+    speed = np.float64(state.speed[w, a])
     inside = start < front_m(kind)
     enter = start + world.conflict_from_m[k] - front_m(kind)
     leave = start + world.conflict_to_m[k] - front_m(kind) + VEHICLE_SIZES[kind, 0]
@@ -216,7 +216,7 @@ def _gives_way(world, state, w, a, k, start):
     for b in range(state.kind.shape[1]):
         if b == a or state.kind[w, b] == _NOBODY:
             continue
-        position = float(state.along[w, b])
+        position = np.float64(state.along[w, b])
         for j in range(_LANES_INTO_CONFLICT):
             lane = state.path[w, b, j]
             if lane < 0 or position < -80.0:
@@ -234,13 +234,13 @@ def _occupied(world, state, w, a, k, start):
     """(gap, speed) to stop before, or to follow, a vehicle whose body is in conflict k; FAR_M if there is none."""
     front = front_m(state.kind[w, a])
     line = start - front
-    at_line = float(state.speed[w, a]) ** 2 <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    at_line = np.float64(state.speed[w, a]) ** 2 <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
     enter = line + world.conflict_from_m[k]
-    best, best_speed = float(FAR_M), 0.0
+    best, best_speed = np.float64(FAR_M), 0.0
     for b in range(state.kind.shape[1]):
         if b == a or state.kind[w, b] == _NOBODY:
             continue
-        position = float(state.along[w, b])
+        position = np.float64(state.along[w, b])
         for j in range(2):
             lane = state.path[w, b, j]
             if lane < 0:
@@ -273,7 +273,7 @@ def _occupied(world, state, w, a, k, start):
                     if not inside:
                         gap = max(gap, enter)
                     if ahead and gap < best:
-                        best, best_speed = gap, float(state.speed[w, b])
+                        best, best_speed = gap, np.float64(state.speed[w, b])
                 break
             position -= world.lane_length_m[lane]
     return best, best_speed
@@ -282,7 +282,7 @@ def _occupied(world, state, w, a, k, start):
 @njit(cache=True)
 def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
     """Whether agent a must stop at the line before a connector, whoever comes: for a lamp, a sign or want of room."""
-    speed = float(state.speed[w, a])
+    speed = np.float64(state.speed[w, a])
     if world.lane_control[lane] == _SIGNAL:
         colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
         if colour == _RED:
@@ -303,9 +303,9 @@ def _right_of_way_gap(world, state, w, a, lane, start, line):
 
     That is the line; for those who cannot stop there any more, the place where the others' way begins.
     """
-    square = float(state.speed[w, a]) ** 2
+    square = np.float64(state.speed[w, a]) ** 2
     at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
-    best = float(FAR_M)
+    best = np.float64(FAR_M)
     for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
         if not world.conflict_yield[k]:
             continue
@@ -322,17 +322,17 @@ def _right_of_way_gap(world, state, w, a, lane, start, line):
 def _halt(world, state, w, a, lead_gap, lead_speed, headway, desired):
     """(acceleration, halting distance) that lines and conflicts ahead allow."""
     front = front_m(state.kind[w, a])
-    speed = float(state.speed[w, a])
+    speed = np.float64(state.speed[w, a])
     reach = min(speed * speed / 3.0 + 15.0, behaviour.LOOKAHEAD_M)
     look = max(speed * speed / (2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2), 6.0)
-    start = -float(state.along[w, a])
-    allowed, halt = 100.0, float(FAR_M)
+    start = -np.float64(state.along[w, a])
+    allowed, halt = 100.0, np.float64(FAR_M)
     for i in range(UPCOMING_LANES):
         lane = state.path[w, a, i]
         if lane < 0 or start - front > reach:
             break
         if world.lane_kind[lane] != _ROAD:
-            line, point = start - front, float(FAR_M)
+            line, point = start - front, np.float64(FAR_M)
             if line > -0.5 and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
                 point = line
             elif line < 25.0:
@@ -367,7 +367,7 @@ def _decide_world(world, state, decision, w):
         low, high = behaviour.DESIRED_SPEED_FACTOR
         factor = low + (high - low) * draw
         headway = behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
-        speed = float(state.speed[w, a])
+        speed = np.float64(state.speed[w, a])
         desired = _desired_speed(world, state, w, a, factor)
         gap, lead_speed = _leader(world, state, w, a)
         acceleration = _idm(speed, desired, gap, lead_speed, headway)

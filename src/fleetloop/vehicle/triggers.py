@@ -27,9 +27,9 @@ class TriggerConfig:
     """Insurers' telematics call 0.3 to 0.45 g a harsh brake."""
     near_miss_s: float = 1.5
     """Time to collision; below 1.5 s counts as a conflict in traffic-conflict studies (Hydén 1987)."""
-    disagreement_m: float = 4.0
+    disagreement_m: float = 5.0
     """Between where the plan and the shadowing demonstrator would be in two seconds."""
-    uncertainty_m: float = 3.0
+    uncertainty_m: float = 0.75
     """Spread of the plan's last pose."""
     pause_s: float = 6.0
 
