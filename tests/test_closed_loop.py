@@ -92,8 +92,9 @@ def test_standing_still_is_no_way_to_be_safe(demonstrator: list[RouteResult]):
     results, _ = suite(Steady(0.0, -3.0))
     # On this short road, some route starts where it ends.
     long = [number for number, shown in enumerate(demonstrator) if shown.distance_m >= CONFIG.route_m]
-    assert long and not any(results[number].finished or results[number].success for number in long)
-    assert tally(results, demonstrator).progress < 0.5
+    # The safety driver takes those who stand a few metres further, perhaps to the end; that earns them nothing.
+    assert long and not any(results[number].success for number in long)
+    assert tally(results, demonstrator).progress < 0.2
     assert all(result.duration_s < 60.0 for result in results)
 
 

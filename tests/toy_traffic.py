@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from toy_world import Arm, Turn, connector, lane_in, lane_out, toy_world
 
 from fleetloop.core.types import UPCOMING_LANES, AgentKind, State, World
 from fleetloop.sim.paths import path_point, rail_pose
 from fleetloop.sim.rollout import _empty_state
+from toy_world import Arm, Turn, connector, lane_in, lane_out, toy_world
 
 
 def through(arm: Arm, turn: Turn) -> tuple[int, int, int]:

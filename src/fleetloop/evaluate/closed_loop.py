@@ -21,7 +21,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
-from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
+from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 
 _CRITICAL = {
@@ -128,9 +128,15 @@ def drive_suite(
         if policy is not None and step.ended.any():
             policy.reset(step.ended)
         if progress is not None:
-            progress(len(rollout.results) / config.routes)
+            progress((len(rollout.results) + sum(map(_share, rollout.routes_under_way))) / config.routes)
     order = {route: number for number, route in enumerate(routes)}
     return sorted(rollout.results, key=lambda result: order[result.route]), film.clips
+
+
+def _share(result: RouteResult) -> float:
+    """How much of a route is done: of its length, or of the time that it may take."""
+    limit_s = result.route.length_m / SLOWEST_MPS + SIGNALS_S
+    return min(max(result.distance_m / result.route.length_m, result.duration_s / limit_s), 1.0)
 
 
 @dataclass
@@ -213,7 +219,7 @@ def tally(results: Sequence[RouteResult], demonstrator: Sequence[RouteResult]) -
     """Count what happened on routes, beside the demonstrator on the same ones.
 
     Progress compares speeds made good, metres over seconds on the same seeds: standing still earns nothing.
-    Metres count on every route, finished or not.
+    Metres count on every route, finished or not, but not those that the safety driver drove.
     """
     critical = dict.fromkeys(CriticalIntervention, 0)
     other = dict.fromkeys(OtherIntervention, 0)
@@ -232,7 +238,7 @@ def tally(results: Sequence[RouteResult], demonstrator: Sequence[RouteResult]) -
         infractions[Infraction.COLLISION_VEHICLE] += int(result.collided)
         completion = min(result.distance_m / result.route.length_m, 1.0)
         scores.append(route_score(1.0 if result.finished else completion, punished))
-    distance = sum(result.distance_m for result in results)
+    distance = sum(result.own_m for result in results)
     duration = sum(result.duration_s for result in results)
     pace = _pace(demonstrator)
     return Tally(
@@ -252,7 +258,7 @@ def tally(results: Sequence[RouteResult], demonstrator: Sequence[RouteResult]) -
 def _pace(results: Sequence[RouteResult]) -> float:
     """Metres made good in a second."""
     duration = sum(result.duration_s for result in results)
-    return sum(result.distance_m for result in results) / duration if duration > 0.0 else 0.0
+    return sum(result.own_m for result in results) / duration if duration > 0.0 else 0.0
 
 
 def family_of(town: str) -> str:

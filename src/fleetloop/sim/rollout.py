@@ -67,6 +67,8 @@ class RouteResult:
     """Every intervention, critical or not, in order."""
     collided: bool = False
     """Touched somebody by its own doing, whoever was driving."""
+    taken_over_m: float = 0.0
+    """Of the distance, driven by the safety driver: they earn the learner nothing."""
 
     @property
     def critical_interventions(self) -> int:
@@ -74,9 +76,14 @@ class RouteResult:
         return sum(danger in CRITICAL for danger in self.dangers)
 
     @property
+    def own_m(self) -> float:
+        """Metres that the learner drove by itself."""
+        return self.distance_m - self.taken_over_m
+
+    @property
     def success(self) -> bool:
-        """Finished in time with no critical intervention and no collision."""
-        return self.finished and self.critical_interventions == 0 and not self.collided
+        """Finished in time without a take-over of any kind and without a collision."""
+        return self.finished and not self.dangers and not self.collided
 
 
 @dataclass(frozen=True)
@@ -279,7 +286,10 @@ class Rollout:
             assert result is not None
             if began[w] != Danger.NONE:
                 result.dangers.append(Danger(int(began[w])))
+            before_m = result.distance_m
             result.distance_m = float(self.state.odometer_m[w, EGO])
+            if self.safety_driver[w]:
+                result.taken_over_m += result.distance_m - before_m
             result.duration_s = float(self.state.step[w]) * STEP_S
             if self._touched[w] >= 0:
                 self._note_collision(w, result)

@@ -125,7 +125,9 @@ def _hits(world, state, decision, w, time, x, y, yaw):
         if abs(state.pose[w, b, 0] - x) > 45.0 or abs(state.pose[w, b, 1] - y) > 45.0:
             continue
         acceleration = min(np.float64(state.acceleration[w, b]), 0.0)
-        distance = _travelled(np.float64(state.speed[w, b]), acceleration, time, np.float64(decision.halt_m[w, b]))
+        distance = _travelled(
+            np.float64(state.speed[w, b]), acceleration, time, np.float64(decision.halt_m[w, b])
+        )
         px, py, heading = rail_pose(world, state.path[w, b], np.float64(state.along[w, b] + distance), kind)
         other_ahead = 0.5 * VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
         bx, by = px + other_ahead * math.cos(heading), py + other_ahead * math.sin(heading)
@@ -190,7 +192,11 @@ def _runs_red(world, state, w, travelled):
 
 @njit(cache=True)
 def _danger_of(world, state, decision, w, curvature, acceleration):
-    x, y, yaw = np.float64(state.pose[w, EGO, 0]), np.float64(state.pose[w, EGO, 1]), np.float64(state.pose[w, EGO, 2])
+    x, y, yaw = (
+        np.float64(state.pose[w, EGO, 0]),
+        np.float64(state.pose[w, EGO, 1]),
+        np.float64(state.pose[w, EGO, 2]),
+    )
     speed, along = np.float64(state.speed[w, EGO]), np.float64(state.along[w, EGO])
     path = state.path[w, EGO]
     travelled = _travelled(speed, acceleration, HORIZON_S, 1e6)
@@ -222,7 +228,9 @@ def _danger_of(world, state, decision, w, curvature, acceleration):
 def _watch_world(world, state, decision, curvature, acceleration, danger, w):
     danger[w] = _SAFE
     if state.kind[w, EGO] != _NOBODY:
-        danger[w] = _danger_of(world, state, decision, w, np.float64(curvature[w]), np.float64(acceleration[w]))
+        danger[w] = _danger_of(
+            world, state, decision, w, np.float64(curvature[w]), np.float64(acceleration[w])
+        )
 
 
 @njit(cache=True, parallel=True)

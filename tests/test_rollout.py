@@ -1,0 +1,185 @@
+"""Worlds that work through routes: nothing is lost, counted twice, or decided by who came first."""
+
+import numpy as np
+import pytest
+
+from fleetloop.core.errors import MapError
+from fleetloop.core.types import EGO, AgentKind, LaneKind, World
+from fleetloop.sim.roads.library import TownLibrary
+from fleetloop.sim.rollout import (
+    CRITICAL,
+    STUCK_S,
+    TAKE_OVER_STEPS,
+    Rollout,
+    Route,
+    RouteResult,
+    drive_demonstrator,
+    make_routes,
+    route_seed,
+)
+from fleetloop.sim.safety_driver import Danger
+from toy_traffic import Car, put
+from toy_world import toy_world
+
+
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return TownLibrary(tmp_path_factory.mktemp("towns")).world(["grid-1", "spider-1"])
+
+
+def key(result: RouteResult) -> tuple:
+    """All there is to a result."""
+    return (
+        result.route.seed,
+        result.route.town,
+        result.distance_m,
+        result.duration_s,
+        result.finished,
+        result.blocked,
+        tuple(result.dangers),
+        result.collided,
+    )
+
+
+def single(seed: int = 1, length_m: float = 300.0, agents: int = 2) -> Rollout:
+    """One route in the toy town, nobody else near: the second road user is taken away."""
+    rollout = Rollout(toy_world(), iter([Route(0, seed, length_m)]), 1, agents)
+    rollout.state.kind[0, 1:] = int(AgentKind.NONE)
+    return rollout
+
+
+def replace_state(rollout: Rollout, *cars: Car) -> None:
+    """Put these road users into the only world, whatever was there."""
+    state = put(rollout.world, *cars)
+    for name in ("kind", "pose", "speed", "curvature", "path", "along", "offset", "wait_s"):
+        getattr(rollout.state, name)[:] = getattr(state, name)
+
+
+def hold(rollout: Rollout, curvature: float, acceleration: float):
+    """One step with these controls."""
+    rollout.decide()
+    return rollout.step(np.full(1, curvature, np.float32), np.full(1, acceleration, np.float32))
+
+
+# --- The queue
+
+
+def test_results_add_up(towns: World):
+    routes = list(make_routes(1, [0, 1], 7, 80.0))
+    rollout = Rollout(towns, iter(routes), 3, 8)
+    while rollout.active.any():
+        rollout.decide()
+        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        ended = sum(result.distance_m for result in rollout.results)
+        under_way = sum(result.distance_m for result in rollout.routes_under_way)
+        assert rollout.distance_m == pytest.approx(ended + under_way, abs=1e-3)
+    assert rollout.routes_under_way == []
+    assert sorted(result.route.seed for result in rollout.results) == sorted(route.seed for route in routes)
+    for result in rollout.results:
+        assert result.finished and result.success and result.critical_interventions == 0
+        assert 80.0 <= result.distance_m < 83.0
+        assert 0.0 < result.duration_s < 80.0 / 2.5 + 45.0
+
+
+def test_results_do_not_depend_on_the_number_of_worlds(towns: World):
+    routes = list(make_routes(2, [0, 1], 6, 90.0))
+    expected = sorted(map(key, drive_demonstrator(Rollout(towns, iter(routes), 1, 10))))
+    for worlds, order in ((6, 1), (2, 1), (4, -1)):
+        results = drive_demonstrator(Rollout(towns, iter(routes[::order]), worlds, 10))
+        assert sorted(map(key, results)) == expected
+
+
+def test_more_worlds_than_routes_leaves_some_switched_off():
+    rollout = Rollout(toy_world(), make_routes(1, [0], 2, 100.0), 5, 4)
+    assert rollout.active.tolist() == [True, True, False, False, False]
+    assert [rollout.current_result(w) is None for w in range(5)] == [False, False, True, True, True]
+    assert len(drive_demonstrator(rollout)) == 2
+
+
+def test_routes_are_numbered_alike_however_many_there_are():
+    few, many = list(make_routes(8, [0, 1], 3, 50.0)), list(make_routes(8, [0, 1], 9, 50.0))
+    assert many[:3] == few
+    assert [route.town for route in many] == [0, 1] * 4 + [0]
+    assert len({route.seed for route in many}) == 9
+    assert all(0 <= route_seed(seed, 0) < 2**63 for seed in range(50))
+
+
+def test_a_town_without_roads_is_refused_in_one_sentence():
+    world = toy_world()
+    nowhere = world._replace(lane_kind=np.full_like(world.lane_kind, int(LaneKind.JUNCTION)))
+    with pytest.raises(MapError, match="choose a map with drivable lanes"):
+        Rollout(nowhere, make_routes(1, [0], 3, 100.0), 2, 4)
+
+
+def test_the_end_of_the_road_ends_the_route():
+    rollout = single(length_m=5000.0)
+    results = drive_demonstrator(rollout)
+    assert results[0].finished and results[0].distance_m < 500.0
+
+
+# --- The safety driver at the wheel
+
+
+def test_steering_off_the_road_is_one_intervention_and_the_route_goes_on():
+    rollout = single()
+    replace_state(rollout, Car(40.0, 8.0), Car(200.0))
+    rollout.state.kind[0, 1] = int(AgentKind.NONE)
+    step = hold(rollout, -0.2, 0.0)
+    assert step.danger[0] == Danger.OFF_ROAD and step.safety_driver[0]
+    assert step.curvature[0] == rollout.teaching.curvature[0]
+    held = 1
+    while rollout.safety_driver[0]:
+        step = hold(rollout, float(rollout.teaching.curvature[0]), 0.0)
+        held += int(step.safety_driver[0])
+        assert step.danger[0] == Danger.NONE
+    assert held >= TAKE_OVER_STEPS
+    result = rollout.current_result(0)
+    assert result is not None and result.dangers == [Danger.OFF_ROAD] and result.critical_interventions == 1
+    results = drive_demonstrator(rollout)
+    assert results[0].finished and not results[0].success
+
+
+def test_standing_without_a_reason_is_an_intervention_but_not_a_critical_one():
+    rollout = single()
+    replace_state(rollout, Car(40.0, 0.0), Car(200.0))
+    rollout.state.kind[0, 1] = int(AgentKind.NONE)
+    steps = 0
+    while not rollout.safety_driver[0]:
+        danger = hold(rollout, 0.0, -1.0).danger[0]
+        steps += 1
+        assert steps < 10.0 * STUCK_S + 5
+    assert danger == Danger.STUCK and Danger.STUCK not in CRITICAL
+    result = rollout.current_result(0)
+    assert result is not None and result.critical_interventions == 0
+    assert steps == pytest.approx(10.0 * STUCK_S, abs=2)
+
+
+def test_being_hit_from_behind_ends_the_route_without_a_charge():
+    rollout = single()
+    # Behind, and already over the learner's rear bumper.
+    replace_state(rollout, Car(100.0, 3.0), Car(96.0, 9.0))
+    assert hold(rollout, 0.0, 0.0).ended[0]
+    result = rollout.results[0]
+    assert not result.collided and result.dangers == [] and not result.finished
+
+
+def test_running_into_somebody_is_charged():
+    rollout = single()
+    replace_state(rollout, Car(100.0, 6.0), Car(104.5, 0.0))
+    assert hold(rollout, 0.0, 1.0).ended[0]
+    result = rollout.results[0]
+    assert result.collided and Danger.COLLISION in result.dangers and not result.success
+
+
+def test_the_next_route_starts_where_the_last_one_ended():
+    routes = list(make_routes(6, [0], 3, 40.0))
+    rollout = Rollout(toy_world(), iter(routes), 1, 4)
+    seeds = []
+    while rollout.active.any():
+        seeds.append(int(rollout.state.seed[0]))
+        rollout.decide()
+        step = rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        if step.ended[0] and rollout.active[0]:
+            assert rollout.state.step[0] == 0 and rollout.state.odometer_m[0, EGO] == 0.0
+            assert not rollout.safety_driver[0]
+    assert list(dict.fromkeys(seeds)) == [route.seed for route in routes]
