@@ -92,9 +92,8 @@ def test_standing_still_is_no_way_to_be_safe(demonstrator: list[RouteResult]):
     results, _ = suite(Steady(0.0, -3.0))
     # On this short road, some route starts where it ends.
     long = [number for number, shown in enumerate(demonstrator) if shown.distance_m >= CONFIG.route_m]
-    # The safety driver takes those who stand a few metres further, perhaps to the end; that earns them nothing.
     assert long and not any(results[number].success for number in long)
-    assert tally(results, demonstrator).progress < 0.2
+    assert tally(results, demonstrator).progress < 0.5
     assert all(result.duration_s < 60.0 for result in results)
 
 
@@ -108,8 +107,8 @@ def test_who_runs_out_of_time_has_failed_but_its_metres_count(
     assert late
     counts = tally(results, demonstrator)
     assert counts.routes_finished < counts.routes
-    assert counts.km == pytest.approx(sum(result.distance_m for result in results) / 1000.0)
-    assert sum(result.distance_m for result in late) > 0.0
+    assert counts.km == pytest.approx(sum(result.own_m for result in results) / 1000.0)
+    assert sum(result.own_m for result in late) > 0.0
 
 
 def test_leaving_the_road_is_a_critical_intervention_and_filmed(demonstrator: list[RouteResult]):
@@ -168,16 +167,26 @@ def test_a_config_that_cannot_be_driven_names_its_field(field: str, value: float
 def result(
     town: int = 0, distance_m: float = 100.0, finished: bool = True, dangers: list[Danger] | None = None
 ) -> RouteResult:
-    return RouteResult(Route(town, 1, 100.0), distance_m, distance_m / 5.0, finished, dangers=dangers or [])
+    return RouteResult(
+        Route(town, 1, 100.0),
+        distance_m=distance_m,
+        duration_s=distance_m / 5.0,
+        finished=finished,
+        dangers=dangers or [],
+    )
 
 
 def test_counts_by_hand():
-    """A good route, one with a red light and a collision prevented, one stuck halfway and one of touching."""
+    """A good route, one with a red light and a collision prevented, one stuck halfway and one of touching.
+
+    On the third, the safety driver drove 20 m, which earn nothing.
+    """
+    stuck = replace(result(distance_m=70.0, finished=False, dangers=[Danger.STUCK]), taken_over_m=20.0)
     touched = replace(result(distance_m=50.0, finished=False, dangers=[Danger.COLLISION]), collided=True)
     results = [
         result(),
         result(dangers=[Danger.RED_LIGHT, Danger.COLLISION]),
-        result(distance_m=50.0, finished=False, dangers=[Danger.STUCK]),
+        stuck,
         touched,
     ]
     counts = tally(results, [result()])
@@ -191,8 +200,8 @@ def test_counts_by_hand():
     assert counts.other_interventions == {OtherIntervention.STUCK: 1}
     assert counts.infractions[Infraction.COLLISION_VEHICLE] == 1
     assert (counts.routes, counts.routes_finished, counts.successes) == (4, 2, 1)
-    assert counts.driving_score == pytest.approx((100.0 + 100.0 * 0.7 * 0.6 + 50.0 + 50.0 * 0.6) / 4)
-    assert counts.progress == pytest.approx(1.0)
+    assert counts.driving_score == pytest.approx((100.0 + 100.0 * 0.7 * 0.6 + 70.0 + 50.0 * 0.6) / 4)
+    assert counts.progress == pytest.approx(300.0 / 320.0)
 
 
 RESULTS = st.lists(

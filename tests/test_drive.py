@@ -128,13 +128,16 @@ def test_clips_hold_the_seconds_around_a_trigger_and_no_step_twice(tmp_path: Pat
     assert len(seen) == summary.recorded_steps < CLIPS.vehicles * CLIPS.steps
 
 
-def test_the_first_clip_has_all_it_may_have(tmp_path: Path):
+def test_a_clip_has_all_it_may_have_from_before(tmp_path: Path):
     drive_network(tmp_path / "drive")
-    episode = episodes_of(tmp_path / "drive")[0]
-    start = np.searchsorted(episode.timestamp_ns, episode.events[0].timestamp_ns)
-    assert start == 5
-    assert np.flatnonzero(episode.driver == Driver.SAFETY_DRIVER)[0] == start
-    assert episode.events[0].text.startswith("the safety driver took over: ")
+    before = []
+    for episode in episodes_of(tmp_path / "drive"):
+        start = int(np.searchsorted(episode.timestamp_ns, episode.events[0].timestamp_ns))
+        before.append(start)
+        if episode.events[0].kind == "intervention":
+            assert np.flatnonzero(episode.driver == Driver.SAFETY_DRIVER)[0] == start
+            assert episode.events[0].text.startswith("the safety driver took over: ")
+    assert max(before) == 5
 
 
 def test_an_episode_stays_on_one_route(tmp_path: Path):

@@ -44,7 +44,7 @@ def polygon(x: float, y: float, yaw: float, length: float, width: float) -> shap
     """The same rectangle for shapely."""
     corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * [0.5 * length, 0.5 * width]
     turned = corners @ np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
-    return shapely.Polygon(turned + [x, y])
+    return shapely.Polygon(turned + np.array([x, y]))
 
 
 @settings(max_examples=300, deadline=None)
@@ -96,8 +96,8 @@ def test_a_crash_with_oncoming_traffic_is_foreseen():
     world = open_road()
     left, oncoming = through(Arm.WEST, Turn.LEFT), through(Arm.EAST, Turn.STRAIGHT)
     east_line = float(world.lane_length_m[oncoming[0]])
-    turning = Car(LINE_M + 8.0, 5.0, left, turned=0.0)
-    assert danger(world, put(world, turning), 1.0 / 13.75) is Danger.NONE
+    turning = Car(LINE_M + 2.0, 5.0, left)
+    assert danger(world, put(world, turning), 1.0 / 13.75, 1.0) is Danger.NONE
     state = put(world, turning, Car(east_line - 10.0, 11.0, oncoming))
     assert danger(world, state, 1.0 / 13.75, 1.0) is Danger.COLLISION
 
@@ -142,7 +142,6 @@ def test_driving_along_any_path_of_the_crossing_is_safe(turn: Turn, further: flo
     assert danger(world, state, float(state.curvature[0, 0])) is Danger.NONE
 
 
-@pytest.mark.slow
 def test_the_demonstrator_drives_two_kilometres_without_an_alarm(tmp_path_factory: pytest.TempPathFactory):
     """Spider towns have turns sharper than 100 degrees."""
     world = TownLibrary(tmp_path_factory.mktemp("towns")).world(["spider-1", "organic-2", "grid-3"])

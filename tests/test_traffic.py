@@ -83,7 +83,7 @@ def test_nobody_overlaps_or_reverses_on_a_straight_road(
     queue: list[tuple[float, float, AgentKind]], seed: int
 ):
     world = open_road()
-    rear, speed, cars = 60.0, 8.0, []
+    rear, speed, cars = 60.0, 0.0, []
     for gap, share, kind in queue:
         # From the front of the queue back; nobody so fast that no brakes could help.
         rear = rear - gap - float(VEHICLE_SIZES[kind, 0])
@@ -256,9 +256,9 @@ class RedLineWatch:
                 continue
             lane, line = self.line_ahead(state, w, a)
             before[w, a] = lane
-            if lane >= 0 and self.colour(state, w, lane) == SignalColour.YELLOW:
-                if state.speed[w, a] ** 2 > 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * line:
-                    self.may_clear[w, a] = lane
+            too_late = state.speed[w, a] ** 2 > 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * line
+            if too_late and lane >= 0 and self.colour(state, w, lane) == SignalColour.YELLOW:
+                self.may_clear[w, a] = lane
         old = (state.seed.copy(), state.odometer_m.copy())
         rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
         for (w, a), lane in before.items():

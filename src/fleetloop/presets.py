@@ -1,6 +1,6 @@
 """Presets: how large a turn of the loop is. Sizes are counts, never minutes, so that a run can be repeated."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.curate.curate import CurateConfig
@@ -38,8 +38,6 @@ class Preset:
     """Of turn 0, where it differs."""
     threads: int = 2
     """Of ONNX Runtime."""
-    towns: tuple[str, ...] = field(default=())
-    """Instead of generated training towns."""
 
     def training_keys(self) -> list[str]:
         """Keys of the generated towns to train on."""

@@ -59,7 +59,8 @@ def _lineage_rows(artifact: Artifact) -> list[tuple[str, str]]:
 
 
 def _episode_rows(path: Path) -> list[tuple[str, str]]:
-    episode = read_episode(path)
+    # With pictures, because their number is among the figures.
+    episode = read_episode(path, with_images=True)
     triggers = ", ".join(episode.metadata.triggers) or "none"
     rows = [("what", _WHAT[ArtifactKind.EPISODE]), ("vehicle", episode.metadata.vehicle)]
     rows += [("release", episode.metadata.release[:12] or "none"), ("triggers", triggers)]

@@ -27,7 +27,7 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full; free some space and run the same command again, "
                 "it continues from what is complete"
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             raise StorageError(
                 f"{path}: cannot be written ({error.strerror}); choose another folder"
             ) from error

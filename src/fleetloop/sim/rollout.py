@@ -42,6 +42,8 @@ SLOWEST_MPS, SIGNALS_S = 2.5, 45.0
 """A route must be finished within its length over this speed (the demonstrator makes good 5.6 m/s on average),
 and what signals may take. Who runs out of time has failed the route; the metres count all the same."""
 ROAD_END_M = 20.0
+SHORTEST_ROUTE = 0.5
+"""A route that a dead end cuts to less than this share of its length is blocked, not finished."""
 CRITICAL = (Danger.COLLISION, Danger.OFF_ROAD, Danger.WRONG_WAY, Danger.RED_LIGHT)
 
 
@@ -299,7 +301,10 @@ class Rollout:
             elif result.duration_s > result.route.length_m / SLOWEST_MPS + SIGNALS_S:
                 ended[w] = True
             elif self._at_dead_end(w):
-                result.finished = ended[w] = True
+                # On a map without loops that is where the route ends; a stub of it proves nothing.
+                result.finished = result.distance_m >= SHORTEST_ROUTE * result.route.length_m
+                result.blocked = not result.finished
+                ended[w] = True
             elif self.state.wait_s[w, EGO] > BLOCKED_S:
                 result.blocked = ended[w] = True
             if ended[w]:
@@ -308,7 +313,7 @@ class Rollout:
         return ended
 
     def _at_dead_end(self, w: int) -> bool:
-        """Whether the road ends here: on a map without loops that is where the route ends."""
+        """Whether the road ends here."""
         path, along = self.state.path[w, EGO], self.state.along[w, EGO]
         return bool(path[1] < 0 and along > self.world.lane_length_m[path[0]] - ROAD_END_M)
 

@@ -25,6 +25,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
+from fleetloop.sim.behaviour import EMERGENCY_DECELERATION_MPS2
 from fleetloop.sim.demonstrator import pursuit_curvature
 from fleetloop.sim.paths import locate, project, rail_pose, wrap
 from fleetloop.sim.signals import signal_colour
@@ -111,6 +112,20 @@ def _travelled(speed, acceleration, time, halt):
 
 
 @njit(cache=True)
+def _follows(state, w, b):
+    """Whether b is behind the learner now, in its track and of its direction: keeping clear is b's duty."""
+    x, y = body_centre(state, w, np.int64(EGO))
+    bx, by = body_centre(state, w, b)
+    yaw, kind = np.float64(state.pose[w, EGO, 2]), state.kind[w, EGO]
+    cosine, sine = math.cos(yaw), math.sin(yaw)
+    forward = cosine * (bx - x) + sine * (by - y)
+    left = -sine * (bx - x) + cosine * (by - y)
+    beside = 0.5 * (VEHICLE_SIZES[kind, 1] + VEHICLE_SIZES[state.kind[w, b], 1])
+    same_direction = abs(wrap(np.float64(state.pose[w, b, 2]) - yaw)) < 1.0
+    return forward < -0.5 * VEHICLE_SIZES[kind, 0] and abs(left) < beside and same_direction
+
+
+@njit(cache=True)
 def _hits(world, state, decision, w, time, x, y, yaw):
     """Whether the learner at (x, y, yaw) touches anybody's predicted place `time` seconds ahead, by its own doing."""
     ego_kind = state.kind[w, EGO]
@@ -125,9 +140,11 @@ def _hits(world, state, decision, w, time, x, y, yaw):
         if abs(state.pose[w, b, 0] - x) > 45.0 or abs(state.pose[w, b, 1] - y) > 45.0:
             continue
         acceleration = min(np.float64(state.acceleration[w, b]), 0.0)
-        distance = _travelled(
-            np.float64(state.speed[w, b]), acceleration, time, np.float64(decision.halt_m[w, b])
-        )
+        speed = np.float64(state.speed[w, b])
+        # It stops where it means to, or where it can.
+        hardest = _travelled(speed, -EMERGENCY_DECELERATION_MPS2, time, 1e6)
+        halt = max(np.float64(decision.halt_m[w, b]), hardest)
+        distance = _travelled(speed, acceleration, time, halt)
         px, py, heading = rail_pose(world, state.path[w, b], np.float64(state.along[w, b] + distance), kind)
         other_ahead = 0.5 * VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
         bx, by = px + other_ahead * math.cos(heading), py + other_ahead * math.sin(heading)
@@ -146,7 +163,7 @@ def _hits(world, state, decision, w, time, x, y, yaw):
             continue
         forward = cosine * (bx - centre_x) + sine * (by - centre_y)
         from_behind = forward < -0.25 * length and abs(wrap(heading - yaw)) < 1.0
-        if not from_behind:
+        if not from_behind and not _follows(state, w, b):
             return True
     return False
 
@@ -219,7 +236,8 @@ def _danger_of(world, state, decision, w, curvature, acceleration):
         danger = _out_of_bounds(world, path, along, offset, heading, yaw)
         if danger != _SAFE:
             return danger
-        if _hits(world, state, decision, w, time, x, y, yaw):
+        # Who stands touches nobody.
+        if travelled > 0.05 and _hits(world, state, decision, w, time, x, y, yaw):
             return _COLLISION
     return _SAFE
 

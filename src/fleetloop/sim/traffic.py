@@ -291,9 +291,9 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
             return speed * speed <= 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * max(line, 0.01)
     # Never stop in the middle of a junction: enter only when there is room behind it.
     room = exit_gap + front_m(state.kind[w, a]) - start - world.lane_length_m[lane]
-    if exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line:
-        if world.conflict_start[lane + 1] > world.conflict_start[lane]:
-            return True
+    full = exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line
+    if full and world.conflict_start[lane + 1] > world.conflict_start[lane]:
+        return True
     return world.lane_control[lane] == _STOP and line > 0.0 and (line > 2.0 or state.wait_s[w, a] < 0.2)
 
 
