@@ -12,9 +12,10 @@ from typing import Any
 
 import orjson
 
+from fleetloop.artifacts.episode import rig_from_json, rig_to_json
 from fleetloop.artifacts.report import MAXIMUM_REPORT_BYTES, Report, report_from_json, report_to_json
 from fleetloop.core.errors import BundleError, ReportError
-from fleetloop.core.types import Camera, CameraRig
+from fleetloop.core.types import CameraRig
 
 BUNDLE_TARGET = "driver.bundle"
 """The one target of a repository: what a vehicle should run now."""
@@ -132,7 +133,7 @@ def _check_members(archive: zipfile.ZipFile, length: int, name: str) -> None:
 
 
 def _contract_to_json(contract: Contract) -> bytes:
-    content = {"contract_version": CONTRACT_VERSION} | asdict(contract)
+    content = {"contract_version": CONTRACT_VERSION} | asdict(contract) | {"rig": rig_to_json(contract.rig)}
     return orjson.dumps(
         content, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
     )
@@ -150,7 +151,7 @@ def _contract_from_json(content: bytes, name: str) -> Contract:
             release=_number(document, "release", int),
             step_s=_number(document, "step_s", float),
             memory_delay_steps=_number(document, "memory_delay_steps", int),
-            rig=CameraRig(tuple(tuple(map(_camera, group)) for group in document["rig"]["groups"])),
+            rig=rig_from_json(document["rig"]),
             inputs=tuple(map(_tensor, document["inputs"])),
             outputs=tuple(map(_tensor, document["outputs"])),
         )
@@ -176,22 +177,6 @@ def _text(document: dict[str, Any], key: str) -> str:
     if not isinstance(document[key], str):
         raise ValueError(f"{key} must be a text")
     return document[key]
-
-
-def _camera(document: dict[str, Any]) -> Camera:
-    position = document["position_in_ego"]
-    forward, left, up = (
-        _number({"position_in_ego": metres}, "position_in_ego", float) for metres in position
-    )
-    return Camera(
-        name=_text(document, "name"),
-        position_in_ego=(forward, left, up),
-        yaw=_number(document, "yaw", float),
-        pitch=_number(document, "pitch", float),
-        horizontal_field_of_view=_number(document, "horizontal_field_of_view", float),
-        width=_number(document, "width", int),
-        height=_number(document, "height", int),
-    )
 
 
 def _tensor(document: dict[str, Any]) -> TensorSpec:
