@@ -26,7 +26,6 @@ from fleetloop.sim import behaviour
 from fleetloop.sim.motion import advance
 from fleetloop.sim.paths import path_point, project
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.roads.pack import pack
 from fleetloop.sim.rollout import Rollout, make_routes
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import decide, empty_decision
@@ -309,8 +308,13 @@ def test_nobody_passes_red_or_leaves_the_toy_town(seed: int):
 
 
 @pytest.fixture(scope="module")
-def towns(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return TownLibrary(tmp_path_factory.mktemp("towns")).world(["grid-1", "organic-1"])
+def library(tmp_path_factory: pytest.TempPathFactory) -> TownLibrary:
+    return TownLibrary(tmp_path_factory.mktemp("towns"))
+
+
+@pytest.fixture(scope="module")
+def towns(library: TownLibrary) -> World:
+    return library.world(["grid-1", "organic-1"])
 
 
 def test_nobody_passes_red_or_leaves_a_generated_town(towns: World):
@@ -371,11 +375,10 @@ def test_threads_do_not_change_a_bit(towns: World):
     assert results[0] == results[1]
 
 
-def test_other_towns_beside_it_do_not_change_a_bit():
+def test_other_towns_beside_it_do_not_change_a_bit(library: TownLibrary):
     """A town drives the same whatever is loaded before it."""
-    town = toy_world()
-    alone = trajectories(town, list(make_routes(9, [0], 3, 80.0)), 3)
-    beside = trajectories(pack([town, town]), list(make_routes(9, [1], 3, 80.0)), 3)
+    alone = trajectories(library.world(["organic-1"]), list(make_routes(9, [0], 3, 80.0)), 3)
+    beside = trajectories(library.world(["grid-1", "organic-1"]), list(make_routes(9, [1], 3, 80.0)), 3)
     assert alone == beside
 
 
