@@ -51,7 +51,9 @@ def test_whatever_comes_in_the_limits_hold(
     assert (controls.acceleration_mps2 >= -8.0).all() and (controls.acceleration_mps2 <= 4.0).all()
     known = np.where(np.isfinite(speed), np.abs(speed.astype(np.float64)), 20.0)
     lateral = known**2 * np.abs(controls.curvature_1pm)
-    assert (lateral <= np.interp(known, [5.0, 10.0], [5.0, 3.0]) * (1 + 1e-5)).all()
+    # At speeds beyond all reason the curvature is so small that float32 keeps few bits of it.
+    rounding = known**2 * float(np.finfo(np.float32).smallest_subnormal)
+    assert (lateral <= np.interp(known, [5.0, 10.0], [5.0, 3.0]) * (1 + 1e-5) + rounding).all()
 
 
 @given(
