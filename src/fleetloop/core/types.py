@@ -218,7 +218,7 @@ class State(NamedTuple):
     offset: Float32[np.ndarray, "W A"]
     """Metres of the rear axle to the left of the current lane's centre line."""
     wait_s: Float32[np.ndarray, "W A"]
-    """How long the agent has stood still."""
+    """How long the agent has stood; creeping below 2.5 m/s keeps it."""
     odometer_m: Float32[np.ndarray, "W A"]
     history: Float32[np.ndarray, "W 8 3"]
     """The learner's last HISTORY_STEPS steps, newest last: speed, acceleration, curvature."""
