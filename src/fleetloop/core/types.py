@@ -7,10 +7,10 @@ A vehicle's pose is that of its rear axle: x, y in metres, yaw in radians, in th
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8, UInt64
+from jaxtyping import Bool, Float32, Int32, UInt8, UInt64
 
 STEP_S = 0.1
 """Seconds a step of the simulated world takes."""
@@ -290,3 +290,15 @@ class Plan:
     """x, y, yaw at PLAN_POSE_INTERVAL_S, 2 PLAN_POSE_INTERVAL_S, ..."""
     spread_m: Float32[np.ndarray, " B"]
     """Expected error of the last pose: the network's uncertainty; 0 from a demonstrator."""
+
+
+class Policy(Protocol):
+    """What drives a batch of vehicles; the network's runtime is one."""
+
+    def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
+        """Forget the past of the vehicles in `mask`."""
+        ...
+
+    def plan(self, observation: Observation) -> Plan:
+        """Plans for all vehicles."""
+        ...

@@ -3,10 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from jaxtyping import Bool
 
 from fleetloop.artifacts.report import (
     PREVENTED_INFRACTION,
@@ -18,7 +16,7 @@ from fleetloop.artifacts.report import (
     route_score,
 )
 from fleetloop.core.errors import ConfigError
-from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
+from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, RouteResult, make_routes
@@ -35,18 +33,6 @@ _CLIP_SCALE = 3
 """Enlarges the small pictures of the cameras."""
 _FARTHEST_M = 100.0
 """Of a plan that is drawn."""
-
-
-class Policy(Protocol):
-    """What is evaluated."""
-
-    def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
-        """Forget the past of the vehicles in `mask`."""
-        ...
-
-    def plan(self, observation: Observation) -> Plan:
-        """Plans for all vehicles."""
-        ...
 
 
 @dataclass(frozen=True)

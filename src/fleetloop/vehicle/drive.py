@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import orjson
@@ -16,7 +15,7 @@ from fleetloop.core.errors import ConfigError, InputError
 from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
 from fleetloop.core.random import Stream, normal, uniform
 from fleetloop.core.scene import pack_scenes
-from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
+from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
@@ -31,18 +30,6 @@ _PULL_EVERY_STEPS, _PULL_STEPS = 15, 7
 _PULL_PROBABILITY = 0.4
 _BRAKE_EVERY_STEPS, _BRAKE_STEPS, _BRAKE_PROBABILITY = 80, 25, 0.35
 _STEERING_NOISE = int(Stream.STEERING_NOISE)
-
-
-class Policy(Protocol):
-    """What drives: a released network."""
-
-    def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
-        """Forget the past of the vehicles in `mask`."""
-        ...
-
-    def plan(self, observation: Observation) -> Plan:
-        """Plans for all vehicles."""
-        ...
 
 
 @dataclass(frozen=True)
