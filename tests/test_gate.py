@@ -84,6 +84,12 @@ def test_standing_still_does_not_pass():
     )
 
 
+def test_a_lower_bar_for_progress_is_told():
+    slow = drive(0, progress_m=70_000.0)
+    verdict = decide(slow, drive(40), minimum_progress=0.6)
+    assert verdict.passed and "asked for 0.6 of the demonstrator's distance only" in verdict.reasons[0]
+
+
 def test_one_family_that_is_worse_fails_the_candidate():
     candidate = drive(20, families={"grid": (0, 80.0), "spider": (20, 20.0)})
     in_service = drive(60, families={"grid": (55, 80.0), "spider": (5, 20.0)})

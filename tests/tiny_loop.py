@@ -42,6 +42,7 @@ TINY: Preset = replace(
         save_every_samples=32,
         report_every_batches=1,
     ),
+    first_imitate=None,
     batches=BatchConfig(batch_size=16),
     evaluate=EvaluateConfig(routes=2, route_m=15.0, vehicles=2, agents=4, clips=1),
 )
@@ -63,7 +64,7 @@ def prepare(workspace: Path) -> Path:
     return workspace
 
 
-def judge_kindly(candidate: DriveResult, in_service: DriveResult | None) -> Verdict:
+def judge_kindly(candidate: DriveResult, in_service: DriveResult | None, minimum_progress: float) -> Verdict:
     """A gate that lets pass whatever was evaluated: networks this small never earn it."""
     assert in_service is not None and candidate.seeds == in_service.seeds
     return Verdict(True, ("It was let pass.",), 0.01, 0.5, 0.3, 0.9)

@@ -57,14 +57,18 @@ PRESETS = {
         training_towns=1,
         evaluation_towns=1,
         demonstrate=DriveConfig(
-            vehicles=16, steps=120, agents=12, camera_interval_steps=10, recorder=_EVERYTHING
+            vehicles=24, steps=240, agents=4, camera_interval_steps=10, recorder=_EVERYTHING
         ),
-        drive=DriveConfig(vehicles=8, steps=100, agents=12),
+        drive=DriveConfig(vehicles=8, steps=100, agents=4),
         curate=CurateConfig(),
         network=NetworkConfig(),
         imitate=ImitationConfig(samples=2_560, batch_size=64, warmup_samples=512, compile=False),
+        first_imitate=ImitationConfig(samples=16_000, batch_size=64, warmup_samples=512, compile=False),
         batches=BatchConfig(batch_size=64),
-        evaluate=EvaluateConfig(routes=6, route_m=80.0, vehicles=6, agents=12, clips=1),
+        # Proves that the loop turns, not that its driver is good: nobody learns to drive in seconds.
+        evaluate=EvaluateConfig(
+            routes=20, route_m=100.0, vehicles=20, agents=4, clips=1, minimum_progress=0.2
+        ),
     ),
     "laptop": Preset(
         turns=4,

@@ -249,7 +249,8 @@ def evaluate_checkpoint(
     with replacing_folder(folder) as partial:
         export_onnx(network, partial / NETWORK_FILE)
         result, clips = suite.run(partial / NETWORK_FILE, checkpoint_id, title)
-        report = Report(result, in_service, decide(result, in_service), settings_of(suite.preset))
+        verdict = decide(result, in_service, suite.preset.evaluate.minimum_progress)
+        report = Report(result, in_service, verdict, settings_of(suite.preset))
         # Beside the Report: its id must not depend on how pictures are packed.
         save_clips(clips_beside(folder), clips)
         suite.write(partial, report, [checkpoint_id])

@@ -17,6 +17,7 @@ from fleetloop.artifacts.report import (
 )
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
+from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, RouteResult, make_routes
@@ -47,6 +48,8 @@ class EvaluateConfig:
     variety: float = 0.5
     clips: int = 4
     """Failures to keep as clips of all cameras."""
+    minimum_progress: float = MINIMUM_PROGRESS
+    """Of the demonstrator's distance, that the gate asks for."""
 
     def __post_init__(self) -> None:
         for name in ("routes", "vehicles", "agents"):

@@ -26,6 +26,7 @@ number: a false alarm costs an evaluation on more seeds, a miss costs more."""
 def decide(
     candidate: DriveResult,
     in_service: DriveResult | None,
+    minimum_progress: float = MINIMUM_PROGRESS,
     family_margin: float = FAMILY_MARGIN,
     margin_by_family: Mapping[str, float] | None = None,
 ) -> Verdict:
@@ -33,11 +34,12 @@ def decide(
 
     It passes when its critical interventions per km are fewer than those of the network in service with 95 %
     confidence (exact conditional test, one-sided), no scenario family is worse beyond its margin, and it
-    makes good at least MINIMUM_PROGRESS of the demonstrator's distance.
+    makes good at least `minimum_progress` of the demonstrator's distance.
 
     Args:
         candidate: how the candidate drove.
         in_service: how the network in service drove the same seeds; for the first release, an untrained one.
+        minimum_progress: below MINIMUM_PROGRESS only where the machinery is tried, not the driver.
         family_margin: highest tolerated ratio of rates in a scenario family.
         margin_by_family: exceptions from `family_margin`.
     """
@@ -53,10 +55,10 @@ def decide(
             f"The candidate is not proven safer: {first.events} critical interventions in {first.km:.1f} km "
             f"against {second.events} in {second.km:.1f} km give p = {p_value:.3f}, above {SIGNIFICANCE:g}."
         )
-    if not candidate.progress >= MINIMUM_PROGRESS:
+    if not candidate.progress >= minimum_progress:
         failures.append(
             f"The candidate makes good {candidate.progress:.2f} of the demonstrator's distance, "
-            f"less than {MINIMUM_PROGRESS:g}."
+            f"less than {minimum_progress:g}."
         )
     margins = margin_by_family or {}
     for name in sorted(candidate.families):
@@ -69,6 +71,8 @@ def decide(
         f"below {high:.2f} with 95 % confidence (p = {p_value:.2g}), and no scenario family is worse "
         "beyond its margin."
     )
+    if minimum_progress < MINIMUM_PROGRESS:
+        reason += f" It was asked for {minimum_progress:g} of the demonstrator's distance only."
     return Verdict(True, (reason,), p_value, ratio, low, high)
 
 
