@@ -361,7 +361,9 @@ def test_reports_that_cannot_be_used(copied: Path, tmp_path: Path, command: Cli)
 def test_no_release_without_the_gate(
     copied: Path, tmp_path: Path, command: Cli, monkeypatch: pytest.MonkeyPatch
 ):
-    def judge_strictly(candidate: DriveResult, in_service: DriveResult | None, minimum_progress: float) -> Verdict:
+    def judge_strictly(
+        candidate: DriveResult, in_service: DriveResult | None, minimum_progress: float
+    ) -> Verdict:
         return Verdict(False, ("It is not proven safer.",), 0.5, 1.0, 0.5, 2.0)
 
     monkeypatch.setattr(stages, "decide", judge_strictly)
