@@ -16,6 +16,7 @@ from fleetloop.core.types import (
     ConflictKind,
     Control,
     LaneKind,
+    LaneUse,
     SignalColour,
     Surface,
     World,
@@ -44,6 +45,11 @@ def lane_points(world: World, lane: int) -> np.ndarray:
 
 def conflict_sources(world: World) -> np.ndarray:
     return np.repeat(np.arange(len(world.lane_kind)), np.diff(world.conflict_start))
+
+
+def main_user(world: World, lane: int) -> int:
+    """For whom a lane is made: the lowest bit of its users."""
+    return int(world.lane_use[lane]) & -int(world.lane_use[lane])
 
 
 def colour_at(world: World, signal: int, clock_s: float) -> SignalColour:
@@ -137,16 +143,24 @@ def check_lanes(world: World, heading_tolerance: float = 0.15, spacing_tolerance
         )
         assert world.lane_reach_m[lane] >= min(world.lane_length_m[lane], 4999.0)
         following = world.successors[world.successor_start[lane] : world.successor_start[lane + 1]]
-        if world.lane_kind[lane] == LaneKind.ROAD:
-            assert np.all(world.lane_kind[following] != LaneKind.ROAD)
+        kind, kinds = world.lane_kind[lane], world.lane_kind[following]
+        if kind == LaneKind.ROAD:
+            assert np.all((kinds == LaneKind.CONNECTOR) | (kinds == LaneKind.JUNCTION))
+        elif kind in (LaneKind.CONNECTOR, LaneKind.JUNCTION):
+            assert len(following) == 1 and kinds[0] == LaneKind.ROAD
+            assert not world.lane_use[lane] & ~world.lane_use[following[0]]
         else:
-            assert len(following) == 1 and world.lane_kind[following[0]] == LaneKind.ROAD
+            # There is always a way on for people on foot: they can turn round.
+            assert len(following) and np.all((kinds == LaneKind.WALK) | (kinds == LaneKind.CROSSING))
+            assert kind == LaneKind.WALK or np.all(kinds == LaneKind.WALK)
+            assert world.lane_use[lane] == LaneUse.PEDESTRIAN
         for other in following:
             assert np.hypot(*(lane_points(world, other)[0] - points[-1])) < 0.3
             end = world.headings[world.lane_first_point[lane] + world.lane_point_count[lane] - 1]
             assert abs(wrap_angle(world.headings[world.lane_first_point[other]] - end)) < heading_tolerance
-            best = min(world.lane_length_m[lane] + world.lane_reach_m[other], 5000.0)
-            assert world.lane_reach_m[lane] >= best - 0.1
+            if main_user(world, lane) == main_user(world, other):
+                best = min(world.lane_length_m[lane] + world.lane_reach_m[other], 5000.0)
+                assert world.lane_reach_m[lane] >= best - 0.1
     for lane in np.flatnonzero(world.lane_left >= 0).tolist():
         assert world.lane_right[world.lane_left[lane]] == lane
 

@@ -5,14 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from fleetloop.core.types import ConflictKind, Control, LaneKind, SignalColour
+from fleetloop.core.types import ConflictKind, Control, LaneKind, LaneUse, SignalColour
 from fleetloop.sim.roads import curves
+from fleetloop.sim.roads.curves import CentreLine
 from fleetloop.sim.roads.lanes import Connector, LaneTable
-from fleetloop.sim.roads.network import Network
+from fleetloop.sim.roads.network import NetCrossing, Network
 from fleetloop.sim.roads.signals import Signal, go_together
 
 MEETING_DISTANCE_M = 2.3
 """Centre lines nearer than this: two vehicles would touch."""
+
+BICYCLE_HALF_WIDTH_M = 0.4
+VEHICLE_HALF_WIDTH_M = 1.25
+"""Half of the widest vehicle's width."""
+
+PERSON_HALF_WIDTH_M = 0.3
+BESIDE_PERSON_M = 0.2
+"""Nearer than this, a vehicle would brush against somebody on foot."""
 
 _SAMPLE_M = 0.5
 _LEFT_TURN_RAD = 0.5
@@ -20,7 +29,7 @@ _LEFT_TURN_RAD = 0.5
 
 @dataclass(frozen=True)
 class Conflict:
-    """Where connector `first` meets `second`; both by number in LaneTable.connectors."""
+    """Where lane `first`, a connector, meets `second`, a connector or a crossing; numbers are of World lanes."""
 
     first: int
     second: int
@@ -34,10 +43,11 @@ class Conflict:
 def find_conflicts(
     network: Network, lanes: LaneTable, signals: list[Signal], signal_of: list[int]
 ) -> list[Conflict]:
-    """Every pair of connectors of one junction that meet, once, first < second.
+    """Every pair of connectors of one junction that meet, once, first < second, and each with crossings.
 
     Of a crossing or merging pair exactly one yields, unless signals never let both go. A signal that shows an
-    unprotected green against a conflict it must yield to is turned into GREEN_YIELD in place.
+    unprotected green against a conflict it must yield to is turned into GREEN_YIELD in place. Only ways of one
+    junction meet: roads that cross on a bridge do not.
     """
     by_junction: dict[str, list[int]] = {}
     for number, connector in enumerate(lanes.connectors):
@@ -56,24 +66,41 @@ def find_conflicts(
                 yields = (False, False)
                 if kind is not ConflictKind.DIVERGE:
                     yields = _right_of_way(lanes, first, second, response, signals, signal_of)
-                conflicts.append(Conflict(first, second, kind, *stretches, *yields))
+                ends = lanes.connector_lane(first), lanes.connector_lane(second)
+                conflicts.append(Conflict(*ends, kind, *stretches, *yields))
+    for number in range(len(lanes.walks.crossings)):
+        members = by_junction.get(lanes.walks.crossings[number].source.junction, [])
+        conflicts += _crossing_conflicts(network, lanes, members, number, signals, signal_of)
     return conflicts
 
 
 def entry_control(lanes: LaneTable, conflicts: list[Conflict], signal_of: list[int]) -> list[Control]:
     """What rules the entry into each connector."""
     gives_way = [False] * len(lanes.connectors)
+    roads, vehicles = len(lanes.road_lanes), len(lanes.lines)
     for conflict in conflicts:
-        edges = [
-            lanes.road_lanes[lanes.connectors[n].from_lane].edge for n in (conflict.first, conflict.second)
-        ]
+        if conflict.second >= vehicles:
+            continue
+        ends = conflict.first - roads, conflict.second - roads
+        edges = [lanes.road_lanes[lanes.connectors[n].from_lane].edge for n in ends]
         if edges[0] != edges[1]:
-            gives_way[conflict.first] |= conflict.first_yields
-            gives_way[conflict.second] |= conflict.second_yields
+            gives_way[ends[0]] |= conflict.first_yields
+            gives_way[ends[1]] |= conflict.second_yields
     return [
         _control(connector, signal_of[number] >= 0, gives_way[number], _decides(lanes, number))
         for number, connector in enumerate(lanes.connectors)
     ]
+
+
+def crossing_control(lanes: LaneTable, signal_of: list[int]) -> list[Control]:
+    """What rules the entry into each crossing."""
+    controls = []
+    for number, crossing in enumerate(lanes.walks.crossings):
+        if signal_of[len(lanes.connectors) + number] >= 0:
+            controls.append(Control.SIGNAL)
+        else:
+            controls.append(Control.YIELD if crossing.source.people_wait else Control.NONE)
+    return controls
 
 
 def approach_controls(lanes: LaneTable, controls: list[Control]) -> dict[str, Control]:
@@ -123,9 +150,10 @@ def _meet(
 ) -> tuple[ConflictKind, tuple[tuple[float, float], tuple[float, float]]] | None:
     if np.any(a.min(0) - MEETING_DISTANCE_M > b.max(0)) or np.any(b.min(0) - MEETING_DISTANCE_M > a.max(0)):
         return None
-    square = (a[:, None, 0] - b[None, :, 0]) ** 2 + (a[:, None, 1] - b[None, :, 1]) ** 2
-    near = square < MEETING_DISTANCE_M**2
     one, two = lanes.connectors[first], lanes.connectors[second]
+    apart = _half_width_m(one) + _half_width_m(two)
+    square = (a[:, None, 0] - b[None, :, 0]) ** 2 + (a[:, None, 1] - b[None, :, 1]) ** 2
+    near = square < apart**2
     kind = ConflictKind.CROSS
     if one.from_lane == two.from_lane:
         kind = ConflictKind.DIVERGE
@@ -135,6 +163,84 @@ def _meet(
         return None
     first_m, second_m = (lanes.lines[lanes.connector_lane(number)].length_m for number in (first, second))
     return kind, (_stretch(near, first_m, kind), _stretch(near.T, second_m, kind))
+
+
+def _half_width_m(connector: Connector) -> float:
+    wide = connector.users & (LaneUse.MOTOR | LaneUse.BUS)
+    return MEETING_DISTANCE_M / 2.0 if wide else BICYCLE_HALF_WIDTH_M
+
+
+def _crossing_conflicts(
+    network: Network,
+    lanes: LaneTable,
+    members: list[int],
+    number: int,
+    signals: list[Signal],
+    signal_of: list[int],
+) -> list[Conflict]:
+    """Where both lanes of one crossing meet the connectors `members` of its junction."""
+    crossing, walks = lanes.walks.crossings[number], lanes.walks
+    response = network.junctions[crossing.source.junction].response
+    signal = signal_of[len(lanes.connectors) + number]
+    conflicts = []
+    for member in members:
+        connector = lanes.connectors[member]
+        line = lanes.lines[lanes.connector_lane(member)]
+        vehicle_yields = _vehicle_yields(connector, crossing.source, response)
+        yields = vehicle_yields, not vehicle_yields
+        if signal >= 0 and signal_of[member] >= 0:
+            yields = _yield_at_green(signals[signal_of[member]], signals[signal])
+        for lane in (crossing.lane, crossing.lane + 1):
+            half = (
+                VEHICLE_HALF_WIDTH_M
+                if _half_width_m(connector) > BICYCLE_HALF_WIDTH_M
+                else BICYCLE_HALF_WIDTH_M
+            )
+            stretches = touching_stretches(line, walks.lines[lane - walks.first_lane], half)
+            if stretches is not None:
+                ends = lanes.connector_lane(member), lane
+                conflicts.append(Conflict(*ends, ConflictKind.CROSS, *stretches, *yields))
+    return conflicts
+
+
+def _vehicle_yields(connector: Connector, crossing: NetCrossing, response: np.ndarray) -> bool:
+    """At a zebra crossing everybody does; where people wait, only those who turn, as the network says."""
+    if not crossing.people_wait or connector.link < 0 or crossing.link < 0:
+        return not crossing.people_wait
+    return bool(response[connector.link, crossing.link]) and not response[crossing.link, connector.link]
+
+
+def _yield_at_green(vehicle: Signal, people: Signal) -> tuple[bool, bool]:
+    """Who turns while people have green lets them cross; where that never happens nobody yields."""
+    together = go_together(vehicle, people)
+    for phase, both in enumerate(together[: len(vehicle.colours)]):
+        if both and vehicle.colours[phase] is SignalColour.GREEN:
+            vehicle.colours[phase] = SignalColour.GREEN_YIELD
+    return bool(together.any()), False
+
+
+def touching_stretches(
+    way: CentreLine, crossing: CentreLine, half_width_m: float
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Metres (from, to) along a vehicle's way and along a crossing's lane where the two bodies would touch.
+
+    A vehicle is a bar `half_width_m` to either side of its way, a person a disc; None if they never meet.
+    """
+    a, b = curves.resample(way.points, _SAMPLE_M), curves.resample(crossing.points, _SAMPLE_M)
+    reach = half_width_m + PERSON_HALF_WIDTH_M + BESIDE_PERSON_M
+    if np.any(a.min(0) - reach > b.max(0)) or np.any(b.min(0) - reach > a.max(0)):
+        return None
+    heading = curves.tangents(a)
+    normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
+    bars = a[:, None] + np.linspace(-half_width_m, half_width_m, 5)[:, None] * normal[:, None]
+    square = np.sum((bars[:, :, None] - b) ** 2, axis=3).min(axis=1)
+    meets = square < (PERSON_HALF_WIDTH_M + BESIDE_PERSON_M + _SAMPLE_M / 2.0) ** 2
+    if not meets.any():
+        return None
+    return (
+        _stretch(meets, way.length_m, ConflictKind.CROSS),
+        _stretch(meets.T, crossing.length_m, ConflictKind.CROSS),
+    )
 
 
 def _stretch(meets: Bool[np.ndarray, "N M"], length_m: float, kind: ConflictKind) -> tuple[float, float]:

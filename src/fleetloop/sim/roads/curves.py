@@ -7,6 +7,7 @@ from jaxtyping import Float64
 from scipy.ndimage import gaussian_filter1d
 
 from fleetloop.core.geometry import wrap_angle
+from fleetloop.sim.behaviour import BEND_DECELERATION_MPS2, LATERAL_ACCELERATION_MPS2
 
 DENSE_SPACING_M = 0.25
 POINT_SPACING_M = 1.0
@@ -152,3 +153,14 @@ def joining_curve(
     time = np.linspace(0.0, 1.0, max(3, int(1.5 * chord / DENSE_SPACING_M)))[:, None]
     points = (1 - time) ** 3 * a + 3 * (1 - time) ** 2 * time * b + 3 * (1 - time) * time**2 * c + time**3 * d
     return resample(points, DENSE_SPACING_M)
+
+
+def bend_speeds(curvatures: Float64[np.ndarray, " N"], spacing_m: float) -> Float64[np.ndarray, " N"]:
+    """At each point the highest speed, m/s, from which every bend up to the line's end is met in comfort.
+
+    Comfort is LATERAL_ACCELERATION_MPS2 in the bend and BEND_DECELERATION_MPS2 before it: v^2 = a / |curvature|,
+    and, going backwards, v^2 may grow by 2 b for each metre.
+    """
+    square = LATERAL_ACCELERATION_MPS2 / np.maximum(np.abs(curvatures), 1e-3)
+    grown = 2.0 * BEND_DECELERATION_MPS2 * spacing_m * np.arange(len(square))
+    return np.sqrt(np.minimum.accumulate((square + grown)[::-1])[::-1] - grown)

@@ -8,10 +8,11 @@ from scipy.spatial import KDTree
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.geometry import wrap_angle
-from fleetloop.core.types import LaneKind
+from fleetloop.core.types import LaneKind, LaneUse
 from fleetloop.sim.roads import curves
 from fleetloop.sim.roads.curves import CentreLine
-from fleetloop.sim.roads.network import LaneUse, NetLane, Network
+from fleetloop.sim.roads.network import NetLane, Network
+from fleetloop.sim.roads.walks import Walks, make_walks
 
 REACH_CAP_M = 5000.0
 MIN_ROUTE_M = 200.0
@@ -24,6 +25,8 @@ MAX_CONNECTOR_CURVATURE_1PM = 0.25
 U_TURN_RAD = np.deg2rad(150.0)
 """Sharper ways are left out even then: the lane is a dead end."""
 
+_WIDE = LaneUse.MOTOR | LaneUse.BUS
+_VEHICLES = (LaneUse.MOTOR, LaneUse.BUS, LaneUse.BICYCLE)
 _TRIM_STEP_M = 1.0
 _MAX_TRIM_M = 10.0
 _MAX_TRIM_SHARE = 0.4
@@ -46,11 +49,15 @@ class Connector:
     state: str
     turn_rad: float
     """Signed angle between its ends; positive is to the left."""
+    users: LaneUse
 
 
 @dataclass(frozen=True)
 class LaneTable:
-    """Lanes of one town: first the road lanes, then the connectors."""
+    """Lanes of one town: first the road lanes, then the connectors, then those of `walks`.
+
+    The arrays and `lines` are of the L lanes for vehicles.
+    """
 
     road_lanes: tuple[NetLane, ...]
     connectors: tuple[Connector, ...]
@@ -62,6 +69,10 @@ class LaneTable:
     right: np.ndarray
     successors: tuple[tuple[int, ...], ...]
     reach_m: Float64[np.ndarray, " L"]
+    use: np.ndarray
+    """Bits of LaneUse."""
+    walks: Walks
+    walk_reach_m: Float64[np.ndarray, " walks"]
     junction_names: frozenset[str]
     """Junctions with something to decide."""
     left_hand: bool
@@ -79,6 +90,12 @@ class _Way:
     from_lane: int
     to_lane: int
     via: tuple[str, ...]
+    users: LaneUse
+
+    @property
+    def for_bicycles_only(self) -> bool:
+        """Whether no car or bus has to get round it."""
+        return not self.users & _WIDE
 
 
 def make_lanes(network: Network, subject: str) -> LaneTable:
@@ -88,12 +105,15 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         MapError: no car could drive MIN_ROUTE_M in it.
     """
     road_lanes = tuple(
-        lane for edge in network.edges.values() for lane in edge.lanes if lane.use is LaneUse.CAR
+        lane
+        for edge in network.edges.values()
+        for lane in edge.lanes
+        if lane.users & (LaneUse.MOTOR | LaneUse.BUS | LaneUse.BICYCLE)
     )
-    if not road_lanes:
+    if not any(lane.users & LaneUse.MOTOR for lane in road_lanes):
         raise MapError(f"{subject}: has no lane that a car may use; give a map with roads")
     index = {(lane.edge, lane.index): number for number, lane in enumerate(road_lanes)}
-    ways = _permitted_ways(network, index)
+    ways = _permitted_ways(network, road_lanes, index)
     dense = [_DenseLine(lane.shape) for lane in road_lanes]
     trims, shares, peaks = _trim_for_curves(road_lanes, dense, ways)
     starts, ends = _end_poses(dense, trims)
@@ -119,7 +139,10 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         limits = [network.internal_lanes[name].speed_mps for name in way.via]
         speeds.append(min([speeds[way.from_lane], speeds[way.to_lane], *limits]))
     successors = _successors(len(road_lanes), connectors)
-    reach = _reach(np.array([line.length_m for line in lines]), successors)
+    use = np.array([*(lane.users for lane in road_lanes), *(way.users for way in connectors)], np.uint8)
+    reach = _reach_of_users(np.array([line.length_m for line in lines]), successors, use)
+    walks = make_walks(network, len(lines))
+    inner = tuple(tuple(lane - len(lines) for lane in following) for following in walks.successors)
     if reach.max() < MIN_ROUTE_M:
         raise MapError(
             f"{subject}: the longest drivable route is {reach.max():.0f} m, at least {MIN_ROUTE_M:.0f} m "
@@ -137,6 +160,9 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         right=right,
         successors=successors,
         reach_m=reach,
+        use=use,
+        walks=walks,
+        walk_reach_m=_reach(np.array([line.length_m for line in walks.lines]), inner),
         junction_names=frozenset(deciding),
         left_hand=network.left_hand,
     )
@@ -156,29 +182,43 @@ def _connector(network: Network, way: _Way, turn_rad: float) -> Connector:
         signal=connection.signal,
         state=connection.state,
         turn_rad=turn_rad,
+        users=way.users,
     )
 
 
-def _permitted_ways(network: Network, index: dict[tuple[str, int], int]) -> list[_Way]:
-    """Every connection between lanes for cars; a lane that just ends merges into its neighbour's way."""
+def _permitted_ways(
+    network: Network, road_lanes: tuple[NetLane, ...], index: dict[tuple[str, int], int]
+) -> list[_Way]:
+    """Every connection between lanes, for those who may use all of it; a lane that just ends merges into its
+    neighbour's way."""
     ways: dict[tuple[int, int], _Way] = {}
     of_lane: dict[int, list[_Way]] = {}
     for number, connection in enumerate(network.connections):
         start = index.get((connection.from_edge, connection.from_lane))
         end = index.get((connection.to_edge, connection.to_lane))
-        if start is not None and end is not None and (start, end) not in ways:
-            ways[start, end] = _Way(number, start, end, connection.via)
+        if start is None or end is None or (start, end) in ways:
+            continue
+        users = connection.users & road_lanes[start].users & road_lanes[end].users
+        if users:
+            ways[start, end] = _Way(number, start, end, connection.via, users)
             of_lane.setdefault(start, []).append(ways[start, end])
     for (edge, lane), number in index.items():
-        if number in of_lane:
+        mine = _main_user(road_lanes[number].users)
+        if any(way.users & mine for way in of_lane.get(number, ())):
             continue
         for side, choice in ((-1, -1), (1, 0)):
-            neighbour = index.get((edge, lane + side))
-            if neighbour in of_lane:
-                beside = of_lane[neighbour][choice]
-                ways[number, beside.to_lane] = _Way(beside.connection, number, beside.to_lane, ())
+            neighbour = index.get((edge, lane + side), -1)
+            beside = [way for way in of_lane.get(neighbour, ()) if way.users & mine]
+            if beside and (number, beside[choice].to_lane) not in ways:
+                way, users = beside[choice], beside[choice].users & road_lanes[number].users
+                ways[number, way.to_lane] = _Way(way.connection, number, way.to_lane, (), users)
                 break
     return list(ways.values())
+
+
+def _main_user(users: int) -> LaneUse:
+    """For whom a lane is made: the first of motor vehicles, buses and bicycles that may use it."""
+    return next(use for use in _VEHICLES if users & use)
 
 
 class _DenseLine:
@@ -232,13 +272,16 @@ def _trim_for_curves(
     leaving = np.array([way.from_lane for way in ways], np.int64)
     entering = np.array([way.to_lane for way in ways], np.int64)
     shares, peaks = np.zeros((len(ways), 2)), np.zeros(len(ways))
+    wide = np.array([not way.for_bicycles_only for way in ways], bool)
     todo = np.arange(len(ways))
     for _ in range(int(_MAX_TRIM_M / _TRIM_STEP_M) + 1):
         starts, ends = _end_poses(dense, cuts[edge_of])
         shares[todo], peaks[todo] = curves.fit_joining_curves(ends[leaving[todo]], starts[entering[todo]])
         turns = np.abs(wrap_angle(starts[entering, 2] - ends[leaving, 2]))
         gaps = np.hypot(*(starts[entering, :2] - ends[leaving, :2]).T)
-        tight = (peaks > curves.TARGET_CURVATURE_1PM) & (turns < MAX_TURN_RAD) | (gaps < _MIN_CONNECTOR_M)
+        tight = (peaks > curves.TARGET_CURVATURE_1PM) & (turns < MAX_TURN_RAD) & wide | (
+            gaps < _MIN_CONNECTOR_M
+        )
         grown = cuts.copy()
         np.maximum.at(grown[:, 1], edge_of[leaving[tight]], cuts[edge_of[leaving[tight]], 1] + _TRIM_STEP_M)
         np.maximum.at(grown[:, 0], edge_of[entering[tight]], cuts[edge_of[entering[tight]], 0] + _TRIM_STEP_M)
@@ -256,15 +299,17 @@ def _trim_for_curves(
 
 def _choose_ways(ways: list[_Way], turns: np.ndarray, peaks: np.ndarray) -> list[int]:
     """Leave out what is too sharp to drive, unless a lane would end there."""
-    fine = (np.abs(turns) <= MAX_TURN_RAD) & (peaks <= MAX_CONNECTOR_CURVATURE_1PM)
+    bicycles = np.array([way.for_bicycles_only for way in ways], bool)
+    fine = (np.abs(turns) <= MAX_TURN_RAD) & (bicycles | (peaks <= MAX_CONNECTOR_CURVATURE_1PM))
     kept = set(np.flatnonzero(fine).tolist())
-    served = {ways[number].from_lane for number in kept}
-    spare: dict[int, int] = {}
+    served = {(ways[number].from_lane, use) for number in kept for use in ways[number].users}
+    spare: dict[tuple[int, LaneUse], int] = {}
     for number, way in enumerate(ways):
-        if way.from_lane in served or abs(turns[number]) > U_TURN_RAD:
+        key = (way.from_lane, _main_user(way.users))
+        if key in served or abs(turns[number]) > U_TURN_RAD:
             continue
-        if way.from_lane not in spare or peaks[number] < peaks[spare[way.from_lane]]:
-            spare[way.from_lane] = number
+        if key not in spare or peaks[number] < peaks[spare[key]]:
+            spare[key] = number
     return sorted(kept | set(spare.values()))
 
 
@@ -300,7 +345,7 @@ def _deciding_junctions(network: Network) -> set[str]:
     """Junctions with three neighbours or more, counting only roads for cars."""
     neighbours: dict[str, set[str]] = {}
     for edge in network.edges.values():
-        if any(lane.use is LaneUse.CAR for lane in edge.lanes):
+        if any(lane.users & LaneUse.MOTOR for lane in edge.lanes):
             neighbours.setdefault(edge.from_junction, set()).add(edge.to_junction)
             neighbours.setdefault(edge.to_junction, set()).add(edge.from_junction)
     return {name for name, others in neighbours.items() if len(others) >= 3}
@@ -322,6 +367,24 @@ def _successors(road_count: int, connectors: list[Connector]) -> tuple[tuple[int
     for number, connector in enumerate(connectors):
         following[connector.from_lane].append(road_count + number)
     return (*map(tuple, following), *((connector.to_lane,) for connector in connectors))
+
+
+def _reach_of_users(
+    lengths: np.ndarray, successors: tuple[tuple[int, ...], ...], use: np.ndarray
+) -> np.ndarray:
+    """Longest drive from each lane's start for those that the lane is made for, on lanes that they may use."""
+    reach = np.zeros(len(lengths))
+    main = np.array([_main_user(users) for users in use.tolist()])
+    for user in _VEHICLES:
+        permitted = use & user != 0
+        allowed = tuple(
+            tuple(other for other in following if permitted[other]) if permitted[lane] else ()
+            for lane, following in enumerate(successors)
+        )
+        mine = main == user
+        if mine.any():
+            reach[mine] = _reach(lengths, allowed)[mine]
+    return reach
 
 
 def _reach(lengths: np.ndarray, successors: tuple[tuple[int, ...], ...]) -> np.ndarray:

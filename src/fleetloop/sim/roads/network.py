@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from fleetloop.core import types
 from fleetloop.core.errors import MapError
 
 SUMO_LANE_WIDTH_M = 3.2
@@ -18,8 +19,17 @@ MAX_SPEED_LIMIT_MPS = 36.2
 """130 km/h: networks give unlimited roads absurd values."""
 
 
+_CLASSES = (
+    (types.LaneUse.MOTOR, "passenger"),
+    (types.LaneUse.BUS, "bus"),
+    (types.LaneUse.BICYCLE, "bicycle"),
+    (types.LaneUse.PEDESTRIAN, "pedestrian"),
+)
+"""Our classes of road users and SUMO's."""
+
+
 class LaneUse(IntEnum):
-    """Who a lane of the network is for."""
+    """Who a lane of the network is mainly for."""
 
     CAR = 0
     BUS = 1
@@ -38,6 +48,8 @@ class NetLane:
     speed_mps: float
     width_m: float
     shape: Float64[np.ndarray, "N 2"]
+    users: types.LaneUse
+    """Everybody who may use it; people on foot only where nothing with a motor may go."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,38 @@ class NetConnection:
     """Traffic light and link index."""
     state: str
     """SUMO's link state: M and m major and minor, s stop, w all-way stop, = right before left, ..."""
+    users: types.LaneUse
+
+
+@dataclass(frozen=True)
+class NetCrossing:
+    """Where people on foot cross roads at a junction."""
+
+    name: str
+    """Of its lane."""
+    junction: str
+    edges: tuple[str, ...]
+    """The roads that it crosses."""
+    width_m: float
+    shape: Float64[np.ndarray, "N 2"]
+    link: int
+    """Index into the junction's right of way, or -1."""
+    signal: tuple[str, int] | None
+    people_wait: bool
+    """Whether those on foot give way to traffic that goes straight on (an unmarked crossing)."""
+
+
+@dataclass(frozen=True)
+class NetWalkingArea:
+    """Where sidewalks and crossings of a corner meet: names of the lanes that do."""
+
+    name: str
+    shape: Float64[np.ndarray, "N 2"]
+    arriving: tuple[str, ...]
+    """Lanes of edges that end here."""
+    leaving: tuple[str, ...]
+    """Lanes of edges that begin here."""
+    crossings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -96,6 +140,8 @@ class Network:
     junctions: dict[str, NetJunction] = field(default_factory=dict)
     connections: list[NetConnection] = field(default_factory=list)
     programs: dict[str, NetProgram] = field(default_factory=dict)
+    crossings: dict[str, NetCrossing] = field(default_factory=dict)
+    walking_areas: list[NetWalkingArea] = field(default_factory=list)
     left_hand: bool = False
 
 
@@ -133,6 +179,8 @@ def _interpret(root: ElementTree.Element) -> Network:
     for element in root.iter("tlLogic"):
         network.programs.setdefault(element.attrib["id"], _program(element))
     network.connections = _connections(root, network)
+    network.crossings = _crossings(root, network)
+    network.walking_areas = _walking_areas(root, network)
     _move_to_origin(network)
     return network
 
@@ -145,6 +193,8 @@ def _move_to_origin(network: Network) -> None:
     corner = np.floor(np.min([shape.min(axis=0) for shape in shapes], axis=0))
     shapes += [lane.shape for lane in network.internal_lanes.values()]
     shapes += [junction.shape for junction in network.junctions.values()]
+    shapes += [crossing.shape for crossing in network.crossings.values()]
+    shapes += [area.shape for area in network.walking_areas]
     for shape in shapes:
         shape -= corner
 
@@ -169,6 +219,24 @@ def _lane_use(attributes: Mapping[str, str]) -> LaneUse:
     return LaneUse.OTHER
 
 
+def _permitted(attributes: Mapping[str, str]) -> types.LaneUse:
+    """All of our classes that `allow` and `disallow` let pass."""
+    users = types.LaneUse(0)
+    for use, vehicle_class in _CLASSES:
+        if _permits(attributes, vehicle_class):
+            users |= use
+    return users
+
+
+def _users(attributes: Mapping[str, str]) -> types.LaneUse:
+    """Whose lane it is; SUMO lets people on foot onto every road that does not forbid it."""
+    users = _permitted(attributes)
+    if users & (types.LaneUse.MOTOR | types.LaneUse.BUS):
+        return users & ~types.LaneUse.PEDESTRIAN
+    # A path that people share with cyclists is theirs.
+    return types.LaneUse.PEDESTRIAN if users & types.LaneUse.PEDESTRIAN else users
+
+
 def _shape(text: str) -> Float64[np.ndarray, "N 2"]:
     return np.array([[float(value) for value in point.split(",")[:2]] for point in text.split()]).reshape(
         -1, 2
@@ -187,6 +255,7 @@ def _lane(element: ElementTree.Element, edge: str) -> NetLane:
         speed_mps=min(float(lane["speed"]), MAX_SPEED_LIMIT_MPS),
         width_m=float(lane.get("width", SUMO_LANE_WIDTH_M)),
         shape=shape,
+        users=_users(lane),
     )
 
 
@@ -230,7 +299,8 @@ def _connections(root: ElementTree.Element, network: Network) -> list[NetConnect
             outer.append(connection)
     result = []
     for connection in outer:
-        if not _permits(connection, "passenger"):
+        users = _permitted(connection)
+        if not users:
             continue
         via: list[str] = []
         name = connection.get("via")
@@ -247,6 +317,72 @@ def _connections(root: ElementTree.Element, network: Network) -> list[NetConnect
                 via=tuple(via),
                 signal=(light, int(connection["linkIndex"])) if light in network.programs else None,
                 state=connection.get("state", "M"),
+                users=users,
             )
         )
+    return result
+
+
+def _crossings(root: ElementTree.Element, network: Network) -> dict[str, NetCrossing]:
+    """Crossings by the name of their lane."""
+    entries = {
+        f"{element.attrib['to']}_{element.attrib.get('toLane', '0')}": element
+        for element in root.iter("connection")
+        if element.attrib["to"].startswith(":") and element.attrib["from"].startswith(":")
+    }
+    result = {}
+    for element in root.iter("edge"):
+        lane = element.find("lane")
+        if element.get("function") != "crossing" or lane is None:
+            continue
+        name, junction = lane.attrib["id"], element.attrib["id"][1:].rsplit("_c", 1)[0]
+        if junction not in network.junctions:
+            continue
+        entry = entries.get(name)
+        light = entry.get("tl") if entry is not None else None
+        link = network.junctions[junction].link_of_internal_lane.get(name, -1)
+        result[name] = NetCrossing(
+            name=name,
+            junction=junction,
+            edges=tuple(element.get("crossingEdges", "").split()),
+            width_m=float(lane.get("width", SUMO_LANE_WIDTH_M)),
+            shape=_lane(lane, element.attrib["id"]).shape,
+            link=link if link < len(network.junctions[junction].response) else -1,
+            signal=(light, int(entry.attrib["linkIndex"]))
+            if entry is not None and light in network.programs
+            else None,
+            people_wait=entry is not None and light is None and entry.get("state", "M") == "m",
+        )
+    return result
+
+
+def _walking_areas(root: ElementTree.Element, network: Network) -> list[NetWalkingArea]:
+    """Walking areas with what meets there; sidewalks joined without one meet in an area of their own."""
+    meeting: dict[str, tuple[list[str], list[str], list[str]]] = {}
+    for element in root.iter("connection"):
+        start = f"{element.attrib['from']}_{element.attrib['fromLane']}"
+        end = f"{element.attrib['to']}_{element.attrib['toLane']}"
+        for area, other, column in ((end, start, 0), (start, end, 1)):
+            if other in network.crossings:
+                column = 2
+            elif other.startswith(":"):
+                continue
+            if other not in meeting.setdefault(area, ([], [], []))[column]:
+                meeting[area][column].append(other)
+    result = []
+    for element in root.iter("edge"):
+        lane = element.find("lane")
+        if element.get("function") == "walkingarea" and lane is not None:
+            name = lane.attrib["id"]
+            arriving, leaving, crossings = meeting.get(name, ([], [], []))
+            shape = _shape(lane.attrib["shape"])
+            result.append(NetWalkingArea(name, shape, tuple(arriving), tuple(leaving), tuple(crossings)))
+    users = {
+        f"{lane.edge}_{lane.index}": lane.users for edge in network.edges.values() for lane in edge.lanes
+    }
+    for connection in network.connections:
+        start = f"{connection.from_edge}_{connection.from_lane}"
+        end = f"{connection.to_edge}_{connection.to_lane}"
+        if users.get(start) == users.get(end) == types.LaneUse.PEDESTRIAN:
+            result.append(NetWalkingArea(f"{start}>{end}", np.zeros((0, 2)), (start,), (end,), ()))
     return result

@@ -9,12 +9,13 @@ import numpy as np
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import World
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 4
 """Of the cached file, and of how towns are made: raise it whenever a town would come out differently."""
 
 _JOINED = (
-    *("points", "headings", "curvatures", "lane_point_count", "lane_spacing_m", "lane_length_m"),
-    *("lane_width_m", "lane_speed_limit_mps", "lane_kind", "lane_reach_m", "lane_control"),
+    *("points", "headings", "curvatures", "bend_speed_mps", "lane_point_count", "lane_spacing_m"),
+    *("lane_length_m", "lane_width_m", "lane_speed_limit_mps", "lane_kind", "lane_use", "lane_reach_m"),
+    *("lane_control", "town_left_hand", "signs", "sign_images"),
     *("conflict_kind", "conflict_from_m", "conflict_to_m", "conflict_other_from_m", "conflict_other_to_m"),
     *("conflict_yield", "signal_cycle_s", "signal_offset_s", "phase_end_s", "phase_colour"),
     *("town_origin_m", "town_tiles_shape", "town_cells_shape", "boxes", "box_lamp"),
@@ -29,6 +30,7 @@ _SHIFTED = {
     "conflict_lane": "lane_kind",
     "town_first_tile": "tile_index",
     "box_signal": "signal_cycle_s",
+    "sign_image": "sign_images",
 }
 # CSR offsets and the array of their entries.
 _OFFSETS = {
@@ -37,6 +39,7 @@ _OFFSETS = {
     "phase_start": "phase_end_s",
     "town_first_lane": "lane_kind",
     "cell_start": "boxes",
+    "sign_start": "signs",
 }
 
 

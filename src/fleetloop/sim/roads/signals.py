@@ -38,8 +38,10 @@ class Signal:
 
 
 def make_signals(network: Network, lanes: LaneTable) -> tuple[list[Signal], list[int]]:
-    """All signals in use, and for each connector its signal or -1."""
-    names = sorted({connector.signal for connector in lanes.connectors if connector.signal is not None})
+    """All signals in use, and the signal or -1 of each connector, then of each crossing."""
+    wanted = [connector.signal for connector in lanes.connectors]
+    wanted += [crossing.source.signal for crossing in lanes.walks.crossings]
+    names = sorted({name for name in wanted if name is not None})
     signals: list[Signal] = []
     number_of: dict[tuple[str, int], int] = {}
     for light, link in names:
@@ -54,9 +56,7 @@ def make_signals(network: Network, lanes: LaneTable) -> tuple[list[Signal], list
             cycle = sum(duration for duration, _ in phases)
             # SUMO's offset delays the program; ours is added to the clock.
             signals.append(Signal(-program.offset_s % cycle, *map(list, zip(*phases, strict=True))))
-    return signals, [
-        number_of.get(connector.signal, -1) if connector.signal else -1 for connector in lanes.connectors
-    ]
+    return signals, [number_of.get(name, -1) if name else -1 for name in wanted]
 
 
 def _goes(colour: SignalColour) -> bool:

@@ -7,13 +7,21 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from fleetloop.core.types import BOX_CELL_M, TILE_M, Control, World
-from fleetloop.sim.roads.conflicts import Conflict, approach_controls, entry_control, find_conflicts
+from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, TILE_M, Control, LaneUse, World
+from fleetloop.sim.roads.conflicts import (
+    Conflict,
+    approach_controls,
+    crossing_control,
+    entry_control,
+    find_conflicts,
+)
+from fleetloop.sim.roads.curves import bend_speeds
 from fleetloop.sim.roads.ground import Ground, make_ground
 from fleetloop.sim.roads.lanes import LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
 from fleetloop.sim.roads.scenery import Boxes, make_scenery
 from fleetloop.sim.roads.signals import Signal, make_signals
+from fleetloop.sim.roads.walks import WALKING_LIMIT_MPS
 
 MARGIN_M = 40.0
 """Ground beyond the outermost lane."""
@@ -36,16 +44,17 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
     boxes = make_scenery(lanes, signals, signal_of, approaches, ground, origin, seed)
     return World(
-        **_lane_fields(lanes, controls, signal_of),
+        **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
         **_conflict_fields(lanes, conflicts),
         **_signal_fields(signals),
-        **_ground_fields(ground, origin, len(lanes.lines)),
+        **_ground_fields(ground, origin, len(lanes.lines) + len(lanes.walks.lines)),
         **_box_fields(boxes, origin, tiles_shape),
+        town_left_hand=np.array([lanes.left_hand], np.uint8),
     )
 
 
 def _extent(lanes: LaneTable) -> tuple[Float64[np.ndarray, " 2"], tuple[int, int]]:
-    points = np.concatenate([line.points for line in lanes.lines])
+    points = np.concatenate([line.points for line in (*lanes.lines, *lanes.walks.lines)])
     origin = np.floor(points.min(axis=0) - MARGIN_M)
     columns, rows = np.ceil((points.max(axis=0) + MARGIN_M - origin) / TILE_M).astype(int)
     return origin, (int(rows), int(columns))
@@ -55,34 +64,50 @@ def _starts(counts: list[int]) -> np.ndarray:
     return np.array([0, *accumulate(counts)], np.int32)
 
 
-def _lane_fields(lanes: LaneTable, controls: list[Control], signal_of: list[int]) -> dict[str, np.ndarray]:
-    lines, roads = lanes.lines, len(lanes.road_lanes)
-    counts = [len(line.points) for line in lines]
+def _lane_fields(
+    lanes: LaneTable, controls: list[Control], crossing_controls: list[Control], signal_of: list[int]
+) -> dict[str, np.ndarray]:
+    walks, roads = lanes.walks, len(lanes.road_lanes)
+    lines = (*lanes.lines, *walks.lines)
+    successors = (*lanes.successors, *walks.successors)
+    counts, on_foot = [len(line.points) for line in lines], len(walks.lines)
+    nobody = np.full(on_foot, -1, np.int32)
+    control = np.array([Control.NONE] * roads + controls + [Control.NONE] * on_foot, np.uint8)
+    signal = np.array([-1] * roads + signal_of[: len(controls)] + [-1] * on_foot, np.int32)
+    for number, crossing in enumerate(walks.crossings):
+        both = slice(crossing.lane, crossing.lane + 2)
+        control[both], signal[both] = crossing_controls[number], signal_of[len(controls) + number]
     return {
         "points": np.concatenate([line.points for line in lines]).astype(np.float32),
         "headings": np.concatenate([line.headings for line in lines]).astype(np.float32),
         "curvatures": np.concatenate([line.curvatures for line in lines]).astype(np.float32),
+        "bend_speed_mps": np.concatenate(
+            [bend_speeds(line.curvatures, line.spacing_m) for line in lines]
+        ).astype(np.float32),
         "lane_first_point": _starts(counts)[:-1],
         "lane_point_count": np.array(counts, np.int32),
         "lane_spacing_m": np.array([line.spacing_m for line in lines], np.float32),
         "lane_length_m": np.array([line.length_m for line in lines], np.float32),
-        "lane_width_m": lanes.width_m.astype(np.float32),
-        "lane_speed_limit_mps": lanes.speed_limit_mps.astype(np.float32),
-        "lane_kind": lanes.kind,
-        "lane_reach_m": lanes.reach_m.astype(np.float32),
-        "lane_left": lanes.left,
-        "lane_right": lanes.right,
-        "successor_start": _starts([len(following) for following in lanes.successors]),
-        "successors": np.array([lane for following in lanes.successors for lane in following], np.int32),
-        "lane_control": np.array([Control.NONE] * roads + controls, np.uint8),
-        "lane_signal": np.array([-1] * roads + signal_of, np.int32),
+        "lane_width_m": np.array([*lanes.width_m, *walks.widths_m], np.float32),
+        "lane_speed_limit_mps": np.array(
+            [*lanes.speed_limit_mps, *[WALKING_LIMIT_MPS] * on_foot], np.float32
+        ),
+        "lane_kind": np.array([*lanes.kind, *walks.kinds], np.uint8),
+        "lane_use": np.array([*lanes.use, *[LaneUse.PEDESTRIAN] * on_foot], np.uint8),
+        "lane_reach_m": np.array([*lanes.reach_m, *lanes.walk_reach_m], np.float32),
+        "lane_left": np.concatenate([lanes.left, nobody]),
+        "lane_right": np.concatenate([lanes.right, nobody]),
+        "successor_start": _starts([len(following) for following in successors]),
+        "successors": np.array([lane for following in successors for lane in following], np.int32),
+        "lane_control": control,
+        "lane_signal": signal,
     }
 
 
 def _conflict_fields(lanes: LaneTable, conflicts: list[Conflict]) -> dict[str, np.ndarray]:
-    rows: list[list[tuple[float, ...]]] = [[] for _ in lanes.lines]
+    rows: list[list[tuple[float, ...]]] = [[] for _ in (*lanes.lines, *lanes.walks.lines)]
     for conflict in conflicts:
-        first, second = lanes.connector_lane(conflict.first), lanes.connector_lane(conflict.second)
+        first, second = conflict.first, conflict.second
         one, two = conflict.first_stretch_m, conflict.second_stretch_m
         rows[first].append((second, conflict.kind, *one, *two, conflict.first_yields))
         rows[second].append((first, conflict.kind, *two, *one, conflict.second_yields))
@@ -138,4 +163,8 @@ def _box_fields(
         "boxes": rows[order].astype(np.float32),
         "box_signal": signals[order],
         "box_lamp": lamps[order],
+        "sign_start": np.zeros(int(cells.prod()) + 1, np.int32),
+        "signs": np.zeros((0, 6), np.float32),
+        "sign_image": np.zeros(0, np.int32),
+        "sign_images": np.zeros((0, SIGN_PIXELS, SIGN_PIXELS, 4), np.uint8),
     }
