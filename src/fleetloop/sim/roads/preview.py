@@ -6,6 +6,9 @@ from PIL import Image, ImageDraw
 
 from fleetloop.core.types import METRES_PER_PIXEL, TILE_M, TILE_PIXELS, Surface, World
 
+_LANE_COLOURS = ((80, 200, 255), (255, 120, 220), (255, 140, 60), (120, 255, 120), (255, 255, 90))
+"""Of centre lines, by LaneKind."""
+
 _COLOURS = np.zeros((256, 3), np.uint8)
 _COLOURS[Surface.GRASS] = (96, 122, 74)
 _COLOURS[Surface.ASPHALT] = (70, 70, 74)
@@ -54,7 +57,7 @@ def map_image(
         for lane in range(world.town_first_lane[town], world.town_first_lane[town + 1]):
             start = int(world.lane_first_point[lane])
             points = world.points[start : start + int(world.lane_point_count[lane])]
-            colour = ((80, 200, 255), (255, 120, 220), (255, 140, 60))[int(world.lane_kind[lane])]
+            colour = _LANE_COLOURS[int(world.lane_kind[lane])]
             draw.line(pixels(points), fill=colour)
     return np.asarray(image)[::-1].copy()
 
