@@ -6,7 +6,8 @@ import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fleetloop.core.types import VEHICLE_SIZES, AgentKind, State, World
+from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, State, World
+from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, drive_demonstrator, make_routes
 from fleetloop.sim.safety_driver import HORIZON_S, Danger, boxes_touch, touching, watch
@@ -23,11 +24,10 @@ REAR_M = float(VEHICLE_SIZES[AgentKind.CAR, 3])
 def danger(world: World, state: State, curvature: float = 0.0, acceleration: float = 0.0) -> Danger:
     """What the safety driver says of these controls."""
     decision = empty_decision(*state.kind.shape)
-    decide(world, state, decision)
+    decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
     found = np.zeros(1, np.int32)
-    watch(
-        world, state, decision, np.full(1, curvature, np.float32), np.full(1, acceleration, np.float32), found
-    )
+    controls = np.full(1, curvature, np.float32), np.full(1, acceleration, np.float32)
+    watch(world, state, decision, *controls, found, EGO)
     return Danger(int(found[0]))
 
 
@@ -59,8 +59,8 @@ def test_boxes_touch_agrees_with_shapely(one: tuple[float, ...], other: tuple[fl
 def test_touching_names_whom():
     world = open_road()
     state = put(world, Car(50.0), Car(90.0), Car(54.0), Car(46.0))
-    assert touching(state, 0) == 2
-    assert touching(put(world, Car(50.0), Car(54.7)), 0) == -1
+    assert touching(state, 0, EGO) == 2
+    assert touching(put(world, Car(50.0), Car(54.7)), 0, EGO) == -1
 
 
 # --- It takes over

@@ -24,6 +24,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim import behaviour
 from fleetloop.sim.motion import advance
+from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.paths import path_point, project
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, make_routes
@@ -39,11 +40,9 @@ GREEN_FOR_MAIN_S, RED_FOR_MAIN_S = 2.0, 40.0
 def drive(world: World, state: State) -> None:
     """One step in which everybody does what it decided; the learner steers straight on."""
     decision = empty_decision(*state.kind.shape)
-    decide(world, state, decision)
-    acceleration = decision.acceleration
-    advance(
-        world, state, acceleration, np.zeros(1, np.float32), acceleration[:, EGO].copy(), np.float32(200.0)
-    )
+    decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
+    straight = np.zeros_like(decision.acceleration)
+    advance(world, state, decision.acceleration, straight, decision.target_lane, np.float32(200.0))
 
 
 def path_metres(world: World, state: State) -> np.ndarray:
@@ -109,7 +108,7 @@ def test_the_equilibrium_gap_is_that_of_the_model(speed: float):
     decision = empty_decision(1, 2)
     for further, sign in ((0.0, 0), (1.0, 1), (-1.0, -1)):
         state = put(world, Car(20.0, speed), Car(20.0 + between + further, speed))
-        decide(world, state, decision)
+        decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
         assert decision.lead_gap_m[0, EGO] == pytest.approx(gap + further, abs=1e-3)
         if sign:
             assert np.sign(decision.acceleration[0, EGO]) == sign
@@ -122,11 +121,9 @@ def test_a_follower_settles_at_the_equilibrium_gap():
     state = put(world, Car(5.0, 8.0), Car(40.0, speed))
     decision = empty_decision(1, 2)
     for _ in range(500):
-        decide(world, state, decision)
-        kept = np.zeros((1, 2), np.float32)
-        advance(
-            world, state, kept, np.zeros(1, np.float32), decision.acceleration[:, EGO].copy(), np.float32(1.0)
-        )
+        decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
+        kept = decision.acceleration * np.array([1.0, 0.0], np.float32)
+        advance(world, state, kept, np.zeros((1, 2), np.float32), decision.target_lane, np.float32(1.0))
     expected = (behaviour.STANDSTILL_GAP_M + speed * behaviour.TIME_HEADWAY_S[1]) / np.sqrt(
         1.0 - (speed / float(behaviour.CRUISE_SPEED_MPS)) ** 4
     )
@@ -137,7 +134,7 @@ def test_who_stands_is_not_asked_to_brake():
     world = open_road()
     state = put(world, Car(50.0, 0.0), Car(50.0 + 4.6 + 1.0, 0.0))
     decision = empty_decision(1, 2)
-    decide(world, state, decision)
+    decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
     assert -0.5 <= decision.acceleration[0, EGO] <= 0.0
 
 
@@ -180,19 +177,13 @@ def test_a_left_turn_lets_oncoming_traffic_pass():
         passed, turned = -1, -1
         for step in range(150):
             decision = empty_decision(1, 2)
-            decide(world, state, decision)
+            decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
             x, y, yaw = state.pose[0, EGO]
             target_x, target_y, _, _ = path_point(world, state.path[0, EGO], float(state.along[0, EGO]) + 3.5)
             side = -np.sin(yaw) * (target_x - x) + np.cos(yaw) * (target_y - y)
-            steer = np.array([2.0 * side / 3.5**2], np.float32)
-            advance(
-                world,
-                state,
-                decision.acceleration,
-                steer,
-                decision.acceleration[:, EGO].copy(),
-                np.float32(1.0),
-            )
+            steer = np.zeros_like(decision.acceleration)
+            steer[0, EGO] = 2.0 * side / 3.5**2
+            advance(world, state, decision.acceleration, steer, decision.target_lane, np.float32(1.0))
             if passed < 0 and (state.path[0, 1, 0] == oncoming[2] or state.kind[0, 1] == NOBODY):
                 passed = step
             if turned < 0 and state.path[0, EGO, 0] == left[2]:
@@ -213,11 +204,16 @@ def test_who_queues_behind_another_is_not_waited_for():
     first = Car(other_line - 4.8, 0.0, right, wait_s=5.0)
     second = Car(other_line - 11.6, 0.0, straight, wait_s=60.0)
     decision = empty_decision(1, 3)
-    decide(world, put(world, Car(line - 4.7, 0.0, from_west, wait_s=30.0), first, second), decision)
+    decide(
+        world,
+        put(world, Car(line - 4.7, 0.0, from_west, wait_s=30.0), first, second),
+        decision,
+        empty_occupancy(*decision.halt_m.shape),
+    )
     assert decision.acceleration[0, EGO] > 1.0
     lone = put(world, Car(line - 4.7, 0.0, from_west, wait_s=30.0), second)
     decision = empty_decision(1, 2)
-    decide(world, lone, decision)
+    decide(world, lone, decision, empty_occupancy(*decision.halt_m.shape))
     assert decision.acceleration[0, EGO] < 0.1
 
 
@@ -288,7 +284,7 @@ def check_network(world: World, state: State) -> None:
         assert world.town_first_lane[town] <= path[0] < world.town_first_lane[town + 1]
         assert -1e-3 <= state.along[w, a] <= world.lane_length_m[path[0]] + 1e-3
         x, y, _, _ = path_point(world, path, float(state.along[w, a]))
-        bound = 0.05 if a != EGO else 1.0
+        bound = 0.05 + abs(float(state.offset[w, a])) if a != EGO else 1.0
         assert np.hypot(x - state.pose[w, a, 0], y - state.pose[w, a, 1]) < bound
 
 
@@ -436,5 +432,5 @@ def test_the_bicycle_and_the_rails_agree():
     state = put(world, Car(50.0, 6.0), Car(120.0, 6.0))
     kept = np.zeros((1, 2), np.float32)
     for _ in range(50):
-        advance(world, state, kept, np.zeros(1, np.float32), np.zeros(1, np.float32), np.float32(1.0))
+        advance(world, state, kept, kept, np.full((1, 2), -1, np.int32), np.float32(1.0))
     assert_allclose(path_metres(world, state), [50.0 + 300 * STEP_S, 120.0 + 300 * STEP_S], atol=1e-3)

@@ -46,7 +46,7 @@ class Car:
 def put(world: World, *cars: Car, clock_s: float = 0.0) -> State:
     """A State of one world with these road users, the learner first; along_m counts from the path's start."""
     state = _empty_state(1, len(cars))
-    state.clock_s[0] = clock_s
+    state.clock_s[0], state.learner[0, 0] = clock_s, 1
     for a, car in enumerate(cars):
         lanes = np.full(UPCOMING_LANES, -1, np.int32)
         lanes[: len(car.path)] = car.path

@@ -15,15 +15,18 @@ import numpy as np
 from fleetloop.core.types import (
     BOX_CELL_M,
     METRES_PER_PIXEL,
+    SIGN_PIXELS,
     TILE_M,
     TILE_PIXELS,
     ConflictKind,
     Control,
     LaneKind,
+    LaneUse,
     SignalColour,
     Surface,
     World,
 )
+from fleetloop.sim.roads.curves import bend_speeds
 
 CROSSING_X_M = 100.0
 JUNCTION_HALF_M = 12.0
@@ -305,6 +308,12 @@ def toy_world() -> World:
         points=np.concatenate([lane.points for lane in lanes]).astype(np.float32),
         headings=np.concatenate([lane.headings for lane in lanes]).astype(np.float32),
         curvatures=np.repeat(np.array([lane.curvature for lane in lanes], np.float32), counts),
+        bend_speed_mps=np.concatenate(
+            [
+                bend_speeds(np.full(len(lane.points), lane.curvature), lane.length / (len(lane.points) - 1))
+                for lane in lanes
+            ]
+        ).astype(np.float32),
         lane_first_point=(np.cumsum(counts) - counts).astype(np.int32),
         lane_point_count=counts,
         lane_spacing_m=(lengths / (counts - 1)).astype(np.float32),
@@ -312,6 +321,7 @@ def toy_world() -> World:
         lane_width_m=np.full(LANE_COUNT, LANE_WIDTH_M, np.float32),
         lane_speed_limit_mps=np.full(LANE_COUNT, 13.9, np.float32),
         lane_kind=kinds,
+        lane_use=np.full(LANE_COUNT, LaneUse.MOTOR | LaneUse.BUS | LaneUse.BICYCLE, np.uint8),
         lane_reach_m=reach,
         lane_left=np.full(LANE_COUNT, -1, np.int32),
         lane_right=np.full(LANE_COUNT, -1, np.int32),
@@ -344,6 +354,11 @@ def toy_world() -> World:
         boxes=boxes,
         box_signal=box_signal,
         box_lamp=box_lamp,
+        town_left_hand=np.zeros(1, np.uint8),
+        sign_start=np.zeros_like(cell_start),
+        signs=np.zeros((0, 6), np.float32),
+        sign_image=np.zeros(0, np.int32),
+        sign_images=np.zeros((0, SIGN_PIXELS, SIGN_PIXELS, 4), np.uint8),
     )
 
 

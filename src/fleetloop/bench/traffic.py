@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetloop.bench.measure import REPEATS, Measurement, median_of, time_repeats
-from fleetloop.core.types import AgentKind, World
+from fleetloop.core.types import EGO, AgentKind, World
 from fleetloop.sim.motion import advance
 from fleetloop.sim.rollout import Rollout, make_routes
 
@@ -36,20 +36,16 @@ def measure_traffic(name: str, world: World, size: TrafficSize) -> Measurement:
     rollout = Rollout(world, make_routes(0, towns, size.worlds, 1e9), size.worlds, size.agents)
     state, teaching = rollout.state, rollout.teaching
     moved: list[int] = []
+    curvature = np.zeros_like(state.speed)
 
     def run(steps: int) -> int:
         agent_steps = 0
         for _ in range(steps):
             agent_steps += int(np.count_nonzero(state.kind != AgentKind.NONE))
             rollout.decide()
-            advance(
-                world,
-                state,
-                rollout.decision.acceleration,
-                teaching.curvature,
-                teaching.acceleration,
-                _NEEDED_M,
-            )
+            curvature[:, EGO] = teaching.curvature
+            decision = rollout.decision
+            advance(world, state, decision.acceleration, curvature, decision.target_lane, _NEEDED_M)
         return agent_steps
 
     run(size.settle_steps)

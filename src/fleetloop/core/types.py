@@ -1,12 +1,13 @@
 """The four types the loop is written in: World, State, Observation and Plan, and the enums they hold.
 
 World and State are NamedTuples of plain arrays so that the Numba kernels take them as they are. In the shape
-comments: P points, L lanes, K conflicts, S signals, T towns, B static boxes, W worlds in a batch, A agents a world.
+comments: P points, L lanes, K conflicts, S signals, T towns, B static boxes, N signs, W worlds in a batch, A agents a
+world.
 A vehicle's pose is that of its rear axle: x, y in metres, yaw in radians, in the town's frame (ISO 8855).
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,6 +42,20 @@ class LaneKind(IntEnum):
     """Joins two road lanes where there is nothing to decide (a bend, a lane gained)."""
     JUNCTION = 2
     """Crosses a junction."""
+    WALK = 3
+    """A sidewalk or path, one lane for each direction."""
+    CROSSING = 4
+    """Where people on foot cross a road; it has conflicts with the connectors and lanes that it crosses."""
+
+
+class LaneUse(IntFlag):
+    """Who may use a lane."""
+
+    MOTOR = 1
+    """Cars, vans, trucks."""
+    BUS = 2
+    BICYCLE = 4
+    PEDESTRIAN = 8
 
 
 class Control(IntEnum):
@@ -82,7 +97,32 @@ class AgentKind(IntEnum):
     BUS = 3
     CYCLIST = 4
     PEDESTRIAN = 5
+    EMERGENCY = 6
+    """An ambulance or the like, with blue lights and a siren."""
+    CHILD = 7
+    BARRIER = 8
+    """Closes a lane at a construction site; stands."""
+    DEBRIS = 9
+    """Something that fell onto the road; lies still."""
     NONE = 255
+
+
+class Script(IntEnum):
+    """What an actor of a scenario does besides driving; it acts once the first learner is near."""
+
+    NONE = 0
+    STAND = 1
+    """Stands, then drives off as usual."""
+    RUN = 2
+    """Stands off the lanes, then goes straight ahead at script_value m/s."""
+    BRAKE = 3
+    """Drives, then brakes with script_value m/s^2 until it stands."""
+    CUT_IN = 4
+    """Drives, then changes into the learner's lane."""
+    SLOW = 5
+    """Drives at most at script_value m/s, from the start."""
+    INSIST = 6
+    """Heeds neither signals nor right of way, from the start."""
 
 
 # length, width, height, rear overhang behind the rear axle; metres.
@@ -94,6 +134,10 @@ VEHICLE_SIZES = np.array(
         [11.5, 2.5, 3.1, 2.8],
         [1.8, 0.6, 1.7, 0.5],
         [0.5, 0.6, 1.75, 0.25],
+        [6.0, 2.1, 2.6, 1.2],
+        [0.35, 0.45, 1.2, 0.17],
+        [0.4, 2.4, 1.1, 0.2],
+        [0.8, 0.8, 0.5, 0.4],
     ],
     dtype=np.float32,
 )
@@ -123,7 +167,11 @@ TILE_PIXELS = 64
 METRES_PER_PIXEL = 0.1
 TILE_M = TILE_PIXELS * METRES_PER_PIXEL
 BOX_CELL_M = 32.0
-"""Edge of a cell of the grid that finds static boxes."""
+"""Edge of a cell of the grid that finds static boxes and signs."""
+SIGN_PIXELS = 48
+"""Edge of the picture of a sign."""
+STREET_LAMP = 200
+"""In box_lamp: the head of a street lamp, lit by night."""
 
 
 class World(NamedTuple):
@@ -138,6 +186,8 @@ class World(NamedTuple):
     headings: Float32[np.ndarray, " P"]
     curvatures: Float32[np.ndarray, " P"]
     """Signed, smoothed, 1/m; positive turns left."""
+    bend_speed_mps: Float32[np.ndarray, " P"]
+    """The highest speed from which every bend in the rest of the lane is met in comfort."""
     lane_first_point: Int32[np.ndarray, " L"]
     lane_point_count: Int32[np.ndarray, " L"]
     lane_spacing_m: Float32[np.ndarray, " L"]
@@ -145,6 +195,8 @@ class World(NamedTuple):
     lane_width_m: Float32[np.ndarray, " L"]
     lane_speed_limit_mps: Float32[np.ndarray, " L"]
     lane_kind: UInt8[np.ndarray, " L"]
+    lane_use: UInt8[np.ndarray, " L"]
+    """Bits of LaneUse."""
     lane_reach_m: Float32[np.ndarray, " L"]
     """Longest distance that can be driven from the lane's start without a dead end, capped at 5,000 m."""
     lane_left: Int32[np.ndarray, " L"]
@@ -177,6 +229,8 @@ class World(NamedTuple):
     phase_colour: UInt8[np.ndarray, " phases"]
 
     town_first_lane: Int32[np.ndarray, " T+1"]
+    town_left_hand: UInt8[np.ndarray, " T"]
+    """1 where traffic keeps left."""
     town_origin_m: Float32[np.ndarray, "T 2"]
     """Lower left corner of the grids of tiles and of boxes."""
     town_tiles_shape: Int32[np.ndarray, "T 2"]
@@ -195,7 +249,14 @@ class World(NamedTuple):
     box_signal: Int32[np.ndarray, " B"]
     """The signal whose lamp this box is, or -1."""
     box_lamp: UInt8[np.ndarray, " B"]
-    """For a lamp, the SignalColour at which it is lit (GREEN stands for both greens)."""
+    """For a signal's lamp, the SignalColour at which it is lit (GREEN stands for both greens); or STREET_LAMP."""
+    sign_start: Int32[np.ndarray, " cells+1"]
+    """Signs whose centre is in a cell, in the order of cell_start."""
+    signs: Float32[np.ndarray, "N 6"]
+    """centre x, y, z, yaw of the normal of the face, half width, half height."""
+    sign_image: Int32[np.ndarray, " N"]
+    sign_images: UInt8[np.ndarray, "images 48 48 4"]
+    """What the signs show, RGBA, row 0 at the top; transparent outside of the plate."""
 
 
 class State(NamedTuple):
@@ -212,7 +273,7 @@ class State(NamedTuple):
     acceleration: Float32[np.ndarray, "W A"]
     curvature: Float32[np.ndarray, "W A"]
     path: Int32[np.ndarray, "W A 12"]
-    """The next UPCOMING_LANES lanes, the current one first; -1 past a dead end."""
+    """The next UPCOMING_LANES lanes, the current one first; -1 past a dead end. Who is off the lanes has none."""
     along: Float32[np.ndarray, "W A"]
     """Metres of the rear axle along the current lane."""
     offset: Float32[np.ndarray, "W A"]
@@ -220,8 +281,17 @@ class State(NamedTuple):
     wait_s: Float32[np.ndarray, "W A"]
     """How long the agent has stood; creeping below 2.5 m/s keeps it."""
     odometer_m: Float32[np.ndarray, "W A"]
-    history: Float32[np.ndarray, "W 8 3"]
-    """The learner's last HISTORY_STEPS steps, newest last: speed, acceleration, curvature."""
+    changing_from: Int32[np.ndarray, "W A"]
+    """The neighbouring lane that the agent still partly is in while it changes lanes, or -1."""
+    script: UInt8[np.ndarray, "W A"]
+    """Script of actors."""
+    script_value: Float32[np.ndarray, "W A"]
+    script_trigger_m: Float32[np.ndarray, "W A"]
+    """The actor acts once the first learner is this near; 0 when it has begun to act."""
+    learner: UInt8[np.ndarray, "W A"]
+    """1 where the agent is steered from outside, 0 where it runs along its lanes by itself."""
+    history: Float32[np.ndarray, "W A 8 3"]
+    """The last HISTORY_STEPS steps of learners, newest last: speed, acceleration, curvature."""
 
 
 class Scene(NamedTuple):

@@ -49,3 +49,21 @@ BUBBLE_RADIUS_M = 220.0
 
 CRUISE_SPEED_MPS = np.float32(13.9)
 """Nobody drives faster, whatever the limit: limits cannot be read from the cameras yet."""
+
+WALKING_SPEED_MPS = 1.5
+"""Pedestrians at crossings: 1.3 to 1.5 m/s on average (Fitzpatrick, Brewer, Turner, TRR 1982, 2006)."""
+
+CYCLING_SPEED_MPS = 5.5
+
+# MOBIL, Kesting, Treiber, Helbing, TRR 1999 (2007): politeness, threshold, the follower's hardest acceptable braking.
+POLITENESS = 0.3
+CHANGE_THRESHOLD_MPS2 = 0.25
+SAFE_DECELERATION_MPS2 = 2.5
+CHANGE_EVERY_STEPS = 10
+"""People think of changing lanes about once a second."""
+
+CHANGE_ROOM_M, CHANGE_ROOM_S = 12.0, 5.0
+"""A change must be over this far before the lane ends, and takes this long."""
+
+CORRIDOR_M = 1.7
+"""Who is off the lanes matters within this distance to either side of a vehicle's middle: half a car and a margin."""

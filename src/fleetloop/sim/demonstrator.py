@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from numba import njit, prange
 
+from fleetloop.core.kernels import device
 from fleetloop.core.types import (
-    EGO,
     PLAN_POSE_INTERVAL_S,
     PLAN_POSES,
     UPCOMING_LANES,
@@ -20,13 +20,16 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.behaviour import LOOKAHEAD_M
+from fleetloop.sim.following import front_m
 from fleetloop.sim.paths import path_point, wrap
 from fleetloop.sim.signals import signal_colour
-from fleetloop.sim.traffic import Decision, front_m
+from fleetloop.sim.traffic import Decision
 
 _ROAD, _SIGNAL, _NOBODY = int(LaneKind.ROAD), int(Control.SIGNAL), int(AgentKind.NONE)
 MAXIMUM_CURVATURE_1PM = 0.2
 """A car's turning circle of about 10 m."""
+IN_LANE_M = 1.6
+"""Who is farther from the middle of its lane is changing lanes, or lost."""
 
 
 class Teaching(NamedTuple):
@@ -64,11 +67,17 @@ def empty_teaching(worlds: int) -> Teaching:
     )
 
 
-@njit(cache=True)
-def pursuit_curvature(world, path, along, x, y, yaw, speed):
-    """Pure pursuit from the rear axle (Coulter, CMU-RI-TR-92-01): the circle through a point ahead on the path."""
+@device
+def pursuit_curvature(world, path, along, offset, x, y, yaw, speed):
+    """Pure pursuit from the rear axle (Coulter, CMU-RI-TR-92-01): the circle through a point ahead on the path.
+
+    Who is in another lane, `offset` metres to the left of the path, aims at a point that comes closer bit by bit.
+    """
     lookahead = min(max(2.2 + 0.42 * speed, 3.2), 9.0)
-    target_x, target_y, _, _ = path_point(world, path, along + lookahead)
+    target_x, target_y, heading, _ = path_point(world, path, along + lookahead)
+    if abs(offset) > IN_LANE_M:
+        left = math.copysign(abs(offset) - IN_LANE_M, offset) * math.exp(-lookahead / (3.0 + 1.5 * speed))
+        target_x, target_y = target_x - left * math.sin(heading), target_y + left * math.cos(heading)
     forward = math.cos(yaw) * (target_x - x) + math.sin(yaw) * (target_y - y)
     left = -math.sin(yaw) * (target_x - x) + math.cos(yaw) * (target_y - y)
     curvature = 2.0 * left / max(forward * forward + left * left, 1.0)
@@ -77,17 +86,17 @@ def pursuit_curvature(world, path, along, x, y, yaw, speed):
     return min(max(curvature, -MAXIMUM_CURVATURE_1PM), MAXIMUM_CURVATURE_1PM)
 
 
-@njit(cache=True)
-def _future(world, state, w, acceleration, poses):
+@device
+def _future(world, state, w, a, acceleration, poses):
     """Poses of a car that returns smoothly to its path while it keeps its acceleration."""
-    x, y, yaw = state.pose[w, EGO, 0], state.pose[w, EGO, 1], state.pose[w, EGO, 2]
+    x, y, yaw = state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2]
     cosine, sine = math.cos(yaw), math.sin(yaw)
-    speed, offset = np.float64(state.speed[w, EGO]), np.float64(state.offset[w, EGO])
+    speed, offset = np.float64(state.speed[w, a]), np.float64(state.offset[w, a])
     stop_s = speed / max(-acceleration, 1e-3) if acceleration < 0.0 else 1e3
     for i in range(PLAN_POSES):
         time = min((i + 1) * PLAN_POSE_INTERVAL_S, stop_s)
         ahead = speed * time + 0.5 * acceleration * time * time
-        px, py, heading, _ = path_point(world, state.path[w, EGO], state.along[w, EGO] + ahead)
+        px, py, heading, _ = path_point(world, state.path[w, a], state.along[w, a] + ahead)
         left = offset * math.exp(-ahead / 6.0)
         gx, gy = px - left * math.sin(heading), py + left * math.cos(heading)
         poses[i, 0] = cosine * (gx - x) + sine * (gy - y)
@@ -95,13 +104,13 @@ def _future(world, state, w, acceleration, poses):
         poses[i, 2] = wrap(heading - yaw)
 
 
-@njit(cache=True)
-def _next_signal(world, state, w):
+@device
+def _next_signal(world, state, w, a):
     """(colour, metres from the front bumper to the line) of the next signal ahead; (-1, LOOKAHEAD_M) if none."""
-    start = -np.float64(state.along[w, EGO])
-    front = front_m(state.kind[w, EGO])
+    start = -np.float64(state.along[w, a])
+    front = front_m(state.kind[w, a])
     for i in range(UPCOMING_LANES):
-        lane = state.path[w, EGO, i]
+        lane = state.path[w, a, i]
         if lane < 0 or start - front > LOOKAHEAD_M:
             break
         if world.lane_kind[lane] != _ROAD and start - front > -0.5 and world.lane_control[lane] == _SIGNAL:
@@ -111,30 +120,31 @@ def _next_signal(world, state, w):
     return -1, LOOKAHEAD_M
 
 
-@njit(cache=True)
-def _teach_world(world, state, decision, teaching, w):
-    if state.kind[w, EGO] == _NOBODY:
+@device
+def _teach_world(world, state, decision, teaching, w, a):
+    if state.kind[w, a] == _NOBODY:
         return
     teaching.curvature[w] = pursuit_curvature(
         world,
-        state.path[w, EGO],
-        np.float64(state.along[w, EGO]),
-        np.float64(state.pose[w, EGO, 0]),
-        np.float64(state.pose[w, EGO, 1]),
-        np.float64(state.pose[w, EGO, 2]),
-        np.float64(state.speed[w, EGO]),
+        state.path[w, a],
+        np.float64(state.along[w, a]),
+        np.float64(state.offset[w, a]),
+        np.float64(state.pose[w, a, 0]),
+        np.float64(state.pose[w, a, 1]),
+        np.float64(state.pose[w, a, 2]),
+        np.float64(state.speed[w, a]),
     )
-    teaching.acceleration[w] = decision.acceleration[w, EGO]
-    _future(world, state, w, np.float64(decision.acceleration[w, EGO]), teaching.poses[w])
-    colour, line = _next_signal(world, state, w)
+    teaching.acceleration[w] = decision.acceleration[w, a]
+    _future(world, state, w, a, np.float64(decision.acceleration[w, a]), teaching.poses[w])
+    colour, line = _next_signal(world, state, w, a)
     teaching.signal[w], teaching.stop_line_m[w] = colour, line
-    teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, EGO], LOOKAHEAD_M)
-    teaching.lead_speed[w] = decision.lead_speed[w, EGO]
+    teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, a], LOOKAHEAD_M)
+    teaching.lead_speed[w] = decision.lead_speed[w, a]
 
 
 @njit(cache=True, parallel=True)
-def teach(world: World, state: State, decision: Decision, teaching: Teaching):
-    """Fill what the demonstrator would do in the learner's place, given the decision of this step."""
+def teach(world: World, state: State, decision: Decision, teaching: Teaching, agent):
+    """Fill what the demonstrator would do in the place of an agent of each world, given the decision of this step."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _teach_world(world, state, decision, teaching, np.int64(index))
+        _teach_world(world, state, decision, teaching, np.int64(index), np.int64(agent))

@@ -1,27 +1,32 @@
-"""A step of time: the learner moves as a bicycle model says, the others along their lanes."""
+"""A step of time: learners move as a bicycle model says, the others along their lanes."""
 
 import math
 
 import numpy as np
 from numba import njit, prange
 
+from fleetloop.core.kernels import device
 from fleetloop.core.types import (
     EGO,
     HISTORY_STEPS,
     STEP_S,
     UPCOMING_LANES,
+    VEHICLE_SIZES,
     AgentKind,
     State,
     World,
 )
 from fleetloop.sim import behaviour
-from fleetloop.sim.paths import project, rail_pose
-from fleetloop.sim.spawn import extend_path, place
+from fleetloop.sim.paths import project, rail_pose, wrap
+from fleetloop.sim.scripts import has_begun, is_obstacle
+from fleetloop.sim.spawn import NEEDED_M, extend_path, place
 
 _NOBODY = int(AgentKind.NONE)
+_CHANGED_M = 0.03
+"""A lane change ends this far from the middle of the new lane."""
 
 
-@njit(cache=True)
+@device
 def _next_lanes(world, state, w, a, needed_m):
     """Drop the lanes that are behind and choose as many new ones; False at a dead end."""
     while state.along[w, a] > world.lane_length_m[state.path[w, a, 0]]:
@@ -34,66 +39,125 @@ def _next_lanes(world, state, w, a, needed_m):
     return True
 
 
-@njit(cache=True)
-def _bicycle(state, w, curvature, acceleration):
+@device
+def _bicycle(state, w, a, curvature, acceleration):
     """Kinematic bicycle, reference at the rear axle: yaw rate = speed * curvature; midpoint rule over the step."""
-    speed = state.speed[w, EGO]
+    speed = state.speed[w, a]
     after = max(speed + acceleration * STEP_S, 0.0)
     distance = 0.5 * (speed + after) * STEP_S
-    middle = state.pose[w, EGO, 2] + 0.5 * distance * curvature
-    state.pose[w, EGO, 0] += distance * math.cos(middle)
-    state.pose[w, EGO, 1] += distance * math.sin(middle)
-    state.pose[w, EGO, 2] += distance * curvature
-    state.acceleration[w, EGO] = (after - speed) / STEP_S
-    state.speed[w, EGO] = after
-    state.curvature[w, EGO] = curvature
+    middle = state.pose[w, a, 2] + 0.5 * distance * curvature
+    state.pose[w, a, 0] += distance * math.cos(middle)
+    state.pose[w, a, 1] += distance * math.sin(middle)
+    state.pose[w, a, 2] += distance * curvature
+    state.acceleration[w, a] = (after - speed) / STEP_S
+    state.speed[w, a] = after
+    state.curvature[w, a] = curvature
     return distance
 
 
-@njit(cache=True)
-def _move_learner(world, state, w, curvature, acceleration, needed_m):
-    distance = _bicycle(state, w, curvature, acceleration)
+@device
+def _move_learner(world, state, w, a, curvature, acceleration, needed_m):
+    """False at a dead end."""
+    distance = _bicycle(state, w, a, curvature, acceleration)
     along, offset, _, _ = project(
         world,
-        state.path[w, EGO],
-        np.float64(state.along[w, EGO] + distance),
-        np.float64(state.pose[w, EGO, 0]),
-        np.float64(state.pose[w, EGO, 1]),
+        state.path[w, a],
+        np.float64(state.along[w, a] + distance),
+        np.float64(state.pose[w, a, 0]),
+        np.float64(state.pose[w, a, 1]),
     )
     # The projection may neither jump ahead nor fall back when the car is far off its path.
-    before = state.along[w, EGO]
+    before = state.along[w, a]
     along = min(max(along, before - 0.5), before + distance + 1.0)
-    state.odometer_m[w, EGO] += along - before
-    state.along[w, EGO], state.offset[w, EGO] = along, offset
-    _next_lanes(world, state, w, np.int64(EGO), needed_m)
+    state.odometer_m[w, a] += along - before
+    state.along[w, a], state.offset[w, a] = along, offset
     for i in range(HISTORY_STEPS - 1):
         for j in range(3):
-            state.history[w, i, j] = state.history[w, i + 1, j]
-    state.history[w, HISTORY_STEPS - 1, 0] = state.speed[w, EGO]
-    state.history[w, HISTORY_STEPS - 1, 1] = state.acceleration[w, EGO]
-    state.history[w, HISTORY_STEPS - 1, 2] = state.curvature[w, EGO]
+            state.history[w, a, i, j] = state.history[w, a, i + 1, j]
+    state.history[w, a, HISTORY_STEPS - 1, 0] = state.speed[w, a]
+    state.history[w, a, HISTORY_STEPS - 1, 1] = state.acceleration[w, a]
+    state.history[w, a, HISTORY_STEPS - 1, 2] = state.curvature[w, a]
+    return _next_lanes(world, state, w, a, needed_m)
 
 
-@njit(cache=True)
+@device
+def _drift(state, w, a, distance):
+    """Bring somebody who changes lanes closer to the middle of the new one; returns the angle to the lane."""
+    offset = state.offset[w, a]
+    if offset == 0.0:
+        return 0.0
+    # Three to four seconds for a lane at the speed of town traffic (Toledo and Zohar, TRR 1999, found 4.6 on average).
+    moved = min(0.07 * distance * min(abs(offset) + 0.35, 1.6), abs(offset))
+    state.offset[w, a] = offset - math.copysign(moved, offset)
+    if abs(state.offset[w, a]) < _CHANGED_M:
+        state.offset[w, a] = 0.0
+    return -math.copysign(moved, offset) / max(distance, 0.05)
+
+
+@device
 def _move_other(world, state, w, a, acceleration):
     speed = state.speed[w, a]
     after = max(speed + acceleration * STEP_S, 0.0)
     distance = 0.5 * (speed + after) * STEP_S
     state.acceleration[w, a] = (after - speed) / STEP_S
     state.speed[w, a] = after
+    if distance == 0.0:
+        return
     state.along[w, a] += distance
     state.odometer_m[w, a] += distance
-    if not _next_lanes(world, state, w, a, np.float32(200.0)):
+    if not _next_lanes(world, state, w, a, NEEDED_M):
         state.kind[w, a] = _NOBODY
         return
+    turned = _drift(state, w, a, distance)
     x, y, yaw = rail_pose(world, state.path[w, a], np.float64(state.along[w, a]), state.kind[w, a])
-    state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2] = x, y, yaw
+    offset = np.float64(state.offset[w, a])
+    state.pose[w, a, 0] = x - offset * math.sin(yaw)
+    state.pose[w, a, 1] = y + offset * math.cos(yaw)
+    state.pose[w, a, 2] = wrap(yaw + turned)
 
 
-@njit(cache=True)
+@device
+def _change_lane(world, state, w, a, target, needed_m):
+    """Go on along the neighbouring lane `target`; whoever is on rails drifts over, a learner must steer."""
+    left = state.path[w, a, 0]
+    share = state.along[w, a] / world.lane_length_m[left]
+    state.path[w, a, 0] = target
+    extend_path(world, state, w, a, np.int64(1), needed_m)
+    guess = np.float64(share * world.lane_length_m[target])
+    x, y = np.float64(state.pose[w, a, 0]), np.float64(state.pose[w, a, 1])
+    along, offset, _, _ = project(world, state.path[w, a], guess, x, y)
+    state.along[w, a] = min(max(along, 0.0), np.float64(world.lane_length_m[target]))
+    state.offset[w, a] = offset
+    state.changing_from[w, a] = left
+
+
+@device
+def _leave_old_lane(world, state, w, a):
+    """Forget the lane that somebody came from once its whole body is out of it."""
+    if state.changing_from[w, a] >= 0:
+        half = 0.5 * (world.lane_width_m[state.path[w, a, 0]] - VEHICLE_SIZES[state.kind[w, a], 1])
+        if abs(state.offset[w, a]) < half:
+            state.changing_from[w, a] = -1
+
+
+@device
+def _move_off_lanes(state, w, a, acceleration):
+    """Straight ahead."""
+    after = max(state.speed[w, a] + acceleration * STEP_S, 0.0)
+    distance = 0.5 * (state.speed[w, a] + after) * STEP_S
+    state.acceleration[w, a] = (after - state.speed[w, a]) / STEP_S
+    state.speed[w, a] = after
+    state.odometer_m[w, a] += distance
+    state.pose[w, a, 0] += distance * math.cos(state.pose[w, a, 2])
+    state.pose[w, a, 1] += distance * math.sin(state.pose[w, a, 2])
+
+
+@device
 def _keep_traffic_near(world, state, w, a):
     """Move somebody who is gone, far from the learner or stuck for good to another place, out of sight."""
     agents = state.kind.shape[1]
+    if state.script[w, a] or is_obstacle(state.kind[w, a]):
+        return
     if state.kind[w, a] != _NOBODY:
         distance = math.hypot(
             state.pose[w, a, 0] - state.pose[w, EGO, 0], state.pose[w, a, 1] - state.pose[w, EGO, 1]
@@ -103,41 +167,53 @@ def _keep_traffic_near(world, state, w, a):
             return
     elif (state.step[w] + a) % 10 != 0:
         return
-    place(world, state, w, a, agents, 90.0, behaviour.BUBBLE_RADIUS_M, np.float32(200.0))
+    place(world, state, w, a, agents, 90.0, behaviour.BUBBLE_RADIUS_M, NEEDED_M)
 
 
-@njit(cache=True)
-def _advance_world(world, state, acceleration, ego_curvature, ego_acceleration, needed_m, w):
+@device
+def _advance_world(world, state, acceleration, curvature, target_lane, needed_m, w):
     if state.kind[w, EGO] == _NOBODY:
         return
     for a in range(state.kind.shape[1]):
         if state.kind[w, a] == _NOBODY:
             continue
-        if a == EGO:
-            _move_learner(world, state, w, ego_curvature[w], ego_acceleration[w], needed_m)
+        if has_begun(state, w, a):
+            state.script_trigger_m[w, a] = 0.0
+        if state.path[w, a, 0] < 0:
+            _move_off_lanes(state, w, a, acceleration[w, a])
+            continue
+        if target_lane[w, a] >= 0:
+            _change_lane(world, state, w, a, target_lane[w, a], needed_m if a == EGO else NEEDED_M)
+        if state.learner[w, a]:
+            _move_learner(
+                world, state, w, a, curvature[w, a], acceleration[w, a], needed_m if a == EGO else NEEDED_M
+            )
         else:
             _move_other(world, state, w, a, acceleration[w, a])
-    for a in range(state.kind.shape[1]):
-        if state.kind[w, a] != _NOBODY:
-            if state.speed[w, a] < 0.1:
-                state.wait_s[w, a] += STEP_S
-            elif state.speed[w, a] > behaviour.CREEP_SPEED_MPS:
-                state.wait_s[w, a] = 0.0
+            if state.kind[w, a] == _NOBODY:
+                continue
+        _leave_old_lane(world, state, w, a)
+        if state.speed[w, a] < 0.1:
+            state.wait_s[w, a] += STEP_S
+        elif state.speed[w, a] > behaviour.CREEP_SPEED_MPS:
+            state.wait_s[w, a] = 0.0
     state.step[w] += 1
     state.clock_s[w] += STEP_S
     for a in range(1, state.kind.shape[1]):
-        _keep_traffic_near(world, state, w, a)
+        if not state.learner[w, a]:
+            _keep_traffic_near(world, state, w, a)
 
 
 @njit(cache=True, parallel=True)
-def advance(world: World, state: State, acceleration, ego_curvature, ego_acceleration, needed_m):
+def advance(world: World, state: State, acceleration, curvature, target_lane, needed_m):
     """One step of every world.
 
     Args:
-        acceleration: [W, A] what the other road users decided.
-        ego_curvature, ego_acceleration: [W] the learner's controls, already limited.
-        needed_m: how far the learner's path must be drivable ahead, where the network allows it.
+        acceleration: [W, A] m/s^2: what everybody decided; for learners, their controls, already limited.
+        curvature: [W, A] 1/m: of learners, already limited; the others follow their lanes.
+        target_lane: [W, A] the neighbouring lane to go on along, or -1.
+        needed_m: how far the path of the first learner must be drivable ahead, where the network allows it.
     """
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _advance_world(world, state, acceleration, ego_curvature, ego_acceleration, needed_m, np.int64(index))
+        _advance_world(world, state, acceleration, curvature, target_lane, needed_m, np.int64(index))

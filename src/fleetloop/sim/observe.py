@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit, prange
 
+from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import (
-    EGO,
     SCENE_AGENTS,
     STEP_S,
     UPCOMING_LANES,
@@ -39,7 +39,7 @@ def empty_scene(worlds: int) -> Scene:
     )
 
 
-@njit(cache=True)
+@device
 def _turn_of(world, lane):
     """Signed angle of a connector; positive to the left."""
     first = world.lane_first_point[lane]
@@ -47,7 +47,7 @@ def _turn_of(world, lane):
     return wrap(np.float64(world.headings[last] - world.headings[first]))
 
 
-@njit(cache=True)
+@device
 def _lights(world, state, w, a):
     lights = 0
     if state.acceleration[w, a] < BRAKE_LIGHT_MPS2 or state.speed[w, a] < 0.1:
@@ -68,59 +68,66 @@ def _lights(world, state, w, a):
     return lights
 
 
-@njit(cache=True)
-def _see_world(world, state, w, scene):
-    agents = state.kind.shape[1]
-    distance = np.full(agents, FAR_M)
-    for a in range(1, agents):
-        if state.kind[w, a] != _NOBODY:
-            dx = state.pose[w, a, 0] - state.pose[w, EGO, 0]
-            dy = state.pose[w, a, 1] - state.pose[w, EGO, 1]
-            distance[a] = dx * dx + dy * dy
-    # Selection sort: the lists are short, and nearest first is the order wanted.
-    for i in range(SCENE_AGENTS):
-        nearest = np.int64(EGO)
-        for a in range(1, agents):
-            if distance[a] < distance[nearest]:
-                nearest = a
-        scene.agent_kind[w, i] = _NOBODY
-        scene.agent_pose[w, i] = 0.0
-        scene.agent_colour[w, i] = 0
-        scene.agent_lights[w, i] = 0
-        if nearest != EGO:
-            distance[nearest] = FAR_M
-            scene.agent_kind[w, i] = state.kind[w, nearest]
-            scene.agent_pose[w, i] = state.pose[w, nearest]
-            scene.agent_colour[w, i] = state.colour[w, nearest]
-            scene.agent_lights[w, i] = _lights(world, state, w, nearest)
+@device
+def _next_nearest(state, w, viewer, after, last):
+    """(squared distance, agent) of whoever comes next by distance from the viewer; (FAR_M, -1) after the last one."""
+    best, chosen = np.float64(FAR_M), -1
+    for a in range(state.kind.shape[1]):
+        if a == viewer or state.kind[w, a] == _NOBODY:
+            continue
+        dx = np.float64(state.pose[w, a, 0] - state.pose[w, viewer, 0])
+        dy = np.float64(state.pose[w, a, 1] - state.pose[w, viewer, 1])
+        square = dx * dx + dy * dy
+        if (square > after or (square == after and a > last)) and square < best:
+            best, chosen = square, a
+    return best, chosen
 
 
-@njit(cache=True)
-def _see_scene(world, state, scene, w):
+@device
+def _see_scene(world, state, scene, w, viewer):
     scene.town[w] = state.town[w]
     scene.clock_s[w] = state.clock_s[w]
-    scene.ego_pose[w] = state.pose[w, EGO]
-    _see_world(world, state, w, scene)
+    for axis in range(3):
+        scene.ego_pose[w, axis] = state.pose[w, viewer, axis]
+    square, a = -1.0, -1
+    for i in range(SCENE_AGENTS):
+        square, a = _next_nearest(state, w, viewer, square, a)
+        if a < 0:
+            # Nobody is left; later rounds start beyond everybody.
+            square = np.float64(FAR_M)
+            scene.agent_kind[w, i] = _NOBODY
+            for axis in range(3):
+                scene.agent_pose[w, i, axis] = 0.0
+            scene.agent_colour[w, i] = 0
+            scene.agent_lights[w, i] = 0
+            continue
+        scene.agent_kind[w, i] = state.kind[w, a]
+        for axis in range(3):
+            scene.agent_pose[w, i, axis] = state.pose[w, a, axis]
+        scene.agent_colour[w, i] = state.colour[w, a]
+        scene.agent_lights[w, i] = _lights(world, state, w, a)
 
 
 @njit(cache=True, parallel=True)
-def see(world: World, state: State, scene: Scene):
-    """Fill the scene with the nearest road users around the learner of each world."""
+def see(world: World, state: State, scene: Scene, agent):
+    """Fill the scene with the nearest road users around an agent of each world."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _see_scene(world, state, scene, np.int64(index))
+        _see_scene(world, state, scene, np.int64(index), np.int64(agent))
 
 
-@njit(cache=True)
-def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"]):
-    """Fill the navigation hint: metres to the next junction and signed angle to take there, twice."""
+@device
+def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"], viewer):
+    """Fill the navigation hint of an agent of each world: metres to the next junction and signed angle to take
+    there, twice."""
     for w in range(state.seed.shape[0]):
-        start, found = -np.float64(state.along[w, EGO]), 0
-        navigation[w] = np.array([HINT_RANGE_M, 0.0, HINT_RANGE_M, 0.0], np.float32)
-        if state.kind[w, EGO] == _NOBODY:
+        start, found = -np.float64(state.along[w, viewer]), 0
+        for hint in range(2):
+            navigation[w, 2 * hint], navigation[w, 2 * hint + 1] = HINT_RANGE_M, 0.0
+        if state.kind[w, viewer] == _NOBODY:
             continue
         for i in range(UPCOMING_LANES):
-            lane = state.path[w, EGO, i]
+            lane = state.path[w, viewer, i]
             if lane < 0 or start > HINT_RANGE_M or found == 2:
                 break
             if world.lane_kind[lane] == _JUNCTION:
@@ -130,7 +137,7 @@ def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"])
             start += world.lane_length_m[lane]
 
 
-@njit(cache=True)
+@device
 def tell_time(state: State, time_of_day_h: Float32[np.ndarray, " W"]):
     """Fill the time of day: each world starts between 8 and 18 o'clock."""
     for w in range(state.seed.shape[0]):

@@ -3,21 +3,21 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from fleetloop.core.kernels import device
 from fleetloop.core.types import UPCOMING_LANES, VEHICLE_SIZES
 
 FAR_M = np.float32(1.0e6)
 """Stands for "nothing there" in distances."""
 
 
-@njit(cache=True)
+@device
 def wrap(angle):
     """The same direction in [-pi, pi)."""
     return (angle + math.pi) % (2.0 * math.pi) - math.pi
 
 
-@njit(cache=True)
+@device
 def lane_point(world, lane, along):
     """x, y, heading and curvature at `along` metres of a lane; straight on beyond its ends."""
     first = world.lane_first_point[lane]
@@ -34,7 +34,7 @@ def lane_point(world, lane, along):
     return x, y, heading, curvature
 
 
-@njit(cache=True)
+@device
 def locate(world, path, along):
     """(index in the path, metres along that lane) of `along` metres from the start of the path's first lane."""
     index = 0
@@ -44,14 +44,14 @@ def locate(world, path, along):
     return index, along
 
 
-@njit(cache=True)
+@device
 def path_point(world, path, along):
     """x, y, heading and curvature `along` metres from the start of the path's first lane."""
     index, rest = locate(world, path, along)
     return lane_point(world, path[index], rest)
 
 
-@njit(cache=True)
+@device
 def rail_pose(world, path, along, kind):
     """x, y, yaw of a vehicle both of whose axles are on the path, its rear axle at `along`: long ones stay in lane."""
     wheelbase = VEHICLE_SIZES[kind, 0] - 2.0 * VEHICLE_SIZES[kind, 3]
@@ -60,7 +60,7 @@ def rail_pose(world, path, along, kind):
     return x, y, math.atan2(front_y - y, front_x - x)
 
 
-@njit(cache=True)
+@device
 def project(world, path, along, x, y):
     """(along, offset, heading, curvature) of the point of the path next to (x, y), searched from a near guess.
 

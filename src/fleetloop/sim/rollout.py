@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
-from numba import njit
 
 from fleetloop.core.errors import MapError
+from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, bits
 from fleetloop.core.types import (
     EGO,
@@ -25,6 +25,7 @@ from fleetloop.sim.cameras import appearances, render
 from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
 from fleetloop.sim.motion import advance
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
+from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.safety_driver import Danger, touching, watch
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import Decision, decide, empty_decision
@@ -114,10 +115,10 @@ def make_routes(seed: int, towns: Sequence[int], count: int, length_m: float) ->
         yield Route(towns[number % len(towns)], route_seed(seed, number), length_m)
 
 
-@njit(cache=True)
+@device
 def _touching_all(state, touched):
     for w in range(touched.shape[0]):
-        touched[w] = touching(state, w)
+        touched[w] = touching(state, w, np.int64(EGO))
 
 
 def _empty_state(worlds: int, agents: int) -> State:
@@ -138,7 +139,12 @@ def _empty_state(worlds: int, agents: int) -> State:
         offset=np.zeros(shape, np.float32),
         wait_s=np.zeros(shape, np.float32),
         odometer_m=np.zeros(shape, np.float32),
-        history=np.zeros((worlds, HISTORY_STEPS, 3), np.float32),
+        changing_from=np.full(shape, -1, np.int32),
+        script=np.zeros(shape, np.uint8),
+        script_value=np.zeros(shape, np.float32),
+        script_trigger_m=np.zeros(shape, np.float32),
+        learner=np.zeros(shape, np.uint8),
+        history=np.zeros((*shape, HISTORY_STEPS, 3), np.float32),
     )
 
 
@@ -152,7 +158,9 @@ class Rollout:
     def __init__(self, world: World, routes: Iterator[Route], worlds: int, agents: int = 20) -> None:
         self.world = world
         self.state = _empty_state(worlds, agents)
+        self.state.learner[:, EGO] = 1
         self.decision: Decision = empty_decision(worlds, agents)
+        self._occupancy = empty_occupancy(worlds, agents)
         self.teaching: Teaching = empty_teaching(worlds)
         self.scene: Scene = empty_scene(worlds)
         self.active = np.zeros(worlds, bool)
@@ -165,6 +173,7 @@ class Rollout:
         self._taken_over_m = np.zeros(worlds, np.float32)
         self._danger = np.zeros(worlds, np.int32)
         self._touched = np.zeros(worlds, np.int32)
+        self._curvature = np.zeros((worlds, agents), np.float32)
         self._navigation = np.zeros((worlds, 4), np.float32)
         self._time_of_day = np.zeros(worlds, np.float32)
         self._needed_m = np.float32(1000.0)
@@ -195,7 +204,6 @@ class Rollout:
             state.seed[w], state.town[w], state.step[w] = route.seed, route.town, 0
             state.clock_s[w] = float(bits(route.seed, 0, 0, int(Stream.CLOCK), 1) % np.uint64(600))
             if spawn_world(self.world, state, w, self._needed_m):
-                state.history[w, :, 0] = state.speed[w, EGO]
                 self._current[w] = RouteResult(route)
                 self.active[w] = True
                 self.safety_driver[w], self._held_steps[w], self._idle_s[w] = False, 0, 0.0
@@ -206,8 +214,8 @@ class Rollout:
 
     def decide(self) -> None:
         """Let everybody decide, and the demonstrator say what it would do in the learner's place."""
-        decide(self.world, self.state, self.decision)
-        teach(self.world, self.state, self.decision, self.teaching)
+        decide(self.world, self.state, self.decision, self._occupancy)
+        teach(self.world, self.state, self.decision, self.teaching, EGO)
 
     def observe(self, rig: CameraRig, variety: float = 0.0) -> Observation:
         """What the learners' cameras, odometers and phones tell now.
@@ -216,12 +224,12 @@ class Rollout:
             rig: where the cameras are.
             variety: of weather and colours, 0 to 1; fixed by each route's seed.
         """
-        see(self.world, self.state, self.scene)
-        navigate(self.world, self.state, self._navigation)
+        see(self.world, self.state, self.scene, EGO)
+        navigate(self.world, self.state, self._navigation, EGO)
         tell_time(self.state, self._time_of_day)
         images = self._render(rig, variety)
         return Observation(
-            images, self.state.history.copy(), self._navigation.copy(), self._time_of_day.copy()
+            images, self.state.history[:, EGO].copy(), self._navigation.copy(), self._time_of_day.copy()
         )
 
     def _render(self, rig: CameraRig, variety: float) -> tuple[np.ndarray, ...]:
@@ -238,8 +246,8 @@ class Rollout:
 
     def look(self) -> tuple[Scene, Float32[np.ndarray, "W 4"], Float32[np.ndarray, " W"]]:
         """Scene, navigation hint and time of day, without rendering; valid until the next call."""
-        see(self.world, self.state, self.scene)
-        navigate(self.world, self.state, self._navigation)
+        see(self.world, self.state, self.scene, EGO)
+        navigate(self.world, self.state, self._navigation, EGO)
         tell_time(self.state, self._time_of_day)
         return self.scene, self._navigation, self._time_of_day
 
@@ -247,12 +255,22 @@ class Rollout:
         self, curvature: Float32[np.ndarray, " W"], acceleration: Float32[np.ndarray, " W"]
     ) -> RolloutStep:
         """Drive one step with the learner's (limited) controls, unless the safety driver must take over."""
-        watch(self.world, self.state, self.decision, curvature, acceleration, self._danger)
+        watch(self.world, self.state, self.decision, curvature, acceleration, self._danger, EGO)
         began = self._take_over(curvature, acceleration)
         held = self.safety_driver.copy()
         curvature = np.where(held, self.teaching.curvature, curvature).astype(np.float32)
         acceleration = np.where(held, self.teaching.acceleration, acceleration).astype(np.float32)
-        advance(self.world, self.state, self.decision.acceleration, curvature, acceleration, self._needed_m)
+        self._curvature[:, EGO] = curvature
+        decision = self.decision
+        decision.acceleration[:, EGO] = acceleration
+        advance(
+            self.world,
+            self.state,
+            decision.acceleration,
+            self._curvature,
+            decision.target_lane,
+            self._needed_m,
+        )
         ended = self._account(began)
         return RolloutStep(curvature, acceleration, began, held, ended)
 

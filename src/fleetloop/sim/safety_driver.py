@@ -14,8 +14,8 @@ from enum import IntEnum
 import numpy as np
 from numba import njit, prange
 
+from fleetloop.core.kernels import device
 from fleetloop.core.types import (
-    EGO,
     UPCOMING_LANES,
     VEHICLE_SIZES,
     AgentKind,
@@ -27,10 +27,11 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.behaviour import EMERGENCY_DECELERATION_MPS2
 from fleetloop.sim.demonstrator import pursuit_curvature
+from fleetloop.sim.following import front_m
 from fleetloop.sim.paths import locate, project, rail_pose, wrap
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.spawn import body_centre
-from fleetloop.sim.traffic import Decision, front_m
+from fleetloop.sim.traffic import Decision
 
 HORIZON_S = 2.0
 HOLD_S = 0.5
@@ -63,7 +64,7 @@ _SAFE, _COLLISION, _OFF_ROAD = int(Danger.NONE), int(Danger.COLLISION), int(Dang
 _WRONG_WAY, _RED_LIGHT = int(Danger.WRONG_WAY), int(Danger.RED_LIGHT)
 
 
-@njit(cache=True)
+@device
 def boxes_touch(ax, ay, ayaw, alength, awidth, bx, by, byaw, blength, bwidth):
     """Whether two rectangles overlap (separating axes); centres, headings, lengths and widths in metres."""
     dx, dy = bx - ax, by - ay
@@ -84,26 +85,26 @@ def boxes_touch(ax, ay, ayaw, alength, awidth, bx, by, byaw, blength, bwidth):
     return True
 
 
-@njit(cache=True)
-def touching(state, w):
-    """Index of a road user that the learner touches now, or -1."""
-    if state.kind[w, EGO] == _NOBODY:
+@device
+def touching(state, w, a):
+    """Index of a road user that agent a touches now, or -1."""
+    if state.kind[w, a] == _NOBODY:
         return -1
-    x, y = body_centre(state, w, np.int64(EGO))
-    size = VEHICLE_SIZES[state.kind[w, EGO]]
-    for b in range(1, state.kind.shape[1]):
-        if state.kind[w, b] == _NOBODY:
+    x, y = body_centre(state, w, a)
+    size = VEHICLE_SIZES[state.kind[w, a]]
+    for b in range(state.kind.shape[1]):
+        if b == a or state.kind[w, b] == _NOBODY:
             continue
         other = VEHICLE_SIZES[state.kind[w, b]]
         bx, by = body_centre(state, w, b)
         if boxes_touch(
-            x, y, state.pose[w, EGO, 2], size[0], size[1], bx, by, state.pose[w, b, 2], other[0], other[1]
+            x, y, state.pose[w, a, 2], size[0], size[1], bx, by, state.pose[w, b, 2], other[0], other[1]
         ):
             return b
     return -1
 
 
-@njit(cache=True)
+@device
 def _travelled(speed, acceleration, time, halt):
     """Metres covered in `time` with constant acceleration, standing at `halt` at the latest."""
     if acceleration < 0.0:
@@ -111,12 +112,12 @@ def _travelled(speed, acceleration, time, halt):
     return min(speed * time + 0.5 * acceleration * time * time, max(halt, 0.0))
 
 
-@njit(cache=True)
-def _follows(state, w, b):
+@device
+def _follows(state, w, a, b):
     """Whether b is behind the learner now, in its track and of its direction: keeping clear is b's duty."""
-    x, y = body_centre(state, w, np.int64(EGO))
+    x, y = body_centre(state, w, a)
     bx, by = body_centre(state, w, b)
-    yaw, kind = np.float64(state.pose[w, EGO, 2]), state.kind[w, EGO]
+    yaw, kind = np.float64(state.pose[w, a, 2]), state.kind[w, a]
     cosine, sine = math.cos(yaw), math.sin(yaw)
     forward = cosine * (bx - x) + sine * (by - y)
     left = -sine * (bx - x) + cosine * (by - y)
@@ -125,17 +126,34 @@ def _follows(state, w, b):
     return forward < -0.5 * VEHICLE_SIZES[kind, 0] and abs(left) < beside and same_direction
 
 
-@njit(cache=True)
-def _hits(world, state, decision, w, time, x, y, yaw):
+@device
+def _predicted(world, state, w, b, distance):
+    """Pose of b after it has gone so far along its path, or straight ahead where it has none."""
+    if state.path[w, b, 0] < 0:
+        yaw = np.float64(state.pose[w, b, 2])
+        x, y = np.float64(state.pose[w, b, 0]), np.float64(state.pose[w, b, 1])
+        return x + distance * math.cos(yaw), y + distance * math.sin(yaw), yaw
+    x, y, yaw = rail_pose(world, state.path[w, b], np.float64(state.along[w, b] + distance), state.kind[w, b])
+    # Whoever is changing lanes is not in the middle of one yet.
+    offset = np.float64(state.offset[w, b])
+    if not state.learner[w, b] and offset != 0.0:
+        offset = math.copysign(max(abs(offset) - 0.09 * distance, 0.0), offset)
+    elif state.learner[w, b]:
+        offset *= math.exp(-distance / 12.0)
+    return x - offset * math.sin(yaw), y + offset * math.cos(yaw), yaw
+
+
+@device
+def _hits(world, state, decision, w, a, time, x, y, yaw):
     """Whether the learner at (x, y, yaw) touches anybody's predicted place `time` seconds ahead, by its own doing."""
-    ego_kind = state.kind[w, EGO]
+    ego_kind = state.kind[w, a]
     length, width = VEHICLE_SIZES[ego_kind, 0], VEHICLE_SIZES[ego_kind, 1]
     ahead = 0.5 * length - VEHICLE_SIZES[ego_kind, 3]
     cosine, sine = math.cos(yaw), math.sin(yaw)
     centre_x, centre_y = x + ahead * cosine, y + ahead * sine
-    for b in range(1, state.kind.shape[1]):
+    for b in range(state.kind.shape[1]):
         kind = state.kind[w, b]
-        if kind == _NOBODY:
+        if b == a or kind == _NOBODY:
             continue
         if abs(state.pose[w, b, 0] - x) > 45.0 or abs(state.pose[w, b, 1] - y) > 45.0:
             continue
@@ -145,7 +163,7 @@ def _hits(world, state, decision, w, time, x, y, yaw):
         hardest = _travelled(speed, -EMERGENCY_DECELERATION_MPS2, time, 1e6)
         halt = max(np.float64(decision.halt_m[w, b]), hardest)
         distance = _travelled(speed, acceleration, time, halt)
-        px, py, heading = rail_pose(world, state.path[w, b], np.float64(state.along[w, b] + distance), kind)
+        px, py, heading = _predicted(world, state, w, b, distance)
         other_ahead = 0.5 * VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
         bx, by = px + other_ahead * math.cos(heading), py + other_ahead * math.sin(heading)
         if not boxes_touch(
@@ -163,12 +181,12 @@ def _hits(world, state, decision, w, time, x, y, yaw):
             continue
         forward = cosine * (bx - centre_x) + sine * (by - centre_y)
         from_behind = forward < -0.25 * length and abs(wrap(heading - yaw)) < 1.0
-        if not from_behind and not _follows(state, w, b):
+        if not from_behind and not _follows(state, w, a, b):
             return True
     return False
 
 
-@njit(cache=True)
+@device
 def _out_of_bounds(world, path, along, offset, heading, yaw):
     """The danger of being `offset` metres left of the path there, or none."""
     index, _ = locate(world, path, along)
@@ -186,13 +204,13 @@ def _out_of_bounds(world, path, along, offset, heading, yaw):
     return _OFF_ROAD if offset < -right else _SAFE
 
 
-@njit(cache=True)
-def _runs_red(world, state, w, travelled):
+@device
+def _runs_red(world, state, w, a, travelled):
     """Whether the front bumper enters the junction behind a signal that is red, and was a moment ago."""
-    front = front_m(state.kind[w, EGO])
-    start = -np.float64(state.along[w, EGO])
+    front = front_m(state.kind[w, a])
+    start = -np.float64(state.along[w, a])
     for i in range(UPCOMING_LANES):
-        lane = state.path[w, EGO, i]
+        lane = state.path[w, a, i]
         if lane < 0 or start - front + ENTRY_M > travelled:
             return False
         if (
@@ -207,17 +225,17 @@ def _runs_red(world, state, w, travelled):
     return False
 
 
-@njit(cache=True)
-def _danger_of(world, state, decision, w, curvature, acceleration):
+@device
+def _danger_of(world, state, decision, w, a, curvature, acceleration):
     x, y, yaw = (
-        np.float64(state.pose[w, EGO, 0]),
-        np.float64(state.pose[w, EGO, 1]),
-        np.float64(state.pose[w, EGO, 2]),
+        np.float64(state.pose[w, a, 0]),
+        np.float64(state.pose[w, a, 1]),
+        np.float64(state.pose[w, a, 2]),
     )
-    speed, along = np.float64(state.speed[w, EGO]), np.float64(state.along[w, EGO])
-    path = state.path[w, EGO]
+    speed, along = np.float64(state.speed[w, a]), np.float64(state.along[w, a])
+    path, offset = state.path[w, a], np.float64(state.offset[w, a])
     travelled = _travelled(speed, acceleration, HORIZON_S, 1e6)
-    if _runs_red(world, state, w, travelled):
+    if _runs_red(world, state, w, a, travelled):
         return _RED_LIGHT
     steps = round(HORIZON_S / INTERVAL_S)
     for i in range(steps):
@@ -226,7 +244,7 @@ def _danger_of(world, state, decision, w, curvature, acceleration):
         distance = 0.5 * (speed + after) * INTERVAL_S
         steering = curvature
         if time > HOLD_S + 1e-6:
-            steering = pursuit_curvature(world, path, along, x, y, yaw, speed)
+            steering = pursuit_curvature(world, path, along, offset, x, y, yaw, speed)
         middle = yaw + 0.5 * distance * steering
         x += distance * math.cos(middle)
         y += distance * math.sin(middle)
@@ -237,23 +255,25 @@ def _danger_of(world, state, decision, w, curvature, acceleration):
         if danger != _SAFE:
             return danger
         # Who stands touches nobody.
-        if travelled > 0.05 and _hits(world, state, decision, w, time, x, y, yaw):
+        if travelled > 0.05 and _hits(world, state, decision, w, a, time, x, y, yaw):
             return _COLLISION
     return _SAFE
 
 
-@njit(cache=True)
-def _watch_world(world, state, decision, curvature, acceleration, danger, w):
+@device
+def _watch_world(world, state, decision, curvature, acceleration, danger, w, a):
     danger[w] = _SAFE
-    if state.kind[w, EGO] != _NOBODY:
+    if state.kind[w, a] != _NOBODY:
         danger[w] = _danger_of(
-            world, state, decision, w, np.float64(curvature[w]), np.float64(acceleration[w])
+            world, state, decision, w, a, np.float64(curvature[w]), np.float64(acceleration[w])
         )
 
 
 @njit(cache=True, parallel=True)
-def watch(world: World, state: State, decision: Decision, curvature, acceleration, danger):
-    """Fill `danger` [W] with the Danger of the controls (curvature 1/m, acceleration m/s^2; [W]) in force."""
+def watch(world: World, state: State, decision: Decision, curvature, acceleration, danger, agent):
+    """Fill `danger` [W] with the Danger of an agent's controls (curvature 1/m, acceleration m/s^2; [W]) in force."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _watch_world(world, state, decision, curvature, acceleration, danger, np.int64(index))
+        _watch_world(
+            world, state, decision, curvature, acceleration, danger, np.int64(index), np.int64(agent)
+        )

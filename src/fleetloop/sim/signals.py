@@ -1,13 +1,12 @@
 """What a traffic signal shows at a time."""
 
-from numba import njit
-
+from fleetloop.core.kernels import device
 from fleetloop.core.types import SignalColour
 
 _OFF = int(SignalColour.OFF)
 
 
-@njit(cache=True)
+@device
 def phase_colour_at(cycle_s, offset_s, phase_start, phase_end_s, phase_colour, signal, clock_s):
     """The SignalColour of `signal`, from the arrays of World of the same names (without the prefix signal_).
 
@@ -25,7 +24,7 @@ def phase_colour_at(cycle_s, offset_s, phase_start, phase_end_s, phase_colour, s
     return int(phase_colour[end - 1])
 
 
-@njit(cache=True)
+@device
 def signal_colour(world, signal, clock_s):
     """The SignalColour that `signal` (an index into World.signal_cycle_s, or -1) shows at `clock_s`."""
     return phase_colour_at(

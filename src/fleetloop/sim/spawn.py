@@ -3,46 +3,65 @@
 import math
 
 import numpy as np
-from numba import njit
 
+from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, bits, uniform
-from fleetloop.core.types import EGO, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, LaneKind
+from fleetloop.core.types import EGO, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, LaneKind, LaneUse
 from fleetloop.sim import behaviour
 from fleetloop.sim.paths import lane_point
 
 _ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
-_CAR, _VAN, _TRUCK = int(AgentKind.CAR), int(AgentKind.VAN), int(AgentKind.TRUCK)
+_CAR, _VAN, _TRUCK, _BUS = int(AgentKind.CAR), int(AgentKind.VAN), int(AgentKind.TRUCK), int(AgentKind.BUS)
+_CYCLIST, _PEDESTRIAN = int(AgentKind.CYCLIST), int(AgentKind.PEDESTRIAN)
 _SPAWN, _ROUTE, _KIND, _COLOUR = int(Stream.SPAWN), int(Stream.ROUTE), int(Stream.KIND), int(Stream.COLOUR)
 _EGO_TRIES, _TRIES = 400, 24
 SHORTEST_LANE_M = 8.0
+NEEDED_M = np.float32(200.0)
+"""How far the path of road users who are not followed must be drivable, where the network allows it."""
+_USE_OF_KIND = np.zeros(256, np.uint8)
+_USE_OF_KIND[[_CAR, _VAN, _TRUCK, int(AgentKind.EMERGENCY)]] = int(LaneUse.MOTOR)
+_USE_OF_KIND[_BUS] = int(LaneUse.BUS)
+_USE_OF_KIND[_CYCLIST] = int(LaneUse.BICYCLE)
+_USE_OF_KIND[[_PEDESTRIAN, int(AgentKind.CHILD)]] = int(LaneUse.PEDESTRIAN)
 COLOURS = 8
 """Number of paints; the cameras' appearance gives each its RGB."""
 
 
-@njit(cache=True)
-def choose_successor(world, town, lane, seed, step, key, needed_m):
-    """A random lane after `lane`, among those from which `needed_m` can still be driven if there are any; or -1."""
+@device
+def may_use(world, lane, kind):
+    """Whether a road user of this kind may be on a lane."""
+    return world.lane_use[lane] & _USE_OF_KIND[kind] != 0
+
+
+@device
+def choose_successor(world, town, lane, kind, seed, step, key, needed_m):
+    """A random lane after `lane` that `kind` may use, one with `needed_m` to drive if there is any; or -1."""
     first, last = world.successor_start[lane], world.successor_start[lane + 1]
     if last == first:
         return -1
     good = 0
     longest = np.float32(-1.0)
     for k in range(first, last):
-        longest = max(longest, world.lane_reach_m[world.successors[k]])
+        if may_use(world, world.successors[k], kind):
+            longest = max(longest, world.lane_reach_m[world.successors[k]])
+    if longest < 0.0:
+        return -1
     needed = min(needed_m, longest)
     for k in range(first, last):
-        good += world.lane_reach_m[world.successors[k]] >= needed
+        following = world.successors[k]
+        good += world.lane_reach_m[following] >= needed and may_use(world, following, kind)
     # Keyed by the lane's number within its town: the choice does not depend on what other towns are loaded.
     pick = int(uniform(seed, lane - world.town_first_lane[town], step, _ROUTE, key) * good)
     for k in range(first, last):
-        if world.lane_reach_m[world.successors[k]] >= needed:
+        following = world.successors[k]
+        if world.lane_reach_m[following] >= needed and may_use(world, following, kind):
             if pick == 0:
-                return world.successors[k]
+                return following
             pick -= 1
     return -1
 
 
-@njit(cache=True)
+@device
 def extend_path(world, state, w, a, first, needed_m):
     """Fill the path of agent a from index `first` on with random successors."""
     for i in range(max(first, 1), UPCOMING_LANES):
@@ -51,27 +70,37 @@ def extend_path(world, state, w, a, first, needed_m):
             state.path[w, a, i] = -1
         else:
             state.path[w, a, i] = choose_successor(
-                world, state.town[w], before, state.seed[w], state.step[w], a * UPCOMING_LANES + i, needed_m
+                world,
+                state.town[w],
+                before,
+                state.kind[w, a],
+                state.seed[w],
+                state.step[w],
+                a * UPCOMING_LANES + i,
+                needed_m,
             )
 
 
-@njit(cache=True)
+@device
 def _kind_of(draw):
-    if draw < 0.78:
+    """What drives through a town, by a number in [0, 1)."""
+    if draw < 0.72:
         return _CAR
-    if draw < 0.92:
+    if draw < 0.84:
         return _VAN
-    return _TRUCK
+    if draw < 0.91:
+        return _TRUCK
+    return _BUS if draw < 0.95 else _CYCLIST
 
 
-@njit(cache=True)
-def _is_free(state, w, a, lane, x, y, count):
-    """Whether a vehicle put there would be clear of all others among the first `count`."""
+@device
+def _is_free(state, w, a, kind, lane, x, y, count):
+    """Whether a road user of this kind put there would be clear of all others among the first `count`."""
     for b in range(count):
         if b == a or state.kind[w, b] == _NOBODY:
             continue
         distance = math.hypot(x - state.pose[w, b, 0], y - state.pose[w, b, 1])
-        if distance < 7.0:
+        if distance < 2.5 + 0.5 * (VEHICLE_SIZES[kind, 0] + VEHICLE_SIZES[state.kind[w, b], 0]):
             return False
         if state.path[w, b, 0] == lane and distance < 18.0:
             return False
@@ -82,17 +111,20 @@ def _is_free(state, w, a, lane, x, y, count):
     return True
 
 
-@njit(cache=True)
+@device
 def place(world, state, w, a, count, near_m, far_m, needed_m):
     """Put agent a on a random free stretch of road, [near_m, far_m] from the learner; False if none was found."""
     town = state.town[w]
     first, last = world.town_first_lane[town], world.town_first_lane[town + 1]
     tries = _EGO_TRIES if a == EGO else _TRIES
+    kind = np.uint8(_kind_of(uniform(state.seed[w], 3, state.step[w], _KIND, a)))
+    if state.learner[w, a]:
+        kind = np.uint8(_CAR)
     for attempt in range(tries):
         key = a * 1024 + attempt
         lane = np.int32(first + int(uniform(state.seed[w], 1, state.step[w], _SPAWN, key) * (last - first)))
         length = world.lane_length_m[lane]
-        if world.lane_kind[lane] != _ROAD or length < SHORTEST_LANE_M:
+        if world.lane_kind[lane] != _ROAD or length < SHORTEST_LANE_M or not may_use(world, lane, kind):
             continue
         if world.lane_reach_m[lane] < needed_m and attempt < tries // 2:
             continue
@@ -106,15 +138,13 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
             distance = math.hypot(x - state.pose[w, EGO, 0], y - state.pose[w, EGO, 1])
             if distance < near_m or distance > far_m:
                 continue
-        if not _is_free(state, w, a, lane, x, y, count):
+        if not _is_free(state, w, a, kind, lane, x, y, count):
             continue
-        kind = _kind_of(uniform(state.seed[w], 3, state.step[w], _KIND, a))
-        if a == EGO:
-            kind = _CAR
         state.kind[w, a] = kind
         state.colour[w, a] = np.uint8(bits(state.seed[w], 4, state.step[w], _COLOUR, a) % np.uint64(COLOURS))
         state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2] = x, y, heading
-        state.along[w, a], state.offset[w, a] = along, 0.0
+        state.along[w, a], state.offset[w, a], state.changing_from[w, a] = along, 0.0, -1
+        state.script[w, a] = 0
         state.speed[w, a] = np.float32(2.0) + np.float32(4.0) * uniform(
             state.seed[w], 5, state.step[w], _SPAWN, a
         )
@@ -127,22 +157,27 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
     return False
 
 
-@njit(cache=True)
+@device
 def spawn_world(world, state, w, needed_m):
-    """Fill world w anew; its seed, town, step and clock are set already. False if the learner found no place."""
+    """Fill world w anew; its seed, town, step, clock and learners are set already.
+
+    False if the first learner found no place.
+    """
     agents = state.kind.shape[1]
     for a in range(agents):
         state.kind[w, a] = _NOBODY
         state.path[w, a, :] = -1
-    state.history[w] = 0.0
     if not place(world, state, w, np.int64(EGO), np.int64(0), 0.0, 0.0, needed_m):
         return False
     for a in range(1, agents):
-        place(world, state, w, a, a, 14.0, behaviour.BUBBLE_RADIUS_M, np.float32(200.0))
+        place(world, state, w, a, a, 14.0, behaviour.BUBBLE_RADIUS_M, NEEDED_M)
+    for a in range(agents):
+        state.history[w, a] = 0.0
+        state.history[w, a, :, 0] = state.speed[w, a]
     return True
 
 
-@njit(cache=True)
+@device
 def body_centre(state, w, a):
     """x, y of the middle of the vehicle, whose pose is that of its rear axle."""
     kind = state.kind[w, a]

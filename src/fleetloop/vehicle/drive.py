@@ -144,7 +144,7 @@ class _Fleet:
             observation = rollout.observe(self.rig, self.config.variety)
         else:
             _, navigation, time_of_day = rollout.look()
-            observation = Observation((), state.history.copy(), navigation.copy(), time_of_day.copy())
+            observation = Observation((), state.history[:, EGO].copy(), navigation.copy(), time_of_day.copy())
         teaching = Teaching(*(array.copy() for array in rollout.teaching))
         return _Before(
             town=state.town.copy(),

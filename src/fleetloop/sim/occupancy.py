@@ -1,0 +1,99 @@
+"""Who is on a lane or about to be: chains of entries by lane, made anew in every step.
+
+With them, looking for those who matter to somebody costs no more than there are of them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int16, Int32
+
+from fleetloop.core.kernels import device
+from fleetloop.core.types import AgentKind, LaneKind
+
+_ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
+_BUCKETS = 128
+_MASK = np.int32(_BUCKETS - 1)
+_ENTRIES_PER_AGENT = 5
+LANES_AHEAD = 4
+APPROACH_M = 80.0
+"""Who is farther from a connector than this, or more than LANES_AHEAD lanes, does not approach it yet."""
+
+
+class Occupancy(NamedTuple):
+    """Entries of all worlds. An entry says: `agent` has its rear axle `position` metres along `lane`.
+
+    There is one for the lane that somebody is on, one for the lane it is leaving, and one for each connector
+    or crossing that it approaches, where the position is negative.
+    """
+
+    head: Int16[np.ndarray, "W buckets"]
+    """The first entry of the chain of each bucket (the lowest bits of the lane's number), or -1."""
+    following: Int16[np.ndarray, "W entries"]
+    """The next entry of the same chain, or -1."""
+    lane: Int32[np.ndarray, "W entries"]
+    agent: Int16[np.ndarray, "W entries"]
+    position: Float32[np.ndarray, "W entries"]
+    off_lanes: Int16[np.ndarray, "W A"]
+    """Those who are off the lanes, then -1."""
+
+
+def empty_occupancy(worlds: int, agents: int) -> Occupancy:
+    """An Occupancy to be filled by `occupy`."""
+    shape = (worlds, _ENTRIES_PER_AGENT * agents)
+    return Occupancy(
+        head=np.full((worlds, _BUCKETS), -1, np.int16),
+        following=np.full(shape, -1, np.int16),
+        lane=np.full(shape, -1, np.int32),
+        agent=np.full(shape, -1, np.int16),
+        position=np.zeros(shape, np.float32),
+        off_lanes=np.full((worlds, agents), -1, np.int16),
+    )
+
+
+@device
+def first_entry(occupancy, w, lane):
+    """The first entry that may be of a lane, or -1."""
+    return np.int64(occupancy.head[w, lane & _MASK])
+
+
+@device
+def _enter(occupancy, w, entry, lane, agent, position):
+    bucket = lane & _MASK
+    occupancy.lane[w, entry] = lane
+    occupancy.agent[w, entry] = agent
+    occupancy.position[w, entry] = position
+    occupancy.following[w, entry] = occupancy.head[w, bucket]
+    occupancy.head[w, bucket] = entry
+
+
+@device
+def occupy(world, state, occupancy, w):
+    """Fill the entries of world w."""
+    for bucket in range(_BUCKETS):
+        occupancy.head[w, bucket] = -1
+    count = walkers = 0
+    occupancy.off_lanes[w, 0] = -1
+    for a in range(state.kind.shape[1]):
+        if state.kind[w, a] == _NOBODY:
+            continue
+        if state.path[w, a, 0] < 0:
+            occupancy.off_lanes[w, walkers] = a
+            walkers += 1
+            if walkers < occupancy.off_lanes.shape[1]:
+                occupancy.off_lanes[w, walkers] = -1
+            continue
+        position = state.along[w, a]
+        for i in range(LANES_AHEAD):
+            lane = state.path[w, a, i]
+            if lane < 0 or position < -APPROACH_M:
+                break
+            if i == 0 or world.lane_kind[lane] != _ROAD:
+                _enter(occupancy, w, count, lane, a, position)
+                count += 1
+            position -= world.lane_length_m[lane]
+        left = state.changing_from[w, a]
+        if left >= 0:
+            share = state.along[w, a] / world.lane_length_m[state.path[w, a, 0]]
+            _enter(occupancy, w, count, left, a, share * world.lane_length_m[left])
+            count += 1

@@ -1,0 +1,274 @@
+"""Who goes first: signals, signs, crossings, and the room that there is behind a junction."""
+
+import math
+
+import numpy as np
+
+from fleetloop.core.kernels import device
+from fleetloop.core.types import (
+    UPCOMING_LANES,
+    VEHICLE_SIZES,
+    ConflictKind,
+    Control,
+    LaneKind,
+    SignalColour,
+)
+from fleetloop.sim import behaviour
+from fleetloop.sim.following import front_m, idm, is_on_foot, stop_at
+from fleetloop.sim.occupancy import first_entry
+from fleetloop.sim.paths import FAR_M
+from fleetloop.sim.signals import signal_colour
+
+_ROAD, _WALK, _CROSSING = int(LaneKind.ROAD), int(LaneKind.WALK), int(LaneKind.CROSSING)
+_SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
+_RED, _YELLOW = int(SignalColour.RED), int(SignalColour.YELLOW)
+_CROSS, _MERGE, _DIVERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE), int(ConflictKind.DIVERGE)
+
+
+@device
+def _time_to(distance, speed, acceleration, top):
+    """Seconds to cover a distance when accelerating from `speed` up to `top`."""
+    if distance <= 0.0:
+        return 0.0
+    top = max(top, speed, 0.5)
+    gained = (top * top - speed * speed) / (2.0 * acceleration)
+    if distance <= gained:
+        return (math.sqrt(speed * speed + 2.0 * acceleration * distance) - speed) / acceleration
+    return (top - speed) / acceleration + (distance - gained) / top
+
+
+@device
+def _may_enter(world, state, w, other, lane, start):
+    """Whether an approaching road user could enter its connector now: its signal is not red."""
+    if start > -front_m(state.kind[w, other]):
+        return True
+    if world.lane_control[lane] != _SIGNAL:
+        return True
+    return signal_colour(world, world.lane_signal[lane], state.clock_s[w]) != _RED
+
+
+@device
+def _is_held_up(state, occupancy, w, b):
+    """Whether somebody stands ahead of b in its lane: b cannot come before that one has gone."""
+    if is_on_foot(state.kind[w, b]):
+        return False
+    lane = state.path[w, b, 0]
+    entry = first_entry(occupancy, w, lane)
+    while entry >= 0:
+        c = np.int64(occupancy.agent[w, entry])
+        if occupancy.lane[w, entry] == lane and c != b and state.wait_s[w, c] > 0.5:
+            if occupancy.position[w, entry] > state.along[w, b]:
+                return True
+        entry = np.int64(occupancy.following[w, entry])
+    return False
+
+
+@device
+def _lets_go_first(world, state, w, a, b, lane, front, inside):
+    """Whether b, `front` metres past its line, lets a go: a is in the junction already, or came to stand before b."""
+    stands = state.speed[w, b] < 0.3 and state.wait_s[w, b] > 1.0 and (front < 1.0 or inside)
+    has_to_stop = world.lane_control[lane] == _STOP and front < -2.0 and state.wait_s[w, b] < 0.2
+    if not stands and not has_to_stop:
+        return False
+    if inside:
+        return True
+    if state.wait_s[w, a] <= 1.0:
+        return False
+    if state.wait_s[w, a] == state.wait_s[w, b]:
+        return a < b
+    return state.wait_s[w, a] > state.wait_s[w, b]
+
+
+@device
+def _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out):
+    """Whether b, `position` metres along the other connector of conflict k, could be there while a is."""
+    lane = world.conflict_lane[k]
+    kind = state.kind[w, b]
+    front = position + front_m(kind)
+    rear = front - VEHICLE_SIZES[kind, 0]
+    if rear > world.conflict_other_to_m[k] or _lets_go_first(world, state, w, a, b, lane, front, inside):
+        return False
+    if not _may_enter(world, state, w, b, lane, position):
+        return False
+    if position < 0.0 and _is_held_up(state, occupancy, w, b):
+        return False
+    # The soonest it could be there, and the latest it could be gone.
+    speed = np.float64(state.speed[w, b])
+    on_foot = is_on_foot(kind)
+    soon_top = 1.8 if on_foot else max(speed + 2.0, 8.0)
+    late_top = 1.0 if on_foot else max(speed, 5.0)
+    soon = _time_to(world.conflict_other_from_m[k] - front, speed, 2.0, soon_top)
+    late = _time_to(world.conflict_other_to_m[k] - rear, max(speed, 0.5), 0.5, late_top)
+    impatience = min(state.wait_s[w, a] / behaviour.IMPATIENT_S, 1.0)
+    margin = behaviour.GAP_MARGIN_S + (behaviour.SHORTEST_GAP_MARGIN_S - behaviour.GAP_MARGIN_S) * impatience
+    return soon - margin < time_out and late + margin > time_in
+
+
+@device
+def _cannot_stop(world, state, w, b, k, position):
+    """Whether b would have to brake hard to stop before conflict k: nobody steps out in front of it."""
+    room = world.conflict_other_from_m[k] - position - front_m(state.kind[w, b])
+    speed = np.float64(state.speed[w, b])
+    return room > 0.0 and speed * speed > 2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2 * room
+
+
+@device
+def _gives_way(world, state, occupancy, w, a, k, start):
+    """Whether agent a, whose connector starts `start` metres ahead, must wait for somebody in conflict k."""
+    other = world.conflict_lane[k]
+    entry = first_entry(occupancy, w, other)
+    if entry < 0:
+        return False
+    kind = state.kind[w, a]
+    speed = np.float64(state.speed[w, a])
+    inside = start < front_m(kind)
+    top = 1.4 if is_on_foot(kind) else 7.0
+    enter = start + world.conflict_from_m[k] - front_m(kind)
+    leave = start + world.conflict_to_m[k] - front_m(kind) + VEHICLE_SIZES[kind, 0]
+    time_in = _time_to(enter, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, top)
+    time_out = _time_to(leave, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, top)
+    has_priority = not world.conflict_yield[k]
+    while entry >= 0:
+        b = np.int64(occupancy.agent[w, entry])
+        if occupancy.lane[w, entry] == other and b != a:
+            position = np.float64(occupancy.position[w, entry])
+            if not has_priority or _cannot_stop(world, state, w, b, k, position):
+                if _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out):
+                    return True
+        entry = np.int64(occupancy.following[w, entry])
+    return False
+
+
+@device
+def _in_the_way(world, state, w, a, b, k, position, start, at_line):
+    """(gap, speed) that b, `position` metres along the other connector of conflict k, leaves a; FAR_M if it does not
+    matter."""
+    front = front_m(state.kind[w, a])
+    line = start - front
+    enter = line + world.conflict_from_m[k]
+    other_front = position + front_m(state.kind[w, b])
+    other_rear = other_front - VEHICLE_SIZES[state.kind[w, b], 0]
+    if other_rear > world.conflict_other_to_m[k] + 0.3:
+        return np.float64(FAR_M), 0.0
+    inside = other_front > world.conflict_other_from_m[k] - 0.3
+    # Two that turn into one lane side by side sort themselves out before they meet.
+    merging = world.conflict_kind[k] == _MERGE and other_front > 0.0 and state.speed[w, b] > 0.5
+    if not inside and not merging:
+        return np.float64(FAR_M), 0.0
+    if world.conflict_kind[k] == _CROSS:
+        # Wait for those who move close by, for those who stand outside: or all block each other.
+        waits = state.wait_s[w, b] > 1.0 and not is_on_foot(state.kind[w, b])
+        point = line if at_line and waits else enter
+        return (point - behaviour.STOP_MARGIN_M if enter > -0.5 else np.float64(FAR_M)), 0.0
+    # Merging or diverging: follow whoever is further on, measured from the common end.
+    mine, theirs = start, -position
+    if world.conflict_kind[k] == _MERGE:
+        mine = start + world.conflict_to_m[k]
+        theirs = world.conflict_other_to_m[k] - position
+    gap = mine - theirs - front - VEHICLE_SIZES[state.kind[w, b], 3]
+    ahead = mine - theirs > 0.0 or (mine == theirs and b < a)
+    if not inside:
+        gap = max(gap, enter)
+    return (gap if ahead else np.float64(FAR_M)), np.float64(state.speed[w, b])
+
+
+@device
+def _occupied(world, state, occupancy, w, a, k, start):
+    """(gap, speed) to stop before, or to follow, somebody whose body is in conflict k; FAR_M if there is nobody."""
+    other = world.conflict_lane[k]
+    best, best_speed = np.float64(FAR_M), 0.0
+    entry = first_entry(occupancy, w, other)
+    line = start - front_m(state.kind[w, a])
+    at_line = np.float64(state.speed[w, a]) ** 2 <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    while entry >= 0:
+        b = np.int64(occupancy.agent[w, entry])
+        position = np.float64(occupancy.position[w, entry])
+        # A body reaches no farther back than a bus is long.
+        if occupancy.lane[w, entry] == other and b != a and position > -12.0:
+            gap, speed = _in_the_way(world, state, w, a, b, k, position, start, at_line)
+            if gap < best:
+                best, best_speed = gap, speed
+        entry = np.int64(occupancy.following[w, entry])
+    return best, best_speed
+
+
+@device
+def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
+    """Whether agent a must stop at the line before a connector, whoever comes: for a lamp, a sign or want of room."""
+    speed = np.float64(state.speed[w, a])
+    if world.lane_control[lane] == _SIGNAL:
+        colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
+        if colour == _RED:
+            return True
+        if colour == _YELLOW:
+            return speed * speed <= 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * max(line, 0.01)
+    # Never stop in the middle of a junction: enter only when there is room behind it.
+    room = exit_gap + front_m(state.kind[w, a]) - start - world.lane_length_m[lane]
+    full = exit_speed < 2.0 and room < VEHICLE_SIZES[state.kind[w, a], 0] + 2.0 and exit_gap > line
+    if full and world.conflict_start[lane + 1] > world.conflict_start[lane]:
+        return True
+    return world.lane_control[lane] == _STOP and line > 0.0 and (line > 2.0 or state.wait_s[w, a] < 0.2)
+
+
+@device
+def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
+    """Metres from the front bumper to where agent a waits for those who have right of way; FAR_M if it may go.
+
+    That is the line, or the crossing for people on foot; for those who cannot stop there any more, the place where
+    the others' way begins.
+    """
+    square = np.float64(state.speed[w, a]) ** 2
+    at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    on_foot = world.lane_kind[lane] == _CROSSING
+    best = np.float64(FAR_M)
+    for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+        if not world.conflict_yield[k] and not on_foot:
+            continue
+        ahead = start + world.conflict_from_m[k] - front_m(state.kind[w, a])
+        if at_line and world.lane_kind[world.conflict_lane[k]] != _CROSSING:
+            ahead = line
+        # Too late to stop: go, as people do.
+        if square > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * (ahead - 0.3) or ahead < 0.3:
+            continue
+        if ahead < best and _gives_way(world, state, occupancy, w, a, k, start):
+            best = ahead
+    return best
+
+
+@device
+def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
+    """(acceleration, halting distance) that lines, crossings and conflicts ahead allow."""
+    front = front_m(state.kind[w, a])
+    speed = np.float64(state.speed[w, a])
+    reach = min(speed * speed / 3.0 + 15.0, behaviour.LOOKAHEAD_M)
+    look = max(speed * speed / (2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2), 6.0)
+    start = -np.float64(state.along[w, a])
+    allowed, stop = 100.0, np.float64(FAR_M)
+    for i in range(UPCOMING_LANES):
+        lane = state.path[w, a, i]
+        if lane < 0 or start - front > reach:
+            break
+        kind = world.lane_kind[lane]
+        if kind != _ROAD and kind != _WALK:
+            line, point = start - front, np.float64(FAR_M)
+            if line > -0.5 and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
+                point = line
+            elif line < 25.0:
+                point = _right_of_way_gap(world, state, occupancy, w, a, lane, start, line)
+            if point < behaviour.LOOKAHEAD_M:
+                short = point - behaviour.STOP_MARGIN_M
+                stop = min(stop, max(short, 0.0))
+                allowed = min(allowed, stop_at(speed, desired, short, headway))
+                if point <= line and line > -0.5:
+                    return allowed, stop
+            for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+                if line < look or world.conflict_kind[k] == _DIVERGE:
+                    gap, other_speed = _occupied(world, state, occupancy, w, a, k, start)
+                    if gap < behaviour.LOOKAHEAD_M:
+                        if world.conflict_kind[k] == _CROSS:
+                            stop = min(stop, max(gap, 0.0))
+                            allowed = min(allowed, stop_at(speed, desired, gap, headway))
+                        else:
+                            allowed = min(allowed, idm(speed, desired, gap, other_speed, headway))
+        start += world.lane_length_m[lane]
+    return allowed, stop
