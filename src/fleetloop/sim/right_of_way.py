@@ -56,9 +56,9 @@ def _is_held_up(state, occupancy, w, b):
     entry = first_entry(occupancy, w, lane)
     while entry >= 0:
         c = np.int64(occupancy.agent[w, entry])
-        if occupancy.lane[w, entry] == lane and c != b and state.wait_s[w, c] > 0.5:
-            if occupancy.position[w, entry] > state.along[w, b]:
-                return True
+        stands = occupancy.lane[w, entry] == lane and c != b and state.wait_s[w, c] > 0.5
+        if stands and occupancy.position[w, entry] > state.along[w, b]:
+            return True
         entry = np.int64(occupancy.following[w, entry])
     return False
 
@@ -132,9 +132,11 @@ def _gives_way(world, state, occupancy, w, a, k, start):
         b = np.int64(occupancy.agent[w, entry])
         if occupancy.lane[w, entry] == other and b != a:
             position = np.float64(occupancy.position[w, entry])
-            if not has_priority or _cannot_stop(world, state, w, b, k, position):
-                if _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out):
-                    return True
+            counts = not has_priority or _cannot_stop(world, state, w, b, k, position)
+            if counts and _comes_between(
+                world, state, occupancy, w, a, b, k, position, inside, time_in, time_out
+            ):
+                return True
         entry = np.int64(occupancy.following[w, entry])
     return False
 
