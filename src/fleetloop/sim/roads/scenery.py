@@ -1,17 +1,16 @@
 """What stands beside the roads: buildings, trees, poles, signs and signal heads, all as boxes."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import shapely
-from jaxtyping import Float64, Int32, UInt8
-from scipy.spatial import KDTree
+from jaxtyping import Float64
 
 from fleetloop.core.random import Stream, generator
-from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Control, SignalColour, Surface
+from fleetloop.core.types import Control, SignalColour, Surface
+from fleetloop.sim.roads.boxes import POLE_COLOUR, Boxes, Site, make_site
 from fleetloop.sim.roads.curves import CentreLine
-from fleetloop.sim.roads.ground import SIDEWALK_M, Ground
+from fleetloop.sim.roads.ground import SIDEWALK_M
 from fleetloop.sim.roads.lanes import LaneTable
+from fleetloop.sim.roads.paint import Ground
 from fleetloop.sim.roads.signals import Signal
 
 BUILDING_CLEARANCE_M = 3.5
@@ -32,7 +31,6 @@ _LAMPS = (
     (SignalColour.GREEN, -1.0, (40, 255, 90)),
 )
 _POST_M = 0.8
-_POLE_COLOUR = (90, 90, 95)
 _HEAD_COLOUR = (25, 25, 28)
 _RED, _WHITE = (200, 25, 25), (240, 240, 240)
 _BUILDING_COLOURS = np.array(
@@ -42,74 +40,6 @@ _TRUNK = (84, 62, 44)
 _TREE_COLOURS = np.array([[62, 98, 48], [78, 112, 52], [52, 84, 50]])
 _JUNCTION_MARGIN_M = 14.0
 """No trees and lamp posts this near to an edge's ends: they would hide signs and signals."""
-
-
-@dataclass
-class Boxes:
-    """Boxes in the making; rows as in World.boxes."""
-
-    rows: list[tuple[float, ...]] = field(default_factory=list)
-    signals: list[int] = field(default_factory=list)
-    lamps: list[int] = field(default_factory=list)
-
-    def add(
-        self,
-        centre: tuple[float, float, float],
-        yaw: float,
-        half_size: tuple[float, float, float],
-        colour: tuple[float, float, float],
-        signal: int = -1,
-        lamp: SignalColour = SignalColour.OFF,
-    ) -> None:
-        self.rows.append((*centre, yaw, *half_size, *colour))
-        self.signals.append(signal)
-        self.lamps.append(int(lamp))
-
-    def extend(
-        self,
-        centres: Float64[np.ndarray, "N 2"],
-        heights_m: Float64[np.ndarray, " N"],
-        yaws: Float64[np.ndarray, " N"],
-        half_sizes: Float64[np.ndarray, "N 3"],
-        colours: np.ndarray,
-    ) -> None:
-        """Boxes that are no lamps, by columns."""
-        rows = np.column_stack([centres, heights_m, yaws, half_sizes, colours])
-        self.rows += [tuple(row) for row in rows.tolist()]
-        self.signals += [-1] * len(rows)
-        self.lamps += [int(SignalColour.OFF)] * len(rows)
-
-    def arrays(self) -> tuple[Float64[np.ndarray, "B 10"], Int32[np.ndarray, " B"], UInt8[np.ndarray, " B"]]:
-        return (
-            np.array(self.rows, np.float64).reshape(-1, 10),
-            np.array(self.signals, np.int32),
-            np.array(self.lamps, np.uint8),
-        )
-
-
-@dataclass(frozen=True)
-class _Site:
-    """Answers where there is room."""
-
-    ground: Ground
-    origin_m: Float64[np.ndarray, " 2"]
-    tree: KDTree
-    half_widths_m: Float64[np.ndarray, " points"]
-
-    def from_lanes_m(self, points: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, " N"]:
-        """Distance to the edge of the nearest lane, negative on it."""
-        distance, nearest = self.tree.query(points)
-        return distance - self.half_widths_m[nearest]
-
-    def surface(self, points: Float64[np.ndarray, "N 2"]) -> UInt8[np.ndarray, " N"]:
-        pixels = np.floor((points - self.origin_m) / METRES_PER_PIXEL).astype(int)
-        shape = np.array(self.ground.tile_index.shape[::-1]) * TILE_PIXELS
-        inside = np.all((pixels >= 0) & (pixels < shape), axis=1)
-        column, row = np.clip(pixels, 0, shape - 1).T
-        tile = self.ground.tile_index[row // TILE_PIXELS, column // TILE_PIXELS]
-        return np.where(
-            inside, self.ground.tiles[tile, row % TILE_PIXELS, column % TILE_PIXELS], Surface.ASPHALT
-        )
 
 
 def make_scenery(
@@ -122,14 +52,7 @@ def make_scenery(
     seed: int,
 ) -> Boxes:
     """All static boxes of a town; the same seed gives the same boxes."""
-    points = np.concatenate([line.points for line in lanes.lines])
-    half_widths = np.concatenate(
-        [
-            np.full(len(line.points), width / 2.0)
-            for line, width in zip(lanes.lines, lanes.width_m, strict=True)
-        ]
-    )
-    site = _Site(ground, origin_m, KDTree(points), half_widths)
+    site = make_site(lanes, ground, origin_m)
     boxes = Boxes()
     by_edge: dict[str, list[int]] = {}
     for number, lane in enumerate(lanes.road_lanes):
@@ -170,7 +93,7 @@ def _at(line: CentreLine, along_m: float, lateral_m: float) -> tuple[float, floa
 
 def _add_signal_heads(
     boxes: Boxes,
-    site: _Site,
+    site: Site,
     lanes: LaneTable,
     members: list[int],
     signals: list[Signal],
@@ -208,16 +131,16 @@ def _add_signal_heads(
     if post is None or not heads:
         return
     top = HEAD_HEIGHT_M + _HEAD_HALF_SIZE[2] + 0.1
-    boxes.add((post[0], post[1], top / 2.0), post[2], (0.09, 0.09, top / 2.0), _POLE_COLOUR)
+    boxes.add((post[0], post[1], top / 2.0), post[2], (0.09, 0.09, top / 2.0), POLE_COLOUR)
     furthest = max((place for _, place in heads), key=lambda p: np.hypot(p[0] - post[0], p[1] - post[1]))
     delta_x, delta_y = furthest[0] - post[0], furthest[1] - post[1]
     middle = ((furthest[0] + post[0]) / 2.0, (furthest[1] + post[1]) / 2.0, top)
     half_size = (float(np.hypot(delta_x, delta_y)) / 2.0, 0.06, 0.06)
-    boxes.add(middle, float(np.arctan2(delta_y, delta_x)), half_size, _POLE_COLOUR)
+    boxes.add(middle, float(np.arctan2(delta_y, delta_x)), half_size, POLE_COLOUR)
 
 
 def _post_place(
-    site: _Site, lanes: LaneTable, lane: int, before_end_m: float, outer: float
+    site: Site, lanes: LaneTable, lane: int, before_end_m: float, outer: float
 ) -> tuple[float, float, float] | None:
     """Beside the end of the outermost lane, or None where another lane runs there."""
     line = lanes.lines[lane]
@@ -225,13 +148,13 @@ def _post_place(
     return place if site.from_lanes_m(np.array([place[:2]]))[0] > 0.3 else None
 
 
-def _add_sign(boxes: Boxes, site: _Site, lanes: LaneTable, lane: int, control: Control, outer: float) -> None:
+def _add_sign(boxes: Boxes, site: Site, lanes: LaneTable, lane: int, control: Control, outer: float) -> None:
     """Stop: a red plate with a white bar. Yield: a white plate with a broad red rim."""
     place = _post_place(site, lanes, lane, 1.0, outer)
     if place is None:
         return
     x, y, heading = place
-    boxes.add((x, y, 1.1), heading, (0.04, 0.04, 1.1), _POLE_COLOUR)
+    boxes.add((x, y, 1.1), heading, (0.04, 0.04, 1.1), POLE_COLOUR)
     towards = (x - 0.06 * np.cos(heading), y - 0.06 * np.sin(heading))
     front = (x - 0.10 * np.cos(heading), y - 0.10 * np.sin(heading))
     boxes.add((*towards, 2.4), heading, (0.02, 0.45, 0.45), _RED)
@@ -257,7 +180,7 @@ def _offset(places: Float64[np.ndarray, "N 4"], away_m: np.ndarray) -> Float64[n
 
 
 def _add_buildings(
-    boxes: Boxes, site: _Site, kerbs: list[tuple[CentreLine, float]], random: np.random.Generator
+    boxes: Boxes, site: Site, kerbs: list[tuple[CentreLine, float]], random: np.random.Generator
 ) -> None:
     places = _along_kerbs(kerbs, 17.0, 4.0)
     count = len(places)
@@ -299,7 +222,7 @@ def _without_overlap(corners: Float64[np.ndarray, "N 4 2"]) -> np.ndarray:
 
 
 def _add_trees_and_lamp_posts(
-    boxes: Boxes, site: _Site, kerbs: list[tuple[CentreLine, float]], random: np.random.Generator
+    boxes: Boxes, site: Site, kerbs: list[tuple[CentreLine, float]], random: np.random.Generator
 ) -> None:
     places = _along_kerbs(kerbs, 13.0, _JUNCTION_MARGIN_M)
     tall, wide = random.uniform(1.6, 2.6, len(places)), random.uniform(0.8, 1.2, len(places))
@@ -318,4 +241,4 @@ def _add_trees_and_lamp_posts(
     stands = (site.from_lanes_m(centres) > 0.4) & (site.surface(centres) == Surface.SIDEWALK)
     yaw, count = places[stands, 2], int(stands.sum())
     post = np.tile([0.08, 0.08, 3.0], (count, 1))
-    boxes.extend(centres[stands], np.full(count, 3.0), yaw, post, np.tile(_POLE_COLOUR, (count, 1)))
+    boxes.extend(centres[stands], np.full(count, 3.0), yaw, post, np.tile(POLE_COLOUR, (count, 1)))

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, TILE_M, Control, LaneUse, World
+from fleetloop.sim.roads.boxes import Boxes
+from fleetloop.sim.roads.carriageways import make_carriageways
 from fleetloop.sim.roads.conflicts import (
     Conflict,
     approach_controls,
@@ -16,10 +19,13 @@ from fleetloop.sim.roads.conflicts import (
     find_conflicts,
 )
 from fleetloop.sim.roads.curves import bend_speeds
-from fleetloop.sim.roads.ground import Ground, make_ground
+from fleetloop.sim.roads.ground import make_ground
 from fleetloop.sim.roads.lanes import LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
-from fleetloop.sim.roads.scenery import Boxes, make_scenery
+from fleetloop.sim.roads.paint import Ground
+from fleetloop.sim.roads.parking import plan_bays
+from fleetloop.sim.roads.regions import region_of
+from fleetloop.sim.roads.scenery import make_scenery
 from fleetloop.sim.roads.signals import Signal, make_signals
 from fleetloop.sim.roads.walks import WALKING_LIMIT_MPS
 
@@ -40,8 +46,11 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     controls = entry_control(lanes, conflicts, signal_of)
     approaches = approach_controls(lanes, controls)
     origin, tiles_shape = _extent(lanes)
-    ground = make_ground(network, lanes, approaches, origin, tiles_shape)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+    region = region_of(lanes.left_hand)
+    ways = make_carriageways(network, lanes, approaches)
+    bays = plan_bays(ways, lanes, generator(seed, Stream.APPEARANCE, 1))
+    ground = make_ground(network, lanes, ways, bays, region, origin, tiles_shape)
     boxes = make_scenery(lanes, signals, signal_of, approaches, ground, origin, seed)
     return World(
         **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
