@@ -142,6 +142,7 @@ class Network:
     programs: dict[str, NetProgram] = field(default_factory=dict)
     crossings: dict[str, NetCrossing] = field(default_factory=dict)
     walking_areas: list[NetWalkingArea] = field(default_factory=list)
+    roundabout_edges: frozenset[str] = frozenset()
     left_hand: bool = False
 
 
@@ -181,6 +182,9 @@ def _interpret(root: ElementTree.Element) -> Network:
     network.connections = _connections(root, network)
     network.crossings = _crossings(root, network)
     network.walking_areas = _walking_areas(root, network)
+    network.roundabout_edges = frozenset(
+        name for element in root.iter("roundabout") for name in element.get("edges", "").split()
+    )
     _move_to_origin(network)
     return network
 
