@@ -7,9 +7,9 @@ from jaxtyping import Float64, Int32, UInt8
 from scipy.spatial import KDTree
 
 from fleetloop.core.types import METRES_PER_PIXEL, STREET_LAMP, TILE_PIXELS, SignalColour, Surface
+from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.paint import Ground
-from fleetloop.sim.roads.tracks import Track
 
 POLE_COLOUR = (90, 90, 95)
 
@@ -93,19 +93,52 @@ def make_site(lanes: LaneTable, ground: Ground, origin_m: Float64[np.ndarray, " 
 
 
 @dataclass(frozen=True)
-class Kerb:
-    """One side of a road, along which things stand."""
+class Places:
+    """Places along kerbs."""
 
-    track: Track
-    kerb_m: float
-    """Metres to the left of the track; its sign is the side."""
-    speed_limit_kmh: int
-    junction_at_start: bool
-    junction_at_end: bool
+    points: Float64[np.ndarray, "N 2"]
+    """On the kerb."""
+    headings: Float64[np.ndarray, " N"]
+    """Of the road."""
+    sides: Float64[np.ndarray, " N"]
+    """On which side of the road they are: 1 left, -1 right."""
+    limits_kmh: Int32[np.ndarray, " N"]
+    """The road's speed limit."""
 
-    def poses(
-        self, along_m: Float64[np.ndarray, " N"], away_m: Float64[np.ndarray, " N"] | float
-    ) -> tuple[Float64[np.ndarray, "N 2"], Float64[np.ndarray, " N"]]:
-        """Points `away_m` from the kerb, away from the road, and the road's headings there."""
-        left = self.kerb_m + np.sign(self.kerb_m) * away_m
-        return self.track.places(along_m, left), self.track.headings(along_m)
+    def away(self, distance_m: np.ndarray | float) -> Float64[np.ndarray, "N 2"]:
+        """Points this far from the kerb, away from the road."""
+        normal = np.stack([-np.sin(self.headings), np.cos(self.headings)], axis=1)
+        return self.points + (self.sides * distance_m)[:, None] * normal
+
+    def chosen(self, mask: np.ndarray) -> "Places":
+        """Those in `mask`, or with these indices."""
+        return Places(self.points[mask], self.headings[mask], self.sides[mask], self.limits_kmh[mask])
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+def along_kerbs(
+    ways: tuple[Carriageway, ...], spacing_m: float, margin_m: float, inner: bool = True
+) -> Places:
+    """Places `spacing_m` apart along every kerb, `margin_m` from its ends.
+
+    The inner side of a road counts where no oncoming traffic runs directly beside it, if `inner`.
+    """
+    points, headings, sides, limits = (
+        [np.zeros((0, 2))],
+        [np.zeros(0)],
+        [np.zeros(0)],
+        [np.zeros(0, np.int32)],
+    )
+    for way in ways:
+        kerbs = [(way.tracks[0], way.kerb_m)]
+        if inner and not way.oncoming:
+            kerbs.append((way.tracks[-1], way.inner_m))
+        for track, kerb in kerbs:
+            along = np.arange(margin_m, track.length_m - margin_m, spacing_m)
+            points.append(track.places(along, kerb))
+            headings.append(track.headings(along))
+            sides.append(np.full(len(along), np.sign(kerb)))
+            limits.append(np.full(len(along), way.speed_limit_kmh, np.int32))
+    return Places(*(np.concatenate(parts) for parts in (points, headings, sides, limits)))

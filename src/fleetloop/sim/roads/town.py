@@ -23,10 +23,12 @@ from fleetloop.sim.roads.ground import make_ground
 from fleetloop.sim.roads.lanes import LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
 from fleetloop.sim.roads.paint import Ground
-from fleetloop.sim.roads.parking import plan_bays
+from fleetloop.sim.roads.parking import lead_walks_round, plan_bays
 from fleetloop.sim.roads.regions import region_of
 from fleetloop.sim.roads.scenery import make_scenery
+from fleetloop.sim.roads.sign_places import Signs
 from fleetloop.sim.roads.signals import Signal, make_signals
+from fleetloop.sim.roads.signs import sign_face
 from fleetloop.sim.roads.walks import WALKING_LIMIT_MPS
 
 MARGIN_M = 40.0
@@ -51,13 +53,15 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     ways = make_carriageways(network, lanes, approaches)
     bays = plan_bays(ways, lanes, generator(seed, Stream.APPEARANCE, 1))
     ground = make_ground(network, lanes, ways, bays, region, origin, tiles_shape)
-    boxes = make_scenery(lanes, signals, signal_of, approaches, ground, origin, seed)
+    lead_walks_round(lanes.walks, bays)
+    boxes, signs = make_scenery(network, lanes, ways, bays, signals, signal_of, region, ground, origin, seed)
     return World(
         **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
         **_conflict_fields(lanes, conflicts),
         **_signal_fields(signals),
         **_ground_fields(ground, origin, len(lanes.lines) + len(lanes.walks.lines)),
         **_box_fields(boxes, origin, tiles_shape),
+        **_sign_fields(signs, origin, tiles_shape),
         town_left_hand=np.array([lanes.left_hand], np.uint8),
     )
 
@@ -156,24 +160,46 @@ def _ground_fields(
     }
 
 
+def _cells(
+    places: Float64[np.ndarray, "N 2"], origin: Float64[np.ndarray, " 2"], tiles_shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shape of the grid of cells, the order that sorts `places` by cell, and CSR offsets of the cells."""
+    cells = np.ceil(np.array(tiles_shape) * TILE_M / BOX_CELL_M).astype(np.int32)
+    column, row = np.floor((places - origin) / BOX_CELL_M).astype(int).T
+    cell = np.clip(row, 0, cells[0] - 1) * cells[1] + np.clip(column, 0, cells[1] - 1)
+    counts = np.bincount(cell, minlength=int(cells.prod()))
+    start = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return cells, np.argsort(cell, kind="stable"), start
+
+
 def _box_fields(
     boxes: Boxes, origin: Float64[np.ndarray, " 2"], tiles_shape: tuple[int, int]
 ) -> dict[str, np.ndarray]:
     rows, signals, lamps = boxes.arrays()
-    cells = np.ceil(np.array(tiles_shape) * TILE_M / BOX_CELL_M).astype(np.int32)
-    column, row = np.floor((rows[:, :2] - origin) / BOX_CELL_M).astype(int).T
-    cell = np.clip(row, 0, cells[0] - 1) * cells[1] + np.clip(column, 0, cells[1] - 1)
-    order = np.argsort(cell, kind="stable")
-    counts = np.bincount(cell, minlength=int(cells.prod()))
+    cells, order, start = _cells(rows[:, :2], origin, tiles_shape)
     return {
         "town_cells_shape": cells[None],
         "town_first_cell": np.zeros(1, np.int32),
-        "cell_start": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        "cell_start": start,
         "boxes": rows[order].astype(np.float32),
         "box_signal": signals[order],
         "box_lamp": lamps[order],
-        "sign_start": np.zeros(int(cells.prod()) + 1, np.int32),
-        "signs": np.zeros((0, 6), np.float32),
-        "sign_image": np.zeros(0, np.int32),
-        "sign_images": np.zeros((0, SIGN_PIXELS, SIGN_PIXELS, 4), np.uint8),
+    }
+
+
+def _sign_fields(
+    signs: Signs, origin: Float64[np.ndarray, " 2"], tiles_shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Signs by cell; equal faces are kept once."""
+    rows = np.array(signs.rows, np.float64).reshape(-1, 6)
+    _, order, start = _cells(rows[:, :2], origin, tiles_shape)
+    shown = sorted(set(signs.keys))
+    faces = [sign_face(key) for key in shown]
+    number = {key: index for index, key in enumerate(shown)}
+    images = np.array([number[key] for key in signs.keys], np.int32).reshape(-1)
+    return {
+        "sign_start": start,
+        "signs": rows[order].astype(np.float32),
+        "sign_image": images[order],
+        "sign_images": np.array(faces, np.uint8).reshape(-1, SIGN_PIXELS, SIGN_PIXELS, 4),
     }
