@@ -312,8 +312,9 @@ class Bench:
     """Measure one of the project's figures."""
 
     name: Positional[str]
-    """cameras, cameras-320x192, world, closed-loop, train, vehicle, vehicle-base, record or demonstrator; all
-    measures one after the other."""
+    """cameras, cameras-320x192, world, closed-loop, train, vehicle, vehicle-base, record, demonstrator; checks against
+    programs of others: peers, picture-geometry, vehicle-model, ring-road, queue-discharge; or all, one after the
+    other."""
     json: bool = False
     """Print one line of JSON for each figure, and nothing else."""
     routes: int | None = None

@@ -24,9 +24,12 @@ def run_benchmark(
 
     Raises:
         ConfigError: there is no such figure, or `routes` does not apply to it or is less than 1.
+        PeerMissingError: a program that the figure is compared with is absent; with "all", the figure is left out
+            and stderr says so.
     """
     # Only now: the writer that is killed in a process of its own shall not wait for PyTorch.
     from fleetloop.bench.figures import FIGURES, Setup
+    from fleetloop.bench.peer import PeerMissingError
 
     if name != ALL and name not in FIGURES:
         raise ConfigError(f"benchmark: {name!r} is unknown; use {', '.join(FIGURES)} or {ALL}")
@@ -37,7 +40,13 @@ def run_benchmark(
     setup = Setup(workspace, routes)
     for measure in FIGURES.values() if name == ALL else [FIGURES[name]]:
         with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
-            measurement = measure(setup)
+            try:
+                measurement = measure(setup)
+            except PeerMissingError as error:
+                if name != ALL:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
+                continue
         if json:
             print(measurement.json_line(), flush=True)
         else:

@@ -8,10 +8,15 @@ from fleetloop.bench.cameras import CamerasSize, measure_cameras
 from fleetloop.bench.closed_loop import ClosedLoopSize, measure_closed_loop
 from fleetloop.bench.demonstrator import measure_demonstrator
 from fleetloop.bench.measure import Measurement
+from fleetloop.bench.peers import PeersSize, measure_peers
+from fleetloop.bench.picture_geometry import GeometrySize, measure_picture_geometry
+from fleetloop.bench.queue_discharge import QueueSize, measure_queue_discharge
 from fleetloop.bench.recording import RecordingSize, measure_recording
+from fleetloop.bench.ring_road import RingSize, measure_ring_road
 from fleetloop.bench.traffic import TrafficSize, measure_traffic
 from fleetloop.bench.training import TrainingSize, measure_training
 from fleetloop.bench.vehicle import VehicleSize, measure_vehicle
+from fleetloop.bench.vehicle_model import measure_vehicle_model
 from fleetloop.core.types import World
 from fleetloop.evaluate.closed_loop import EvaluateConfig
 from fleetloop.policy.network import NetworkConfig, NetworkSize
@@ -63,4 +68,11 @@ FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "vehicle-base": _vehicle_base,
     "record": lambda setup: measure_recording("record", setup.world, RecordingSize()),
     "demonstrator": _demonstrator,
+    "peers": lambda setup: measure_peers("peers", setup.world, PeersSize()),
+    "picture-geometry": lambda setup: measure_picture_geometry(
+        "picture-geometry", setup.world, GeometrySize()
+    ),
+    "vehicle-model": lambda setup: measure_vehicle_model("vehicle-model"),
+    "ring-road": lambda setup: measure_ring_road("ring-road", RingSize()),
+    "queue-discharge": lambda setup: measure_queue_discharge("queue-discharge", QueueSize()),
 }

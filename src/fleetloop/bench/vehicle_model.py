@@ -151,11 +151,15 @@ def dynamic_reference(manoeuvre: Manoeuvre) -> Poses:
     return np.stack([x - behind * np.cos(yaw), y - behind * np.sin(yaw), yaw, speed * np.cos(slip)], axis=1)
 
 
-def our_poses(manoeuvre: Manoeuvre, wheelbase_m: float) -> Poses:
-    """What our model makes of the same inputs: the curvature of the steering angle in the middle of each step."""
+def our_poses(manoeuvre: Manoeuvre, wheelbase_m: float, first_angle: float = 0.0) -> Poses:
+    """What our model makes of the same inputs: the curvature of the steering angle in the middle of each step.
+
+    Args:
+        first_angle: of the front wheels at the start, rad.
+    """
     state = empty_state(1, 1)
     state.speed[0, 0] = manoeuvre.speed_mps
-    angle = np.cumsum(manoeuvre.steering_rate) * STEP_S
+    angle = first_angle + np.cumsum(manoeuvre.steering_rate) * STEP_S
     curvature = np.tan(angle - 0.5 * manoeuvre.steering_rate * STEP_S) / wheelbase_m
     found = []
     for step in range(STEPS):
