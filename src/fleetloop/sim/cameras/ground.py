@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Surface
-from fleetloop.sim.cameras.gather import LightField
-from fleetloop.sim.cameras.pixels import DRAWN, FULL, CameraField, fog_share, packed
+from fleetloop.sim.cameras.fields import CameraField, LightField
+from fleetloop.sim.cameras.pixels import DRAWN, FULL, WETTED, fog_share, packed
 
 GROUND_DEPTH_M = 400.0
 """Farther ground is drawn as the horizon."""
@@ -18,19 +18,26 @@ _FOUR_SAMPLES_M, _TWO_SAMPLES_M = np.float32(0.2), np.float32(0.1)
 _LENGTH_PER_WIDTH = np.float32(1.0 / 6.0)
 _ZENITH_SLOPE = np.float32(1.0 / 2.2)
 """Sine of the elevation at which the sky has the colour of the zenith."""
+STRAIGHT_MIRROR, WET_MIRROR = 0.02, 0.8
+"""Reflectance of water seen straight on, and the share of a wet road that mirrors like it."""
 
 _RIGHT, _DOWN, _FORWARD = int(CameraField.RIGHT), int(CameraField.DOWN), int(CameraField.FORWARD)
 _FOCAL = int(CameraField.FOCAL_PX)
 _HORIZON, _ZENITH = int(LightField.HORIZON), int(LightField.ZENITH)
+_LAMPS, _WETNESS = int(LightField.LAMPS), int(LightField.WETNESS)
 _GRASS, _SURFACES = int(Surface.GRASS), len(Surface)
 _TILE_SHIFT = np.uint32(TILE_PIXELS.bit_length() - 1)
 _TILE_MASK, _TILE_AREA = np.uint32(TILE_PIXELS - 1), np.uint32(TILE_PIXELS * TILE_PIXELS)
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_STRAIGHT, _WET_MIRROR = np.float32(STRAIGHT_MIRROR), np.float32(WET_MIRROR)
+# The bit WETTED is taken from the first sample of a pixel only.
+_ALL_BITS, _COLOUR_BITS = np.uint32(0xFFFFFFFF), np.uint32(WETTED - np.uint64(1))
+_WETTED_BIT, _NO_BIT = np.uint32(WETTED), np.uint32(0)
 _FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
 
 
 @njit(cache=True, fastmath=True)
-def _row_ray(camera, row, height):
+def row_ray(camera, row, height):
     """The ray through the middle column of a row (a fraction is allowed), per metre of depth, ego frame."""
     down = (row - np.float32(height) * _HALF) / camera[_FOCAL]
     return (
@@ -41,16 +48,23 @@ def _row_ray(camera, row, height):
 
 
 @njit(cache=True, fastmath=True)
-def _row_depth(camera, row, height):
+def row_depth(camera, row, height):
     """Depth of the ground in the middle of a row, or 0 where the sky is seen."""
-    _, _, z = _row_ray(camera, np.float32(row) + _HALF, height)
+    _, _, z = row_ray(camera, np.float32(row) + _HALF, height)
     return camera[2] / -z if -z * _FAR > camera[2] else _ZERO
+
+
+@njit(cache=True, fastmath=True)
+def row_slope(camera, row, height):
+    """Sine of the angle under which the middle of a row looks down."""
+    x, y, z = row_ray(camera, np.float32(row) + _HALF, height)
+    return -z / math.sqrt(x * x + y * y + z * z)
 
 
 @njit(cache=True, fastmath=True)
 def _sky_colour(camera, light, row, height):
     """Packed colour of a row of the sky, from the elevation of its middle."""
-    x, y, z = _row_ray(camera, np.float32(row) + _HALF, height)
+    x, y, z = row_ray(camera, np.float32(row) + _HALF, height)
     share = min(max(z / math.sqrt(x * x + y * y + z * z) / _ZENITH_SLOPE, _ZERO), _ONE)
     return packed(
         light[_HORIZON] + share * (light[_ZENITH] - light[_HORIZON]),
@@ -65,21 +79,40 @@ def clear(camera, light, image):
     """Start a picture: sky above, nothing where the ground will be."""
     height = image.shape[0]
     for row in range(height):
-        sky = _row_depth(camera, row, height) == _ZERO
+        sky = row_depth(camera, row, height) == _ZERO
         image[row, :] = np.uint64(_sky_colour(camera, light, row, height)) if sky else np.uint64(0)
 
 
 @njit(cache=True, fastmath=True)
-def _palette(ground, light, fog, scale, palette):
-    """Packed colours of all surfaces under a share of haze, times scale."""
+def mirror_share(light, slope):
+    """Share of light that a wet road mirrors where it is seen under an angle with this sine.
+
+    Schlick's approximation of Fresnel's equations (Computer Graphics Forum 13, 1994), for water.
+    """
+    grazing = _ONE - slope
+    square = grazing * grazing
+    return light[_WETNESS] * _WET_MIRROR * (_STRAIGHT + (_ONE - _STRAIGHT) * square * square * grazing)
+
+
+@njit(cache=True, fastmath=True)
+def _palette(ground, light, mirror, slope, fog, scale, palette):
+    """Packed colours of all surfaces with a share of the sky mirrored, under a share of haze, times scale."""
+    sky = min(slope / _ZENITH_SLOPE, _ONE)
+    sky_red = light[_HORIZON] + sky * (light[_ZENITH] - light[_HORIZON])
+    sky_green = light[_HORIZON + 1] + sky * (light[_ZENITH + 1] - light[_HORIZON + 1])
+    sky_blue = light[_HORIZON + 2] + sky * (light[_ZENITH + 2] - light[_HORIZON + 2])
     for surface in range(_SURFACES):
+        mirrored = _ZERO if surface == _GRASS else mirror
         red, green, blue = ground[surface, 0], ground[surface, 1], ground[surface, 2]
-        palette[surface] = packed(
+        red, green = red + mirrored * (sky_red - red), green + mirrored * (sky_green - green)
+        blue += mirrored * (sky_blue - blue)
+        colour = packed(
             red + fog * (light[_HORIZON] - red),
             green + fog * (light[_HORIZON + 1] - green),
             blue + fog * (light[_HORIZON + 2] - blue),
             scale,
         )
+        palette[surface] = colour | (_NO_BIT if surface == _GRASS else _WETTED_BIT)
 
 
 @njit(cache=True, fastmath=True)
@@ -93,10 +126,11 @@ def samples_per_pixel(depth, focal, height_m):
 
 
 @njit(cache=True, fastmath=True)
-def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line):
+def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, bits, line):
     """Add one sample of the ground to each pixel of a row that no box covers.
 
-    start and step are in pixels of the ground; index and tiles are flat. Outside of the town is grass.
+    start and step are in pixels of the ground; index and tiles are flat; `bits` are those of the palette that
+    count. Outside of the town is grass.
     """
     width = np.float32(tile_columns << _TILE_SHIFT)
     height = np.float32(tile_rows << _TILE_SHIFT)
@@ -117,7 +151,7 @@ def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index
                 tile = np.uint32(index[(i >> _TILE_SHIFT) * tile_columns + (j >> _TILE_SHIFT)])
                 pixel = ((i & _TILE_MASK) << _TILE_SHIFT) + (j & _TILE_MASK)
                 surface = np.uint32(tiles[tile * _TILE_AREA + pixel])
-            line[column] += np.uint64(palette[surface])
+            line[column] += np.uint64(palette[surface] & bits)
 
 
 @njit(cache=True, fastmath=True)
@@ -128,7 +162,7 @@ def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, til
         place = (3 * sample + 1) % 4 if samples == 4 else samples - 1 - sample
         across = (np.float32(place) + _HALF) / np.float32(samples) - np.float32(len(line)) * _HALF
         down = (np.float32(sample) + _HALF) / np.float32(samples)
-        x, y, z = _row_ray(camera, np.float32(row) + down, height)
+        x, y, z = row_ray(camera, np.float32(row) + down, height)
         depth = camera[2] / max(-z, camera[2] / _FAR)
         per_pixel = depth / camera[_FOCAL]
         x = camera[0] + depth * x + per_pixel * across * camera[_RIGHT]
@@ -144,25 +178,32 @@ def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, til
             index,
             tiles,
             palette,
+            _ALL_BITS if sample == 0 else _COLOUR_BITS,
             line,
         )
 
 
 @njit(cache=True, fastmath=True)
 def draw_ground(camera, ego, light, ground, origin, tiles_shape, index, tiles, image):
-    """Colour the pixels below the horizon that no box covers.
+    """Colour the pixels below the horizon that no box covers; without haze where lamps will light them.
 
     `ground` [surfaces, 3] are the lit colours; `index` starts at the town's grid of tiles; `tiles` is flat.
     """
     height = image.shape[0]
     palette = np.empty(_SURFACES, np.uint32)
     palette_fog, palette_samples = -_ONE, 0
+    lit_later, wet = light[_LAMPS] > _ZERO, light[_WETNESS] > _ZERO
     for row in range(height):
-        depth = _row_depth(camera, row, height)
+        depth = row_depth(camera, row, height)
         if depth == _ZERO:
             continue
-        samples, fog = samples_per_pixel(depth, camera[_FOCAL], camera[2]), fog_share(light, depth)
-        if fog != palette_fog or samples != palette_samples:
+        samples, fog, mirror, slope = samples_per_pixel(depth, camera[_FOCAL], camera[2]), _ZERO, _ZERO, _ZERO
+        if not lit_later:
+            fog = fog_share(light, depth)
+            if wet:
+                slope = row_slope(camera, row, height)
+                mirror = mirror_share(light, slope)
+        if fog != palette_fog or samples != palette_samples or mirror > _ZERO:
             palette_fog, palette_samples = fog, samples
-            _palette(ground, light, fog, np.float32(FULL // samples), palette)
+            _palette(ground, light, mirror, slope, fog, np.float32(FULL // samples), palette)
         _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, image[row])

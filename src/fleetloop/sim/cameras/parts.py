@@ -243,7 +243,8 @@ def _bus() -> list[_Part]:
     paint, glass, dark, trim = Material.PAINT, Material.GLASS, Material.DARK, _TRIM_RANGE_M
     shape, detail = _SHAPE_RANGE_M, _DETAIL_RANGE_M
     posts = [
-        _block((x - 0.07, x + 0.07), 1.28, (1.3, 2.5), paint, shape) for x in (-4.2, -2.4, -0.6, 1.2, 3.0, 4.6)
+        _block((x - 0.07, x + 0.07), 1.28, (1.3, 2.5), paint, shape)
+        for x in (-4.2, -2.4, -0.6, 1.2, 3.0, 4.6)
     ]
     doors = [
         _piece((x - 0.55, x + 0.55), (-1.27, -1.1), (0.4, 2.5), glass, shape, SeenFrom.RIGHT)

@@ -1,41 +1,29 @@
-"""The kernels' common ground: cameras as rows of numbers, and pixels as integers.
+"""The kernels' common ground: pixels as integers, and from them to bytes.
 
 A pixel is one integer: the bits of its inverse depth (a positive float, so they order like an integer) above
 its colour. Drawing something is a maximum, which needs no order; a pixel below DRAWN has no box in it.
 Colours have CHANNEL_BITS bits a channel, at FULL times their value, so that FULL samples of the ground can be
-summed.
+summed. Where lamps light the scene, the low half of a box's pixel says at first which face is seen, and is
+lit later; a colour that is final has the bit FINISHED, and one of ground that shines when wet the bit WETTED.
 """
-
-from enum import IntEnum
 
 import numpy as np
 from numba import njit
 
-from fleetloop.sim.cameras.gather import LightField
+from fleetloop.sim.cameras.fields import LightField
 
-
-class CameraField(IntEnum):
-    """Columns of a camera: position in the ego frame, its axes there, and the focal length in pixels."""
-
-    X = 0
-    Y = 1
-    Z = 2
-    RIGHT = 3
-    DOWN = 6
-    FORWARD = 9
-    FOCAL_PX = 12
-
-
-CAMERA_FIELDS = CameraField.FOCAL_PX + 1
 CHANNEL_BITS = 10
 FULL = 4
 DEPTH_SHIFT = np.uint64(32)
 DRAWN = np.uint64(1 << 32)
+FINISHED = np.uint64(1 << 31)
+WETTED = np.uint64(1 << 30)
 
 _FOG_START, _FOG_PER_M = int(LightField.FOG_START_M), int(LightField.FOG_PER_M)
 _GREEN_SHIFT, _BLUE_SHIFT = np.uint32(CHANNEL_BITS), np.uint32(2 * CHANNEL_BITS)
 _FULL_SHIFT = np.uint32(FULL.bit_length() - 1)
 _BYTE = np.uint32(255)
+_CHANNEL, _PART = np.uint32((1 << CHANNEL_BITS) - 1), np.float32(1.0 / FULL)
 _LOW_BITS = np.uint64(0xFFFFFFFF)
 _ZERO, _HALF, _ONE, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
 
@@ -47,6 +35,17 @@ def packed(red, green, blue, scale):
     green = np.uint32(min(green, _WHITE) * scale + _HALF)
     blue = np.uint32(min(blue, _WHITE) * scale + _HALF)
     return red | (green << _GREEN_SHIFT) | (blue << _BLUE_SHIFT)
+
+
+@njit(cache=True, fastmath=True)
+def unpacked(value):
+    """Red, green and blue of a packed colour at full scale, 0 to 255."""
+    colour = np.uint32(value & _LOW_BITS)
+    return (
+        np.float32(colour & _CHANNEL) * _PART,
+        np.float32((colour >> _GREEN_SHIFT) & _CHANNEL) * _PART,
+        np.float32((colour >> _BLUE_SHIFT) & _CHANNEL) * _PART,
+    )
 
 
 @njit(cache=True, fastmath=True)

@@ -1,49 +1,76 @@
-"""Second half of rendering: pictures of the gathered boxes, the ground and the sky."""
+"""Second half of rendering: pictures of the gathered boxes and signs, the ground and the sky."""
 
 import numpy as np
 from numba import njit, prange
 
 from fleetloop.core.random import Stream, bits
 from fleetloop.sim.cameras.boxes import draw_boxes
-from fleetloop.sim.cameras.gather import LightField
+from fleetloop.sim.cameras.fields import LightField
 from fleetloop.sim.cameras.ground import clear, draw_ground
+from fleetloop.sim.cameras.night import add_glare, light_by_lamps
 from fleetloop.sim.cameras.pixels import add_noise, unpack
+from fleetloop.sim.cameras.rain import add_drops, add_streaks
+from fleetloop.sim.cameras.signs import draw_signs
 
-_NOISE, _NOISE_STREAM = int(LightField.NOISE), int(Stream.APPEARANCE)
+_NOISE, _RAIN, _GLARE = int(LightField.NOISE), int(LightField.RAIN), int(LightField.GLARE)
+_LAMPS, _STREAM = int(LightField.LAMPS), int(Stream.APPEARANCE)
 _CLOCK_TICKS_PER_S = np.float32(100.0)
+_DROPS_PER_S = np.float32(0.4)
+"""How often other drops are on the glass."""
+_STREAKS, _DROPS = 1, 2
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 
 
+@njit(cache=True, fastmath=True)
+def _draw_frame(camera, number, b, scene, noise_seed, gathered, counts, light, ground, grid, pictures, out):
+    """One picture, out [height, width, 3]. `number` is the camera's in the rig; `gathered` are the scene's."""
+    town, row = scene.town[b], light[b]
+    boxes, signs, lamps = gathered[0][b], gathered[1][b], gathered[2][b]
+    image = np.empty(out.shape[:2], np.uint64)
+    clear(camera, row, image)
+    draw_boxes(camera, boxes, counts[b, 0], row, image)
+    draw_signs(camera, signs, counts[b, 1], pictures, row, lamps, counts[b, 2], image)
+    index = grid[3][grid[2][town] :]
+    draw_ground(
+        camera, scene.ego_pose[b], row, ground[b], grid[0][town], grid[1][town], index, grid[4], image
+    )
+    if row[_LAMPS] > _ZERO:
+        light_by_lamps(camera, row, boxes, lamps, counts[b, 2], image)
+    unpack(image, out)
+    if row[_GLARE] > _ZERO:
+        add_glare(camera, row, boxes, counts[b, 0], image, out)
+    if row[_RAIN] > _ZERO or row[_NOISE] > _ZERO:
+        tick = np.int64(scene.clock_s[b] * _CLOCK_TICKS_PER_S + _HALF)
+        if row[_RAIN] > _ZERO:
+            shower = np.int64(scene.clock_s[b] * _DROPS_PER_S)
+            add_streaks(row, bits(noise_seed[b], number, tick, _STREAM, _STREAKS), out)
+            add_drops(row, bits(noise_seed[b], number, shower, _STREAM, _DROPS), out)
+        if row[_NOISE] > _ZERO:
+            add_noise(out, row[_NOISE], bits(noise_seed[b], number, tick, _STREAM, 0))
+
+
 @njit(cache=True, fastmath=True, parallel=True, nogil=True)
-def draw(cameras, scene, noise_seed, boxes, box_count, light, ground, grid, first_camera, out):
+def draw(cameras, scene, noise_seed, gathered, counts, light, ground, grid, pictures, first_camera, out):
     """Fill out [B, cameras, height, width, 3] from what `gather` found.
 
-    `cameras` has a row of CameraField for each; `grid` is (town_origin_m, town_tiles_shape, town_first_tile,
-    tile_index, tiles flat) of World; `first_camera` is the number of the group's first camera in the rig, so
-    that no two cameras share their noise.
+    `cameras` has a row of CameraField for each; `gathered` are boxes, signs and lamps; `grid` is (town_origin_m,
+    town_tiles_shape, town_first_tile, tile_index, tiles flat) of World; `pictures` are those of its signs;
+    `first_camera` is the number of the group's first camera in the rig, so that no two cameras share their noise.
     """
-    batch, count, height, width, _ = out.shape
-    for frame in prange(batch * count):
-        b, c = frame // count, frame % count
-        town = scene.town[b]
-        camera = cameras[c]
-        image = np.empty((height, width), np.uint64)
-        clear(camera, light[b], image)
-        draw_boxes(camera, boxes[b], box_count[b], light[b], image)
-        index = grid[3][grid[2][town] :]
-        draw_ground(
-            camera,
-            scene.ego_pose[b],
-            light[b],
-            ground[b],
-            grid[0][town],
-            grid[1][town],
-            index,
-            grid[4],
-            image,
+    count = out.shape[1]
+    for frame in prange(out.shape[0] * count):
+        b, c = np.int64(frame) // count, np.int64(frame) % count
+        _draw_frame(
+            cameras[c],
+            first_camera + c,
+            b,
+            scene,
+            noise_seed,
+            gathered,
+            counts,
+            light,
+            ground,
+            grid,
+            pictures,
+            out[b, c],
         )
-        unpack(image, out[b, c])
-        if light[b, _NOISE] > _ZERO:
-            tick = np.int64(scene.clock_s[b] * _CLOCK_TICKS_PER_S + _HALF)
-            key = bits(noise_seed[b], first_camera + c, tick, _NOISE_STREAM, 0)
-            add_noise(out[b, c], light[b, _NOISE], key)

@@ -8,10 +8,17 @@ from jaxtyping import Float32, UInt8
 
 from fleetloop.core.types import Camera, CameraRig, Scene, Surface, World
 from fleetloop.sim.cameras.appearance import Appearance
-from fleetloop.sim.cameras.gather import BOX_FIELDS, LIGHT_FIELDS, MAX_BOXES, gather
-from fleetloop.sim.cameras.pixels import CAMERA_FIELDS
+from fleetloop.sim.cameras.fields import BOX_FIELDS, CAMERA_FIELDS, LAMP_FIELDS, LIGHT_FIELDS, SIGN_FIELDS
+from fleetloop.sim.cameras.gather import MAX_BOXES, MAX_SIGNS, gather
+from fleetloop.sim.cameras.lamps import MAX_LAMPS
 from fleetloop.sim.cameras.project import camera_axes, focal_length_px
 from fleetloop.sim.cameras.raster import draw
+from fleetloop.sim.cameras.signs import sign_pictures
+
+_DETAIL_FOCAL_PX = 116.0
+"""Cameras up to this focal length (the finest of the usual rig) see the finer parts of road users only where they
+fill pixels; with longer ones they are seen from farther away, in proportion, but at most _MOST_DETAIL times."""
+_MOST_DETAIL = 5.0
 
 _scratch = threading.local()
 
@@ -30,12 +37,21 @@ def _gathered(batch: int) -> tuple[np.ndarray, ...]:
     if not held or len(held[0]) < batch:
         held = (
             np.empty((batch, MAX_BOXES, BOX_FIELDS), np.float32),
-            np.empty(batch, np.int32),
+            np.empty((batch, MAX_SIGNS, SIGN_FIELDS), np.float32),
+            np.empty((batch, MAX_LAMPS, LAMP_FIELDS), np.float32),
+            np.empty((batch, 3), np.int32),
             np.empty((batch, LIGHT_FIELDS), np.float32),
             np.empty((batch, len(Surface), 3), np.float32),
         )
         _scratch.arrays = held
     return tuple(array[:batch] for array in held)
+
+
+@functools.lru_cache(maxsize=64)
+def _detail(rig: CameraRig) -> np.float32:
+    """Factor on the range of the finer parts of road users."""
+    finest = max(focal_length_px(camera) for camera in rig.cameras)
+    return np.float32(min(max(finest / _DETAIL_FOCAL_PX, 1.0), _MOST_DETAIL))
 
 
 def image_shapes(rig: CameraRig, batch: int) -> tuple[tuple[int, int, int, int, int], ...]:
@@ -84,10 +100,16 @@ def render(
     # Kernels are compiled for contiguous arrays only: slices of a scene would compile them anew.
     scene = Scene(*(np.ascontiguousarray(array) for array in scene))
     appearance = Appearance(*(np.ascontiguousarray(array) for array in appearance))
-    boxes, box_count, light, ground = _gathered(batch)
+    boxes, signs, lamps, counts, light, ground = _gathered(batch)
     gather(
         scene,
-        (world.town_origin_m, world.town_cells_shape, world.town_first_cell, world.cell_start),
+        (
+            world.town_origin_m,
+            world.town_cells_shape,
+            world.town_first_cell,
+            world.cell_start,
+            world.sign_start,
+        ),
         (world.boxes, world.box_signal, world.box_lamp),
         (
             world.signal_cycle_s,
@@ -96,9 +118,11 @@ def render(
             world.phase_end_s,
             world.phase_colour,
         ),
+        (world.signs, world.sign_image),
         appearance,
-        boxes,
-        box_count,
+        _detail(rig),
+        (boxes, signs, lamps),
+        counts,
         light,
         ground,
     )
@@ -109,17 +133,19 @@ def render(
         world.tile_index,
         world.tiles.reshape(-1),
     )
+    pictures = sign_pictures(world.sign_images)
     first_camera = 0
     for group, images in zip(rig.groups, out, strict=True):
         draw(
             _camera_rows(group),
             scene,
             appearance.noise_seed,
-            boxes,
-            box_count,
+            (boxes, signs, lamps),
+            counts,
             light,
             ground,
             tiles,
+            pictures,
             first_camera,
             images,
         )
