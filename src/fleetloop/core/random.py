@@ -25,6 +25,7 @@ class Stream(IntEnum):
     SAMPLE = 9
     TRIGGER = 10
     CLOCK = 11
+    SCENARIO = 12
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

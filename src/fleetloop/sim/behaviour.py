@@ -28,6 +28,9 @@ LINE_DECELERATION_MPS2 = 4.0
 CREEP_SPEED_MPS = 2.5
 """Nosing forward below this speed is part of waiting: one's turn is not lost."""
 
+EXPECTED_DECELERATION_MPS2 = 3.5
+"""Who would have to brake harder than this to give way is not expected to."""
+
 GAP_MARGIN_S = 1.3
 """Time kept clear before and after a vehicle that has right of way."""
 

@@ -8,7 +8,7 @@ from fleetloop.sim import behaviour
 from fleetloop.sim.following import front_m, idm, is_on_foot, leader_on
 from fleetloop.sim.occupancy import first_entry
 from fleetloop.sim.paths import FAR_M
-from fleetloop.sim.scripts import is_obstacle
+from fleetloop.sim.scripts import blocks, is_obstacle
 from fleetloop.sim.spawn import NEEDED_M, may_use
 
 _ROAD = int(LaneKind.ROAD)
@@ -82,7 +82,7 @@ def choose_lane(world, state, occupancy, w, a, gap, ahead, desired, headway):
     lane = state.path[w, a, 0]
     if world.lane_kind[lane] != _ROAD or state.changing_from[w, a] >= 0 or ahead < 0:
         return -1
-    blocked = is_obstacle(state.kind[w, ahead])
+    blocked = blocks(state, w, ahead)
     kind = state.kind[w, a]
     if is_on_foot(kind) or kind == _CYCLIST or is_obstacle(kind) or (state.learner[w, a] and not blocked):
         return -1

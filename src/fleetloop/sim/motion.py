@@ -18,10 +18,12 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim import behaviour
 from fleetloop.sim.paths import project, rail_pose, wrap
-from fleetloop.sim.scripts import has_begun, is_obstacle
+from fleetloop.sim.scripts import has_begun, has_stood, is_obstacle
 from fleetloop.sim.spawn import NEEDED_M, extend_path, place
 
 _NOBODY = int(AgentKind.NONE)
+_LEAVES_AFTER_M = 60.0
+"""Who runs off the lanes is gone after this distance."""
 _CHANGED_M = 0.03
 """A lane change ends this far from the middle of the new lane."""
 
@@ -150,6 +152,8 @@ def _move_off_lanes(state, w, a, acceleration):
     state.odometer_m[w, a] += distance
     state.pose[w, a, 0] += distance * math.cos(state.pose[w, a, 2])
     state.pose[w, a, 1] += distance * math.sin(state.pose[w, a, 2])
+    if state.odometer_m[w, a] > _LEAVES_AFTER_M:
+        state.kind[w, a] = _NOBODY
 
 
 @device
@@ -179,6 +183,8 @@ def _advance_world(world, state, acceleration, curvature, target_lane, needed_m,
             continue
         if has_begun(state, w, a):
             state.script_trigger_m[w, a] = 0.0
+        if has_stood(state, w, a):
+            state.script[w, a] = 0
         if state.path[w, a, 0] < 0:
             _move_off_lanes(state, w, a, acceleration[w, a])
             continue

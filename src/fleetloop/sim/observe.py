@@ -13,13 +13,15 @@ from fleetloop.core.types import (
     AgentKind,
     LaneKind,
     Scene,
+    Script,
     State,
     World,
 )
 from fleetloop.sim.paths import FAR_M, wrap
+from fleetloop.sim.scripts import blocks
 
 _NOBODY, _JUNCTION = int(AgentKind.NONE), int(LaneKind.JUNCTION)
-_CLOCK = int(Stream.CLOCK)
+_CLOCK, _NO_SCRIPT = int(Stream.CLOCK), int(Script.NONE)
 HINT_RANGE_M = 150.0
 """Junctions further away are not announced."""
 BRAKE_LIGHT_MPS2 = -0.5
@@ -52,6 +54,11 @@ def _lights(world, state, w, a):
     lights = 0
     if state.acceleration[w, a] < BRAKE_LIGHT_MPS2 or state.speed[w, a] < 0.1:
         lights |= _BRAKING
+    if state.path[w, a, 0] < 0:
+        return lights
+    if state.script[w, a] != _NO_SCRIPT and blocks(state, w, a):
+        # Hazard lights: both.
+        return lights | _LEFT | _RIGHT
     ahead = -state.along[w, a]
     for i in range(4):
         lane = state.path[w, a, i]

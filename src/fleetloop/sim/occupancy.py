@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float32, Int16, Int32
 
 from fleetloop.core.kernels import device
-from fleetloop.core.types import AgentKind, LaneKind
+from fleetloop.core.types import VEHICLE_SIZES, AgentKind, LaneKind
 
 _ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
 _BUCKETS = 128
 _MASK = np.int32(_BUCKETS - 1)
 _ENTRIES_PER_AGENT = 5
 LANES_AHEAD = 4
+BESIDE_M, PULLS_OUT_MPS = 0.1, 0.3
 APPROACH_M = 80.0
 """Who is farther from a connector than this, or more than LANES_AHEAD lanes, does not approach it yet."""
 
@@ -68,6 +69,15 @@ def _enter(occupancy, w, entry, lane, agent, position):
 
 
 @device
+def _is_beside(world, state, w, a):
+    """Whether somebody stands wholly outside of its lane: parked at the kerb."""
+    if state.changing_from[w, a] >= 0 or state.learner[w, a] or state.speed[w, a] > PULLS_OUT_MPS:
+        return False
+    half = 0.5 * (world.lane_width_m[state.path[w, a, 0]] + VEHICLE_SIZES[state.kind[w, a], 1])
+    return abs(state.offset[w, a]) > half - BESIDE_M
+
+
+@device
 def occupy(world, state, occupancy, w):
     """Fill the entries of world w."""
     for bucket in range(_BUCKETS):
@@ -82,6 +92,8 @@ def occupy(world, state, occupancy, w):
             walkers += 1
             if walkers < occupancy.off_lanes.shape[1]:
                 occupancy.off_lanes[w, walkers] = -1
+            continue
+        if _is_beside(world, state, w, a):
             continue
         position = state.along[w, a]
         for i in range(LANES_AHEAD):

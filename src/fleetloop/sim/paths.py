@@ -54,7 +54,7 @@ def path_point(world, path, along):
 @device
 def rail_pose(world, path, along, kind):
     """x, y, yaw of a vehicle both of whose axles are on the path, its rear axle at `along`: long ones stay in lane."""
-    wheelbase = VEHICLE_SIZES[kind, 0] - 2.0 * VEHICLE_SIZES[kind, 3]
+    wheelbase = max(VEHICLE_SIZES[kind, 0] - 2.0 * VEHICLE_SIZES[kind, 3], 0.3)
     x, y, _, _ = path_point(world, path, along)
     front_x, front_y, _, _ = path_point(world, path, along + wheelbase)
     return x, y, math.atan2(front_y - y, front_x - x)

@@ -80,15 +80,18 @@ def _lets_go_first(world, state, w, a, b, lane, front, inside):
 
 
 @device
-def _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out):
-    """Whether b, `position` metres along the other connector of conflict k, could be there while a is."""
+def _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, forces):
+    """Whether b, `position` metres along the other connector of conflict k, could be there while a is.
+
+    Who `forces` its way will be there, whatever its signal shows.
+    """
     lane = world.conflict_lane[k]
     kind = state.kind[w, b]
     front = position + front_m(kind)
     rear = front - VEHICLE_SIZES[kind, 0]
     if rear > world.conflict_other_to_m[k] or _lets_go_first(world, state, w, a, b, lane, front, inside):
         return False
-    if not _may_enter(world, state, w, b, lane, position):
+    if not forces and not _may_enter(world, state, w, b, lane, position):
         return False
     if position < 0.0 and _is_held_up(state, occupancy, w, b):
         return False
@@ -105,11 +108,14 @@ def _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_i
 
 
 @device
-def _cannot_stop(world, state, w, b, k, position):
-    """Whether b would have to brake hard to stop before conflict k: nobody steps out in front of it."""
+def _will_not_stop(world, state, w, a, b, k, position):
+    """Whether b would have to brake so hard to stop before conflict k that a, who has priority, does not rely on it."""
     room = world.conflict_other_from_m[k] - position - front_m(state.kind[w, b])
     speed = np.float64(state.speed[w, b])
-    return room > 0.0 and speed * speed > 2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2 * room
+    expected = behaviour.EXPECTED_DECELERATION_MPS2
+    if is_on_foot(state.kind[w, a]):
+        expected = behaviour.COMFORTABLE_DECELERATION_MPS2
+    return speed > behaviour.CREEP_SPEED_MPS and speed * speed > 2.0 * expected * max(room, 0.0)
 
 
 @device
@@ -132,9 +138,9 @@ def _gives_way(world, state, occupancy, w, a, k, start):
         b = np.int64(occupancy.agent[w, entry])
         if occupancy.lane[w, entry] == other and b != a:
             position = np.float64(occupancy.position[w, entry])
-            counts = not has_priority or _cannot_stop(world, state, w, b, k, position)
-            if counts and _comes_between(
-                world, state, occupancy, w, a, b, k, position, inside, time_in, time_out
+            forces = _will_not_stop(world, state, w, a, b, k, position)
+            if (forces or not has_priority) and _comes_between(
+                *(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, forces)
             ):
                 return True
         entry = np.int64(occupancy.following[w, entry])
@@ -221,10 +227,9 @@ def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
     """
     square = np.float64(state.speed[w, a]) ** 2
     at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
-    on_foot = world.lane_kind[lane] == _CROSSING
     best = np.float64(FAR_M)
     for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
-        if not world.conflict_yield[k] and not on_foot:
+        if not world.conflict_yield[k] and world.conflict_kind[k] != _CROSS:
             continue
         ahead = start + world.conflict_from_m[k] - front_m(state.kind[w, a])
         if at_line and world.lane_kind[world.conflict_lane[k]] != _CROSSING:

@@ -1,14 +1,14 @@
 """Many worlds driven at once under the safety driver: the closed loop that recording and evaluation share."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.kernels import device
-from fleetloop.core.random import Stream, bits
+from fleetloop.core.random import Stream, bits, uniform
 from fleetloop.core.types import (
     EGO,
     HISTORY_STEPS,
@@ -27,6 +27,7 @@ from fleetloop.sim.motion import advance
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.safety_driver import Danger, touching, watch
+from fleetloop.sim.scenarios import family_named, set_up_scenario
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import Decision, decide, empty_decision
 
@@ -55,6 +56,8 @@ class Route:
     town: int
     seed: int
     length_m: float
+    scenario: str = ""
+    """Name of the scenario family to begin with; none where the town has no place for it."""
 
 
 @dataclass
@@ -109,10 +112,28 @@ def route_seed(seed: int, number: int) -> int:
     return int(bits(seed, number, 0, int(Stream.ROUTE), 0) >> np.uint64(1))
 
 
-def make_routes(seed: int, towns: Sequence[int], count: int, length_m: float) -> Iterator[Route]:
-    """`count` routes, the towns taken in turn."""
+def make_routes(
+    seed: int,
+    towns: Sequence[int],
+    count: int,
+    length_m: float,
+    scenarios: Sequence[str] = (),
+    scenario_share: float = 1.0,
+) -> Iterator[Route]:
+    """`count` routes, the towns taken in turn.
+
+    Args:
+        scenarios: families taken in turn by the routes that begin with one, which are as long as the family says.
+        scenario_share: of routes that begin with a scenario, 0 to 1.
+    """
+    staged = 0
     for number in range(count):
-        yield Route(towns[number % len(towns)], route_seed(seed, number), length_m)
+        route = Route(towns[number % len(towns)], route_seed(seed, number), length_m)
+        if scenarios and uniform(route.seed, 0, 0, int(Stream.SCENARIO), 0) < scenario_share:
+            name = scenarios[staged % len(scenarios)]
+            route = replace(route, scenario=name, length_m=family_named(name).length_m)
+            staged += 1
+        yield route
 
 
 @device
@@ -204,6 +225,8 @@ class Rollout:
             state.seed[w], state.town[w], state.step[w] = route.seed, route.town, 0
             state.clock_s[w] = float(bits(route.seed, 0, 0, int(Stream.CLOCK), 1) % np.uint64(600))
             if spawn_world(self.world, state, w, self._needed_m):
+                if route.scenario and not set_up_scenario(self.world, state, w, route.scenario):
+                    route = replace(route, scenario="")
                 self._current[w] = RouteResult(route)
                 self.active[w] = True
                 self.safety_driver[w], self._held_steps[w], self._idle_s[w] = False, 0, 0.0

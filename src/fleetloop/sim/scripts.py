@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fleetloop.core.kernels import device
-from fleetloop.core.types import EGO, STEP_S, AgentKind, Script
+from fleetloop.core.types import EGO, STEP_S, VEHICLE_SIZES, AgentKind, Script
 from fleetloop.sim import behaviour
 
 _BARRIER, _DEBRIS = int(AgentKind.BARRIER), int(AgentKind.DEBRIS)
@@ -13,6 +13,8 @@ _NONE, _STAND, _RUN = int(Script.NONE), int(Script.STAND), int(Script.RUN)
 _BRAKE, _CUT_IN, _SLOW = int(Script.BRAKE), int(Script.CUT_IN), int(Script.SLOW)
 _INSIST, _EMERGENCY = int(Script.INSIST), int(AgentKind.EMERGENCY)
 _PULL_AWAY_MPS2 = 3.0
+BRAKED_S = 2.0
+"""An actor that braked to a standstill drives on after this time."""
 
 
 @device
@@ -38,6 +40,18 @@ def has_begun(state, w, a):
 
 
 @device
+def blocks(state, w, a):
+    """Whether somebody will not move in any time worth waiting for."""
+    return is_obstacle(state.kind[w, a]) or (state.script[w, a] == _STAND and not has_begun(state, w, a))
+
+
+@device
+def has_stood(state, w, a):
+    """Whether an actor that had to brake has stood long enough."""
+    return state.script[w, a] == _BRAKE and state.wait_s[w, a] > BRAKED_S
+
+
+@device
 def _towards(speed, wished):
     """Acceleration that reaches a speed soon."""
     return min(max((wished - speed) / STEP_S, -behaviour.EMERGENCY_DECELERATION_MPS2), _PULL_AWAY_MPS2)
@@ -55,7 +69,7 @@ def act(world, state, acceleration, target_lane, w, a):
         acceleration[w, a] = _towards(speed, 0.0)
     elif script == _RUN:
         acceleration[w, a] = _towards(speed, value if begun else 0.0)
-    elif script == _BRAKE and begun:
+    elif script == _BRAKE and begun and not has_stood(state, w, a):
         acceleration[w, a] = max(-value, -speed / STEP_S)
     elif script == _SLOW:
         acceleration[w, a] = min(np.float64(acceleration[w, a]), _towards(speed, value))
@@ -80,8 +94,11 @@ def corridor_gap(state, w, a, b, front):
         return 1.0e6, 0.0
     turned = np.float64(state.pose[w, b, 2]) - yaw
     speed = np.float64(state.speed[w, b])
-    along, across = speed * math.cos(turned), speed * math.sin(turned)
-    time = min((ahead - front) / max(np.float64(state.speed[w, a]) - along, 1.0), 4.0)
+    # Who has begun to walk will soon walk on.
+    brisk = max(speed, behaviour.WALKING_SPEED_MPS) if speed > 0.1 else 0.0
+    along, across = speed * math.cos(turned), brisk * math.sin(turned)
+    gone = ahead + VEHICLE_SIZES[state.kind[w, a], 3] + 1.0
+    time = min(gone / max(np.float64(state.speed[w, a]) - along, 1.0), 4.0)
     there = left + across * time
     reach = behaviour.CORRIDOR_M
     if min(left, there) > reach or max(left, there) < -reach:

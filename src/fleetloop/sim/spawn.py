@@ -10,12 +10,12 @@ from fleetloop.core.types import EGO, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, 
 from fleetloop.sim import behaviour
 from fleetloop.sim.paths import lane_point
 
-_ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
+_ROAD, _WALK, _NOBODY = int(LaneKind.ROAD), int(LaneKind.WALK), int(AgentKind.NONE)
 _CAR, _VAN, _TRUCK, _BUS = int(AgentKind.CAR), int(AgentKind.VAN), int(AgentKind.TRUCK), int(AgentKind.BUS)
 _CYCLIST, _PEDESTRIAN = int(AgentKind.CYCLIST), int(AgentKind.PEDESTRIAN)
 _SPAWN, _ROUTE, _KIND, _COLOUR = int(Stream.SPAWN), int(Stream.ROUTE), int(Stream.KIND), int(Stream.COLOUR)
 _EGO_TRIES, _TRIES = 400, 24
-SHORTEST_LANE_M = 8.0
+SHORTEST_LANE_M, SHORTEST_WALK_M = 8.0, 4.0
 NEEDED_M = np.float32(200.0)
 """How far the path of road users who are not followed must be drivable, where the network allows it."""
 _USE_OF_KIND = np.zeros(256, np.uint8)
@@ -83,14 +83,16 @@ def extend_path(world, state, w, a, first, needed_m):
 
 @device
 def _kind_of(draw):
-    """What drives through a town, by a number in [0, 1)."""
-    if draw < 0.72:
+    """Who moves through a town, by a number in [0, 1)."""
+    if draw < 0.58:
         return _CAR
-    if draw < 0.84:
+    if draw < 0.68:
         return _VAN
-    if draw < 0.91:
+    if draw < 0.74:
         return _TRUCK
-    return _BUS if draw < 0.95 else _CYCLIST
+    if draw < 0.78:
+        return _BUS
+    return _CYCLIST if draw < 0.82 else _PEDESTRIAN
 
 
 @device
@@ -124,7 +126,13 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         key = a * 1024 + attempt
         lane = np.int32(first + int(uniform(state.seed[w], 1, state.step[w], _SPAWN, key) * (last - first)))
         length = world.lane_length_m[lane]
-        if world.lane_kind[lane] != _ROAD or length < SHORTEST_LANE_M or not may_use(world, lane, kind):
+        if kind == _PEDESTRIAN and attempt >= tries // 2:
+            # Not every town has sidewalks.
+            kind = np.uint8(_CAR)
+        on_foot = kind == _PEDESTRIAN
+        if world.lane_kind[lane] != (_WALK if on_foot else _ROAD) or not may_use(world, lane, kind):
+            continue
+        if length < (SHORTEST_WALK_M if on_foot else SHORTEST_LANE_M):
             continue
         if world.lane_reach_m[lane] < needed_m and attempt < tries // 2:
             continue
@@ -145,9 +153,8 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         state.pose[w, a, 0], state.pose[w, a, 1], state.pose[w, a, 2] = x, y, heading
         state.along[w, a], state.offset[w, a], state.changing_from[w, a] = along, 0.0, -1
         state.script[w, a] = 0
-        state.speed[w, a] = np.float32(2.0) + np.float32(4.0) * uniform(
-            state.seed[w], 5, state.step[w], _SPAWN, a
-        )
+        calm = uniform(state.seed[w], 5, state.step[w], _SPAWN, a)
+        state.speed[w, a] = np.float32(1.2) if on_foot else np.float32(2.0) + np.float32(4.0) * calm
         state.acceleration[w, a], state.curvature[w, a] = 0.0, curvature
         state.wait_s[w, a], state.odometer_m[w, a] = 0.0, 0.0
         state.path[w, a, 0] = lane
@@ -166,6 +173,7 @@ def spawn_world(world, state, w, needed_m):
     agents = state.kind.shape[1]
     for a in range(agents):
         state.kind[w, a] = _NOBODY
+        state.script[w, a] = 0
         state.path[w, a, :] = -1
     if not place(world, state, w, np.int64(EGO), np.int64(0), 0.0, 0.0, needed_m):
         return False

@@ -14,7 +14,7 @@ from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import STEP_S, AgentKind, State, World
 from fleetloop.sim import behaviour
-from fleetloop.sim.following import desired_speed, front_m, idm, leader
+from fleetloop.sim.following import desired_speed, front_m, idm, is_on_foot, leader
 from fleetloop.sim.lane_change import choose_lane
 from fleetloop.sim.occupancy import Occupancy, occupy
 from fleetloop.sim.paths import FAR_M
@@ -67,7 +67,10 @@ def _decide_agent(world, state, decision, occupancy, w, a):
     headway = behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
     speed = np.float64(state.speed[w, a])
     desired = desired_speed(world, state, w, a, factor)
-    gap, ahead = leader(world, state, occupancy, w, a)
+    gap, ahead = np.float64(FAR_M), -1
+    if not is_on_foot(state.kind[w, a]):
+        # People on foot walk around each other.
+        gap, ahead = leader(world, state, occupancy, w, a)
     lead_speed = np.float64(state.speed[w, ahead]) if ahead >= 0 else 0.0
     acceleration = idm(speed, desired, gap, lead_speed, headway)
     acceleration = min(acceleration, _mind_walkers(state, occupancy, w, a, speed, desired, headway))
