@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int32, UInt8
-from scipy.spatial import KDTree
 
 from fleetloop.core.types import METRES_PER_PIXEL, STREET_LAMP, TILE_PIXELS, SignalColour, Surface
 from fleetloop.sim.roads.carriageways import Carriageway
-from fleetloop.sim.roads.lanes import LaneTable
+from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.paint import Ground
 
 POLE_COLOUR = (90, 90, 95)
@@ -66,13 +65,11 @@ class Site:
 
     ground: Ground
     origin_m: Float64[np.ndarray, " 2"]
-    tree: KDTree
-    half_widths_m: Float64[np.ndarray, " points"]
+    lanes: LaneField
 
     def from_lanes_m(self, points: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, " N"]:
         """Distance to the edge of the nearest lane for vehicles, negative on it."""
-        distance, nearest = self.tree.query(points)
-        return distance - self.half_widths_m[nearest]
+        return self.lanes.from_lanes_m(points)
 
     def surface(self, points: Float64[np.ndarray, "N 2"]) -> UInt8[np.ndarray, " N"]:
         """What is painted there; ASPHALT beyond the town."""
@@ -84,12 +81,6 @@ class Site:
         return np.where(
             inside, self.ground.tiles[tile, row % TILE_PIXELS, column % TILE_PIXELS], Surface.ASPHALT
         )
-
-
-def make_site(lanes: LaneTable, ground: Ground, origin_m: Float64[np.ndarray, " 2"]) -> Site:
-    """A town's site."""
-    half_widths = np.repeat(lanes.width_m / 2.0, [len(line.points) for line in lanes.lines])
-    return Site(ground, origin_m, KDTree(np.concatenate([line.points for line in lanes.lines])), half_widths)
 
 
 @dataclass(frozen=True)

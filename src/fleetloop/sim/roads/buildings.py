@@ -60,7 +60,7 @@ _TOWN = _Style(
         (214, 208, 196),
     ),
     roofs=(),
-    windows=0.5,
+    windows=0.25,
 )
 _SUBURB = _Style(
     spacing_m=21.0,
@@ -71,7 +71,7 @@ _SUBURB = _Style(
     setback=(4.0, 7.0),
     walls=((216, 206, 188), (198, 176, 146), (226, 222, 212), (176, 110, 88), (204, 190, 164)),
     roofs=((122, 56, 44), (92, 62, 52), (78, 78, 84), (140, 74, 52)),
-    windows=0.35,
+    windows=0.2,
 )
 _YARD = _Style(
     spacing_m=38.0,

@@ -10,7 +10,7 @@ from fleetloop.sim.roads.ground import CURB_M, SIDEWALK_M
 from fleetloop.sim.roads.sign_places import SignPosts
 
 LAMP_HEIGHT_M = 6.0
-_LAMP_SPACING_M, _LAMP_FROM_KERB_M, _LAMP_OVER_ROAD_M = 34.0, 0.4, 0.55
+_LAMP_SPACING_M, _LAMP_FROM_KERB_M, _LAMP_OVER_ROAD_M = 42.0, 0.4, 0.55
 _LAMP_COLOUR = (228, 224, 206)
 _JUNCTION_MARGIN_M = 14.0
 """No trees and lamps this near to a road's ends: they would hide signs and signals."""

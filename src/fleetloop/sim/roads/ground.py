@@ -8,6 +8,7 @@ from fleetloop.core.types import LaneKind, LaneUse, Surface
 from fleetloop.sim.roads import curves
 from fleetloop.sim.roads.carriageways import Carriageway, flowing_junctions
 from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.markings import paint_approach, paint_bends, paint_crossings, paint_lanes
 from fleetloop.sim.roads.network import Network
@@ -21,7 +22,7 @@ VERGE_M = 0.8
 """Beside fast roads: a strip of gravel instead of a sidewalk."""
 
 FAST_KMH = 70
-"""From this limit on, roads have no sidewalks but the network's own."""
+"""From this limit on, roads without turns at their ends have no sidewalks but the network's own."""
 
 _ROAD_SURFACE = {
     LaneUse.MOTOR: Surface.ASPHALT,
@@ -33,6 +34,7 @@ _ROAD_SURFACE = {
 def make_ground(
     network: Network,
     lanes: LaneTable,
+    field: LaneField,
     ways: tuple[Carriageway, ...],
     bays: tuple[Bays, ...],
     region: Region,
@@ -44,10 +46,10 @@ def make_ground(
     flowing = flowing_junctions(lanes)
     _paint_surfaces(paint, network, lanes, ways, bays, flowing)
     for way in ways:
-        paint_lanes(paint, way, region)
+        paint_lanes(paint, way, field, region)
     for row in bays:
         paint_bay_lines(paint, row)
-    paint_bends(paint, lanes, flowing, region)
+    paint_bends(paint, lanes, field, flowing, region)
     for way in ways:
         paint_approach(paint, way)
     paint_crossings(paint, lanes, ways)
@@ -58,8 +60,9 @@ def _roads(
     lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
 ) -> list[tuple[CentreLine, float, Surface, bool]]:
     """Centre line, half width, surface, and whether a sidewalk belongs beside it, of all that is driven on."""
+    fast = {way.edge.name for way in ways if is_fast(way, lanes, flowing)}
     roads = [
-        (line, width / 2.0, _ROAD_SURFACE[use], way.speed_limit_kmh < FAST_KMH)
+        (line, width / 2.0, _ROAD_SURFACE[use], way.edge.name not in fast)
         for way in ways
         for line, width, use in zip(way.lines, way.widths_m, way.uses, strict=True)
     ]
@@ -68,14 +71,20 @@ def _roads(
         whole = curves.arc_lengths(lane.shape)[-1]
         if whole - lanes.lines[number].length_m > 0.5:
             line = curves.centre_line(curves.smooth(lane.shape))
-            roads.append((line, lane.width_m / 2.0, Surface.ASPHALT, lane.speed_mps * 3.6 < FAST_KMH))
+            roads.append((line, lane.width_m / 2.0, Surface.ASPHALT, lane.edge not in fast))
     for number, connector in enumerate(lanes.connectors):
         lane = lanes.connector_lane(number)
         crosses = lanes.kind[lane] == LaneKind.JUNCTION and connector.junction not in flowing
         surface = Surface.JUNCTION if crosses else Surface.ASPHALT
-        slow = lanes.speed_limit_mps[lane] * 3.6 < FAST_KMH
-        roads.append((lanes.lines[lane], float(lanes.width_m[lane]) / 2.0, surface, bool(slow)))
+        ends = {lanes.road_lanes[end].edge for end in (connector.from_lane, connector.to_lane)}
+        roads.append((lanes.lines[lane], float(lanes.width_m[lane]) / 2.0, surface, not ends <= fast))
     return roads
+
+
+def is_fast(way: Carriageway, lanes: LaneTable, flowing: frozenset[str]) -> bool:
+    """Whether it is a road like a highway: fast, and nothing to decide at its ends but where to merge."""
+    ends = {way.edge.from_junction, way.edge.to_junction}
+    return way.speed_limit_kmh >= FAST_KMH and not (ends & lanes.junction_names) - flowing
 
 
 def _paint_surfaces(
@@ -126,17 +135,17 @@ def _junctions(
     network: Network, lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
 ) -> list[tuple[Float64[np.ndarray, "N 2"], Surface, bool]]:
     """Outline, surface, and whether a sidewalk belongs around it."""
-    limits: dict[str, int] = {}
+    slow: dict[str, bool] = {}
     for way in ways:
         for name in (way.edge.from_junction, way.edge.to_junction):
-            limits[name] = max(limits.get(name, 0), way.speed_limit_kmh)
+            slow[name] = slow.get(name, False) or not is_fast(way, lanes, flowing)
     return [
         (
             network.junctions[name].shape,
             Surface.JUNCTION if name in lanes.junction_names and name not in flowing else Surface.ASPHALT,
-            limit < FAST_KMH,
+            has_sidewalk,
         )
-        for name, limit in limits.items()
+        for name, has_sidewalk in slow.items()
         if name in network.junctions and len(network.junctions[name].shape) >= 3
     ]
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.spatial import KDTree
 
 from fleetloop.core.types import Control, LaneKind, LaneUse, Surface
 from fleetloop.sim.roads import curves
 from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.paint import LINE_M, Paint
 from fleetloop.sim.roads.regions import Region
@@ -35,18 +35,21 @@ _BESIDE_M = 0.4
 """An edge line this far within another lane is left out."""
 
 
-def paint_lanes(paint: Paint, way: Carriageway, region: Region) -> None:
+def paint_lanes(paint: Paint, way: Carriageway, field: LaneField, region: Region) -> None:
     """Edge lines, the middle line, lines between lanes of one direction, arrows and lettering."""
-    paint.add_strip(Surface.WHITE_LINE, way.lines[0], way.kerb_m - way.outer * LINE_INSET_M)
+    owner = _owner(way, field)
+    _add_edge_line(
+        paint, Surface.WHITE_LINE, way.lines[0], way.kerb_m - way.outer * LINE_INSET_M, field, owner
+    )
     inner = way.inner_m + way.outer * LINE_INSET_M
     if not way.oncoming:
-        paint.add_strip(Surface.WHITE_LINE, way.lines[-1], inner)
+        _add_edge_line(paint, Surface.WHITE_LINE, way.lines[-1], inner, field, owner)
     elif way.speed_limit_kmh < region.town_limit_kmh:
         _dash(paint, region.middle_line, way.tracks[-1], way.inner_m + way.outer * LINE_M / 2.0)
     elif way.speed_limit_kmh >= OVERTAKING_LIMIT_KMH and len(way.lines) == 1:
         _paint_overtaking(paint, way, region, inner)
     else:
-        paint.add_strip(region.middle_line, way.lines[-1], inner)
+        _add_edge_line(paint, region.middle_line, way.lines[-1], inner, field, owner)
     for number, track in enumerate(way.tracks[:-1]):
         lateral = -way.outer * way.widths_m[number] / 2.0
         if way.uses[number] is not way.uses[number + 1]:
@@ -55,6 +58,23 @@ def paint_lanes(paint: Paint, way: Carriageway, region: Region) -> None:
             _dash(paint, Surface.WHITE_LINE, track, lateral)
     _paint_arrows(paint, way)
     _paint_lettering(paint, way)
+
+
+def _owner(way: Carriageway, field: LaneField) -> int:
+    return next((int(field.owner_of_lane[number]) for number in way.numbers if number >= 0), -1)
+
+
+def _add_edge_line(
+    paint: Paint, surface: Surface, line: CentreLine, left_m: float, field: LaneField, owner: int
+) -> None:
+    """A line along all of `line`, but not where it would run across somebody else's lane."""
+    normal = np.stack([-np.sin(line.headings), np.cos(line.headings)], axis=1)
+    free = field.outside_others(line.points + left_m * normal, owner, _BESIDE_M)
+    for first, end in np.flatnonzero(np.diff(np.concatenate([[0], free, [0]]))).reshape(-1, 2):
+        if end - first > 1:
+            part = slice(first, end)
+            piece = CentreLine(line.points[part], line.headings[part], line.curvatures[part], line.spacing_m)
+            paint.add_strip(surface, piece, left_m)
 
 
 def _dash(
@@ -133,7 +153,9 @@ def _paint_lettering(paint: Paint, way: Carriageway) -> None:
             _stamp(paint, track, _LETTERING_FROM_M, lettering(str(way.speed_limit_kmh)))
 
 
-def paint_bends(paint: Paint, lanes: LaneTable, flowing: frozenset[str], region: Region) -> None:
+def paint_bends(
+    paint: Paint, lanes: LaneTable, field: LaneField, flowing: frozenset[str], region: Region
+) -> None:
     """Edge and middle lines run on where there is nothing to decide, and lane lines too where ways only merge."""
     outer = 1.0 if lanes.left_hand else -1.0
     groups: dict[tuple[str, str], list[int]] = {}
@@ -147,7 +169,6 @@ def paint_bends(paint: Paint, lanes: LaneTable, flowing: frozenset[str], region:
             arriving.setdefault(connector.junction, set()).add(ends[0])
             if not plain:
                 flows.add(ends)
-    tree, half_widths, owners = _lane_points(lanes) if flows else (None, np.zeros(0), np.zeros(0))
     for ends, members in groups.items():
         order = sorted(members, key=lambda n: lanes.road_lanes[lanes.connectors[n].from_lane].index)
         oncoming = ends not in flows and len(arriving[lanes.connectors[members[0]].junction]) > 1
@@ -156,44 +177,12 @@ def paint_bends(paint: Paint, lanes: LaneTable, flowing: frozenset[str], region:
         for number, side, surface in sides:
             lane = lanes.connector_lane(number)
             lateral = side * (lanes.width_m[lane] / 2.0 - LINE_INSET_M)
-            if ends not in flows or tree is None:
-                paint.add_strip(surface, lanes.lines[lane], lateral)
-                continue
-            own = {lanes.connector_lane(member) for member in members}
-            for piece in _beside_other_lanes(lanes.lines[lane], lateral, tree, half_widths, owners, own):
-                paint.add_strip(surface, piece, lateral)
+            owner = int(field.owner_of_lane[lane])
+            _add_edge_line(paint, surface, lanes.lines[lane], lateral, field, owner)
         if ends in flows:
             for number in order[:-1]:
                 lane = lanes.connector_lane(number)
                 _dash(paint, Surface.WHITE_LINE, Track(lanes.lines[lane]), -outer * lanes.width_m[lane] / 2.0)
-
-
-def _lane_points(lanes: LaneTable) -> tuple[KDTree, np.ndarray, np.ndarray]:
-    """A tree of the points of connectors across junctions, with the half widths and numbers of their lanes."""
-    ways = np.flatnonzero(lanes.kind == LaneKind.JUNCTION)
-    counts = [len(lanes.lines[lane].points) for lane in ways]
-    points = np.concatenate([lanes.lines[lane].points for lane in ways])
-    return KDTree(points), np.repeat(lanes.width_m[ways] / 2.0, counts), np.repeat(ways, counts)
-
-
-def _beside_other_lanes(
-    line: CentreLine, left_m: float, tree: KDTree, half_widths: np.ndarray, owners: np.ndarray, own: set[int]
-) -> list[CentreLine]:
-    """The pieces of an edge line that do not run within another way."""
-    normal = np.stack([-np.sin(line.headings), np.cos(line.headings)], axis=1)
-    points = line.points + left_m * normal
-    free = np.ones(len(points), bool)
-    for index, near in enumerate(tree.query_ball_point(points, half_widths.max())):
-        for point in near:
-            if int(owners[point]) not in own:
-                gap = np.hypot(*(tree.data[point] - points[index]))
-                free[index] &= bool(gap > half_widths[point] - _BESIDE_M)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], free.astype(np.int8), [0]]))).reshape(-1, 2)
-    return [
-        CentreLine(line.points[a:b], line.headings[a:b], line.curvatures[a:b], line.spacing_m)
-        for a, b in edges
-        if b - a > 2
-    ]
 
 
 def paint_approach(paint: Paint, way: Carriageway) -> None:

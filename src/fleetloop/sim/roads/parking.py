@@ -10,6 +10,7 @@ from fleetloop.core.types import LaneUse, Surface
 from fleetloop.sim.roads import curves
 from fleetloop.sim.roads.boxes import Boxes
 from fleetloop.sim.roads.carriageways import Carriageway
+from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.paint import LINE_M, Paint
 from fleetloop.sim.roads.tracks import Track
@@ -20,13 +21,14 @@ BAY_LENGTH_M = 6.0
 SLOPE_M = 4.0
 """Along which the kerb moves out before a row of bays, and back after it."""
 
-_SHARE = 0.35
+_SHARE = 0.22
 """Of the street sides that have room."""
 _TOWN_LIMITS_KMH = (20, 60)
 _FROM_START_M, _BEFORE_END_M = 22.0, 26.0
 _FEWEST_BAYS = 2
 _MAX_CURVATURE_1PM = 1.0 / 60.0
 _CLEARANCE_M = 1.0
+_FROM_CROSSING_M = 12.0
 _OCCUPIED = 0.75
 """Share of the bays with a car."""
 # Half sizes and heights of the middle of a car's body, windows and roof, for a car of length 4.4 m.
@@ -71,15 +73,11 @@ class Bays:
 
 
 def plan_bays(
-    ways: tuple[Carriageway, ...], lanes: LaneTable, random: np.random.Generator
+    ways: tuple[Carriageway, ...], lanes: LaneTable, field: LaneField, random: np.random.Generator
 ) -> tuple[Bays, ...]:
     """Rows of bays where streets are slow, straight enough, and nothing else is beside them."""
-    first = lanes.walks.first_lane
-    crossings = [lanes.walks.lines[crossing.lane - first] for crossing in lanes.walks.crossings]
-    lines = [*lanes.lines, *crossings]
-    widths = [*lanes.width_m, *(crossing.source.width_m for crossing in lanes.walks.crossings)]
-    half_widths = np.repeat(np.array(widths) / 2.0, [len(line.points) for line in lines])
-    tree = KDTree(np.concatenate([line.points for line in lines]))
+    middles = [crossing.source.shape.mean(axis=0) for crossing in lanes.walks.crossings]
+    crossings = KDTree(np.array(middles)) if middles else None
     result = []
     for way, draw in zip(ways, random.random(len(ways)), strict=True):
         track = way.tracks[0]
@@ -89,10 +87,11 @@ def plan_bays(
             continue
         bays = Bays(way, _FROM_START_M, count)
         along = np.arange(bays.from_m - SLOPE_M, bays.to_m + SLOPE_M, 1.0)
-        beside = track.places(along, way.kerb_m + way.outer * (BAY_DEPTH_M + _CLEARANCE_M))
-        distance, nearest = tree.query(beside)
+        outside = track.places(along, way.kerb_m + way.outer * (BAY_DEPTH_M + _CLEARANCE_M))
+        if crossings is not None and crossings.query(outside)[0].min() < _FROM_CROSSING_M:
+            continue
         straight = np.abs(track.line.curvatures).max() < _MAX_CURVATURE_1PM
-        if straight and np.all(distance - half_widths[nearest] > BAY_DEPTH_M):
+        if straight and np.all(field.from_lanes_m(outside) > BAY_DEPTH_M):
             result.append(bays)
     return tuple(result)
 

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fleetloop.core.random import Stream, generator
-from fleetloop.sim.roads.boxes import Boxes, make_site
+from fleetloop.sim.roads.boxes import Boxes, Site
 from fleetloop.sim.roads.buildings import add_buildings
 from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.furniture import (
@@ -16,6 +16,7 @@ from fleetloop.sim.roads.furniture import (
     add_street_lamps,
     add_trees,
 )
+from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.network import Network
 from fleetloop.sim.roads.paint import Ground
@@ -29,6 +30,7 @@ from fleetloop.sim.roads.signals import Signal
 def make_scenery(
     network: Network,
     lanes: LaneTable,
+    field: LaneField,
     ways: tuple[Carriageway, ...],
     bays: tuple[Bays, ...],
     signals: list[Signal],
@@ -39,7 +41,7 @@ def make_scenery(
     seed: int,
 ) -> tuple[Boxes, Signs]:
     """All static boxes and signs of a town; the same seed gives the same ones."""
-    site = make_site(lanes, ground, origin_m)
+    site = Site(ground, origin_m, field)
     boxes = Boxes()
     posts = SignPosts(boxes, Signs(), site)
     random = generator(seed, Stream.APPEARANCE)

@@ -20,6 +20,7 @@ from fleetloop.sim.roads.conflicts import (
 )
 from fleetloop.sim.roads.curves import bend_speeds
 from fleetloop.sim.roads.ground import make_ground
+from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
 from fleetloop.sim.roads.paint import Ground
@@ -50,11 +51,14 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     origin, tiles_shape = _extent(lanes)
     seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
     region = region_of(lanes.left_hand)
+    field = LaneField(lanes)
     ways = make_carriageways(network, lanes, approaches)
-    bays = plan_bays(ways, lanes, generator(seed, Stream.APPEARANCE, 1))
-    ground = make_ground(network, lanes, ways, bays, region, origin, tiles_shape)
+    bays = plan_bays(ways, lanes, field, generator(seed, Stream.APPEARANCE, 1))
+    ground = make_ground(network, lanes, field, ways, bays, region, origin, tiles_shape)
     lead_walks_round(lanes.walks, bays)
-    boxes, signs = make_scenery(network, lanes, ways, bays, signals, signal_of, region, ground, origin, seed)
+    boxes, signs = make_scenery(
+        network, lanes, field, ways, bays, signals, signal_of, region, ground, origin, seed
+    )
     return World(
         **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
         **_conflict_fields(lanes, conflicts),
