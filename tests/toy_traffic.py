@@ -7,7 +7,7 @@ import numpy as np
 
 from fleetloop.core.types import UPCOMING_LANES, AgentKind, State, World
 from fleetloop.sim.paths import path_point, rail_pose
-from fleetloop.sim.rollout import _empty_state
+from fleetloop.sim.rollout import empty_state
 from toy_world import Arm, Turn, connector, lane_in, lane_out, toy_world
 
 
@@ -45,7 +45,7 @@ class Car:
 
 def put(world: World, *cars: Car, clock_s: float = 0.0) -> State:
     """A State of one world with these road users, the learner first; along_m counts from the path's start."""
-    state = _empty_state(1, len(cars))
+    state = empty_state(1, len(cars))
     state.clock_s[0], state.learner[0, 0] = clock_s, 1
     for a, car in enumerate(cars):
         lanes = np.full(UPCOMING_LANES, -1, np.int32)

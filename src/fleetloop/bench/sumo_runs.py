@@ -24,7 +24,7 @@ from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.paths import path_point, rail_pose
 from fleetloop.sim.roads.programs import run_sumo_program
-from fleetloop.sim.rollout import _empty_state as empty_state
+from fleetloop.sim.rollout import empty_state
 from fleetloop.sim.traffic import decide, empty_decision
 
 TIMEOUT_S = 300.0

@@ -19,8 +19,8 @@ from fleetloop.bench.measure import Measurement
 from fleetloop.bench.peer import peer
 from fleetloop.core.types import STEP_S
 from fleetloop.progress import stage
-from fleetloop.sim.motion import _bicycle as bicycle
-from fleetloop.sim.rollout import _empty_state as empty_state
+from fleetloop.sim.motion import bicycle
+from fleetloop.sim.rollout import empty_state
 
 STEPS = 50
 """Of a manoeuvre: five seconds."""

@@ -42,7 +42,7 @@ def _next_lanes(world, state, w, a, needed_m):
 
 
 @device
-def _bicycle(state, w, a, curvature, acceleration):
+def bicycle(state, w, a, curvature, acceleration):
     """Kinematic bicycle, reference at the rear axle: yaw rate = speed * curvature; midpoint rule over the step."""
     speed = state.speed[w, a]
     after = max(speed + acceleration * STEP_S, 0.0)
@@ -60,7 +60,7 @@ def _bicycle(state, w, a, curvature, acceleration):
 @device
 def _move_learner(world, state, w, a, curvature, acceleration, needed_m):
     """False at a dead end."""
-    distance = _bicycle(state, w, a, curvature, acceleration)
+    distance = bicycle(state, w, a, curvature, acceleration)
     along, offset, _, _ = project(
         world,
         state.path[w, a],

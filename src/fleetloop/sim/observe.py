@@ -76,7 +76,7 @@ def _lights(world, state, w, a):
 
 
 @device
-def _next_nearest(state, w, viewer, after, last):
+def next_nearest(state, w, viewer, after, last):
     """(squared distance, agent) of whoever comes next by distance from the viewer; (FAR_M, -1) after the last one."""
     best, chosen = np.float64(FAR_M), -1
     for a in range(state.kind.shape[1]):
@@ -98,7 +98,7 @@ def _see_scene(world, state, scene, w, viewer):
         scene.ego_pose[w, axis] = state.pose[w, viewer, axis]
     square, a = -1.0, -1
     for i in range(SCENE_AGENTS):
-        square, a = _next_nearest(state, w, viewer, square, a)
+        square, a = next_nearest(state, w, viewer, square, a)
         if a < 0:
             # Nobody is left; later rounds start beyond everybody.
             square = np.float64(FAR_M)

@@ -142,7 +142,8 @@ def _touching_all(state, touched):
         touched[w] = touching(state, w, np.int64(EGO))
 
 
-def _empty_state(worlds: int, agents: int) -> State:
+def empty_state(worlds: int, agents: int) -> State:
+    """A State with nobody in it."""
     shape = (worlds, agents)
     return State(
         seed=np.zeros(worlds, np.uint64),
@@ -178,7 +179,7 @@ class Rollout:
 
     def __init__(self, world: World, routes: Iterator[Route], worlds: int, agents: int = 20) -> None:
         self.world = world
-        self.state = _empty_state(worlds, agents)
+        self.state = empty_state(worlds, agents)
         self.state.learner[:, EGO] = 1
         self.decision: Decision = empty_decision(worlds, agents)
         self._occupancy = empty_occupancy(worlds, agents)
