@@ -22,6 +22,9 @@ MAX_TURN_RAD = np.deg2rad(135.0)
 MAX_CONNECTOR_CURVATURE_1PM = 0.25
 """Sharper ways (a radius below 4 m) are left out unless they are the only one."""
 
+MAX_BUS_CURVATURE_1PM = 0.1
+"""Buses turn within 12 m (UN R107 asks for an outer radius of 12.5 m); with their overhang they need this much."""
+
 U_TURN_RAD = np.deg2rad(150.0)
 """Sharper ways are left out even then: the lane is a dead end."""
 
@@ -140,6 +143,9 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         speeds.append(min([speeds[way.from_lane], speeds[way.to_lane], *limits]))
     successors = _successors(len(road_lanes), connectors)
     use = np.array([*(lane.users for lane in road_lanes), *(way.users for way in connectors)], np.uint8)
+    # Of lanes that cars use too: through tighter bends a bus would sweep over the lane beside.
+    tight = np.array([np.abs(line.curvatures).max() > MAX_BUS_CURVATURE_1PM for line in lines])
+    use[tight & (use & LaneUse.MOTOR > 0)] &= 0xFF ^ int(LaneUse.BUS)
     reach = _reach_of_users(np.array([line.length_m for line in lines]), successors, use)
     walks = make_walks(network, len(lines))
     inner = tuple(tuple(lane - len(lines) for lane in following) for following in walks.successors)
