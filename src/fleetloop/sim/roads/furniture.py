@@ -6,7 +6,8 @@ from fleetloop.core.types import LaneUse, Surface
 from fleetloop.sim.roads.boxes import POLE_COLOUR, Boxes, Places, Site, along_kerbs
 from fleetloop.sim.roads.buildings import SUBURB_TO_KMH, TOWN_TO_KMH, YARD_TO_KMH
 from fleetloop.sim.roads.carriageways import Carriageway
-from fleetloop.sim.roads.ground import CURB_M, SIDEWALK_M
+from fleetloop.sim.roads.ground import SIDEWALK_M
+from fleetloop.sim.roads.paint import CURB_M
 from fleetloop.sim.roads.sign_places import SignPosts
 
 LAMP_HEIGHT_M = 6.0
@@ -22,6 +23,7 @@ _TREE_SHARES = ((YARD_TO_KMH, 0.1), (SUBURB_TO_KMH, 0.6), (TOWN_TO_KMH, 0.45), (
 _HEDGE, _FENCE = (58, 88, 46), (150, 128, 98)
 _HEDGE_SPACING_M, _HEDGE_HALF_LENGTH_M = 10.0, 4.2
 _RAIL, _RAIL_SPACING_M, _RAIL_FROM_EDGE_M = (168, 172, 176), 12.0, 0.55
+_RAIL_FROM_LENGTH_M = 120.0
 _CONTAINERS = np.array([[40, 84, 140], [164, 60, 44], [52, 116, 82], [198, 150, 50], [126, 128, 130]])
 _SHELTER_SHARE, _SITE_SHARE = 0.12, 0.12
 _SHELTER_GLASS, _SHELTER_ROOF = (122, 142, 150), (70, 74, 80)
@@ -100,8 +102,12 @@ def add_hedges(boxes: Boxes, site: Site, ways: tuple[Carriageway, ...], random: 
 
 
 def add_crash_barriers(boxes: Boxes, site: Site, ways: tuple[Carriageway, ...]) -> None:
-    """Rails along roads that are faster than town streets and have no oncoming lane beside them."""
-    fast = tuple(way for way in ways if way.speed_limit_kmh > TOWN_TO_KMH and way.one_way)
+    """Rails along carriageways that are fast, long and one-way, as those of highways."""
+    fast = tuple(
+        way
+        for way in ways
+        if way.speed_limit_kmh > TOWN_TO_KMH and way.one_way and way.tracks[0].length_m > _RAIL_FROM_LENGTH_M
+    )
     places = along_kerbs(fast, _RAIL_SPACING_M, _RAIL_SPACING_M / 2.0)
     half = (_RAIL_SPACING_M / 2.0, 0.06, 0.16)
     first = len(boxes.rows)

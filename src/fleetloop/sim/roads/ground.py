@@ -1,5 +1,7 @@
 """The ground of a town: sidewalks, curbs, what is driven on, and the markings on it, as tiles of Surface."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import shapely
 from jaxtyping import Float64
@@ -17,7 +19,6 @@ from fleetloop.sim.roads.parking import Bays, paint_bay_lines, paint_bay_surface
 from fleetloop.sim.roads.regions import Region
 
 SIDEWALK_M = 2.2
-CURB_M = 0.2
 VERGE_M = 0.8
 """Beside fast roads: a strip of gravel instead of a sidewalk."""
 
@@ -29,6 +30,17 @@ _ROAD_SURFACE = {
     LaneUse.BUS: Surface.BUS_LANE,
     LaneUse.BICYCLE: Surface.ASPHALT,
 }
+
+
+@dataclass(frozen=True)
+class _Road:
+    """Something driven on, along a line."""
+
+    line: CentreLine
+    half_m: float
+    surface: Surface
+    margin_m: float
+    """Width of the sidewalk that is painted beside it."""
 
 
 def make_ground(
@@ -57,12 +69,13 @@ def make_ground(
 
 
 def _roads(
-    lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
-) -> list[tuple[CentreLine, float, Surface, bool]]:
-    """Centre line, half width, surface, and whether a sidewalk belongs beside it, of all that is driven on."""
-    fast = {way.edge.name for way in ways if is_fast(way, lanes, flowing)}
+    network: Network, lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
+) -> list[_Road]:
+    """All that is driven on, except for the outlines of junctions."""
+    margins = {way.edge.name: _margin_m(way, lanes, flowing) for way in ways}
+    cornered = _junctions_with_corners(network)
     roads = [
-        (line, width / 2.0, _ROAD_SURFACE[use], way.edge.name not in fast)
+        _Road(line, width / 2.0, _ROAD_SURFACE[use], margins[way.edge.name])
         for way in ways
         for line, width, use in zip(way.lines, way.widths_m, way.uses, strict=True)
     ]
@@ -71,14 +84,29 @@ def _roads(
         whole = curves.arc_lengths(lane.shape)[-1]
         if whole - lanes.lines[number].length_m > 0.5:
             line = curves.centre_line(curves.smooth(lane.shape))
-            roads.append((line, lane.width_m / 2.0, Surface.ASPHALT, lane.edge not in fast))
+            roads.append(_Road(line, lane.width_m / 2.0, Surface.ASPHALT, margins[lane.edge]))
     for number, connector in enumerate(lanes.connectors):
         lane = lanes.connector_lane(number)
         crosses = lanes.kind[lane] == LaneKind.JUNCTION and connector.junction not in flowing
         surface = Surface.JUNCTION if crosses else Surface.ASPHALT
-        ends = {lanes.road_lanes[end].edge for end in (connector.from_lane, connector.to_lane)}
-        roads.append((lanes.lines[lane], float(lanes.width_m[lane]) / 2.0, surface, not ends <= fast))
+        ends = (lanes.road_lanes[end].edge for end in (connector.from_lane, connector.to_lane))
+        margin = 0.0 if connector.junction in cornered else max(margins[end] for end in ends)
+        roads.append(_Road(lanes.lines[lane], float(lanes.width_m[lane]) / 2.0, surface, margin))
     return roads
+
+
+def _margin_m(way: Carriageway, lanes: LaneTable, flowing: frozenset[str]) -> float:
+    """How wide a sidewalk is painted beside a road; the network's own are painted as they are."""
+    if way.has_walk:
+        return 0.0
+    return VERGE_M if is_fast(way, lanes, flowing) else SIDEWALK_M
+
+
+def _junctions_with_corners(network: Network) -> frozenset[str]:
+    """Junctions where the network says where people walk. SUMO names their areas ":junction_w0_0"."""
+    return frozenset(
+        area.name[1:].rsplit("_w", 1)[0] for area in network.walking_areas if len(area.shape) >= 3
+    )
 
 
 def is_fast(way: Carriageway, lanes: LaneTable, flowing: frozenset[str]) -> bool:
@@ -95,63 +123,55 @@ def _paint_surfaces(
     bays: tuple[Bays, ...],
     flowing: frozenset[str],
 ) -> None:
-    """Sidewalks first, then curbs, then what is driven on, so that a road is never painted over."""
-    roads = _roads(lanes, ways, flowing)
+    """Sidewalks first, then what is driven on, so that a road is never painted over."""
+    roads = _roads(network, lanes, ways, flowing)
     junctions = _junctions(network, lanes, ways, flowing)
-    for line, width, kind in zip(lanes.walks.lines, lanes.walks.widths_m, lanes.walks.kinds, strict=True):
-        if kind is LaneKind.WALK:
-            paint.add_ribbon(Surface.SIDEWALK, line, -width / 2.0, width / 2.0)
-    corners = [area.shape for area in network.walking_areas if len(area.shape) >= 3]
-    for margin, surface in ((SIDEWALK_M, Surface.SIDEWALK), (CURB_M, Surface.CURB)):
-        for line, half, _, slow in roads:
-            wide = margin if slow or surface is Surface.CURB else VERGE_M
-            paint.add_ribbon(surface, line, -half - wide, half + wide)
-        for outline, _, slow in junctions:
-            _add_widened(paint, surface, outline, margin if slow or surface is Surface.CURB else VERGE_M)
-        for row in bays:
-            paint_bay_surface(paint, row, surface, margin)
-    for line, half, surface, _ in roads:
-        paint.add_ribbon(surface, line, -half, half)
+    for edge in network.edges.values():
+        for lane in edge.lanes:
+            if lane.users == LaneUse.PEDESTRIAN:
+                line = curves.centre_line(curves.smooth(lane.shape))
+                paint.add_ribbon(Surface.SIDEWALK, line, -lane.width_m / 2.0, lane.width_m / 2.0)
+    for road in roads:
+        if road.margin_m > 0.0:
+            half = road.half_m + road.margin_m
+            paint.add_ribbon(Surface.SIDEWALK, road.line, -half, half)
+    for outline, _, margin in junctions:
+        if margin > 0.0:
+            for part in shapely.get_parts(shapely.buffer(shapely.Polygon(outline), margin)):
+                paint.add(Surface.SIDEWALK, np.asarray(part.exterior.coords))
+    for row in bays:
+        paint_bay_surface(paint, row, Surface.SIDEWALK, SIDEWALK_M)
+    for road in roads:
+        paint.add_ribbon(road.surface, road.line, -road.half_m, road.half_m)
     for row in bays:
         paint_bay_surface(paint, row, Surface.PARKING, 0.0)
     for outline, surface, _ in junctions:
         paint.add(surface, outline)
     # SUMO's junctions include the corners where people walk, and may reach over the end of a bus lane.
+    corners = [area.shape for area in network.walking_areas if len(area.shape) >= 3]
     for corner in corners:
-        paint.add(Surface.CURB, corner)
-        for part in shapely.get_parts(shapely.buffer(shapely.Polygon(corner), -CURB_M)):
-            if not part.is_empty:
-                paint.add(Surface.SIDEWALK, np.asarray(part.exterior.coords))
-    if corners:
-        for line, half, surface, _ in roads:
-            if surface is Surface.JUNCTION:
-                paint.add_ribbon(surface, line, -half, half)
-    for line, half, surface, _ in roads:
-        if surface is Surface.BUS_LANE:
-            paint.add_ribbon(surface, line, -half, half)
+        paint.add(Surface.SIDEWALK, corner)
+    for road in roads:
+        over_corner = bool(corners) and road.surface is Surface.JUNCTION
+        if over_corner or road.surface is Surface.BUS_LANE:
+            paint.add_ribbon(road.surface, road.line, -road.half_m, road.half_m)
 
 
 def _junctions(
     network: Network, lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
-) -> list[tuple[Float64[np.ndarray, "N 2"], Surface, bool]]:
-    """Outline, surface, and whether a sidewalk belongs around it."""
-    slow: dict[str, bool] = {}
+) -> list[tuple[Float64[np.ndarray, "N 2"], Surface, float]]:
+    """Outline, surface, and width of the sidewalk around it."""
+    margins: dict[str, float] = {}
     for way in ways:
         for name in (way.edge.from_junction, way.edge.to_junction):
-            slow[name] = slow.get(name, False) or not is_fast(way, lanes, flowing)
+            margins[name] = max(margins.get(name, 0.0), _margin_m(way, lanes, flowing))
+    cornered = _junctions_with_corners(network)
     return [
         (
             network.junctions[name].shape,
             Surface.JUNCTION if name in lanes.junction_names and name not in flowing else Surface.ASPHALT,
-            has_sidewalk,
+            0.0 if name in cornered else margin,
         )
-        for name, has_sidewalk in slow.items()
+        for name, margin in margins.items()
         if name in network.junctions and len(network.junctions[name].shape) >= 3
     ]
-
-
-def _add_widened(
-    paint: Paint, surface: Surface, outline: Float64[np.ndarray, "N 2"], margin_m: float
-) -> None:
-    for part in shapely.get_parts(shapely.buffer(shapely.Polygon(outline), margin_m)):
-        paint.add(surface, np.asarray(part.exterior.coords))

@@ -1,4 +1,4 @@
-"""Polygons of Surface become tiles: surfaces in the order in which they are painted, markings on top."""
+"""Polygons of Surface become tiles: surfaces in the order in which they are painted, curbs, markings on top."""
 
 from dataclasses import dataclass, field
 
@@ -12,10 +12,16 @@ from fleetloop.sim.roads.curves import CentreLine
 LINE_M = 0.15
 """Width of a marking that runs along a road."""
 
+CURB_M = 0.2
+"""A curb lines every roadway."""
+
 _BLOCK_TILES = 16
 _BLOCK_PIXELS = _BLOCK_TILES * TILE_PIXELS
 _RIBBON_POINTS = 12
 _MARKING_SHIFT = 4
+_CURB_PIXELS = round(CURB_M / METRES_PER_PIXEL)
+_ROADWAY_TABLE = np.zeros(256, bool)
+_ROADWAY_TABLE[[Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING, Surface.JUNCTION]] = True
 
 # What a marking may be painted on; elsewhere (within junctions, on sidewalks) it is left out.
 _ROADWAY = (Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING)
@@ -92,9 +98,10 @@ def rasterise(paint: Paint, origin_m: Float64[np.ndarray, " 2"], shape: tuple[in
     count = 1
     pixels = [(polygon - origin_m) / METRES_PER_PIXEL - 0.5 for polygon in paint.polygons]
     for (row, column), members in sorted(_members_of_blocks(pixels).items()):
-        corner = np.array([column, row], np.float64) * _BLOCK_PIXELS
-        below = Image.new("L", (_BLOCK_PIXELS, _BLOCK_PIXELS), int(Surface.GRASS))
-        above = Image.new("L", (_BLOCK_PIXELS, _BLOCK_PIXELS), 0)
+        corner = np.array([column, row], np.float64) * _BLOCK_PIXELS - _CURB_PIXELS
+        size = _BLOCK_PIXELS + 2 * _CURB_PIXELS
+        below = Image.new("L", (size, size), int(Surface.GRASS))
+        above = Image.new("L", (size, size), 0)
         draw_below, draw_above = ImageDraw.Draw(below), ImageDraw.Draw(above)
         for number in members:
             surface, outline = paint.surfaces[number], (pixels[number] - corner).ravel().tolist()
@@ -102,7 +109,8 @@ def rasterise(paint: Paint, origin_m: Float64[np.ndarray, " 2"], shape: tuple[in
                 draw_above.polygon(outline, fill=int(surface) << _MARKING_SHIFT)
             else:
                 draw_below.polygon(outline, fill=int(surface))
-        image = _RESULT[np.asarray(below) | np.asarray(above)]
+        inner = slice(_CURB_PIXELS, _CURB_PIXELS + _BLOCK_PIXELS)
+        image = _RESULT[(_with_curbs(np.asarray(below)) | np.asarray(above))[inner, inner]]
         grid = image.reshape(_BLOCK_TILES, TILE_PIXELS, _BLOCK_TILES, TILE_PIXELS).swapaxes(1, 2)
         rows, columns = np.nonzero(grid.any(axis=(2, 3)))
         town_rows, town_columns = rows + row * _BLOCK_TILES, columns + column * _BLOCK_TILES
@@ -114,6 +122,19 @@ def rasterise(paint: Paint, origin_m: Float64[np.ndarray, " 2"], shape: tuple[in
     return Ground(tile_index, np.concatenate(tiles))
 
 
+def _with_curbs(image: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """Every pixel beside a roadway, up to CURB_M from it along either axis, becomes a curb."""
+    roadway = _ROADWAY_TABLE[image]
+    near = roadway.copy()
+    for _ in range(_CURB_PIXELS):
+        near[1:] |= near[:-1]
+        near[:-1] |= near[1:]
+    for _ in range(_CURB_PIXELS):
+        near[:, 1:] |= near[:, :-1]
+        near[:, :-1] |= near[:, 1:]
+    return np.where(near & ~roadway, np.uint8(Surface.CURB), image)
+
+
 def _members_of_blocks(pixels: list[Float64[np.ndarray, "N 2"]]) -> dict[tuple[int, int], list[int]]:
     """The polygons that touch each block (row, column), in their order."""
     blocks: dict[tuple[int, int], list[int]] = {}
@@ -121,8 +142,16 @@ def _members_of_blocks(pixels: list[Float64[np.ndarray, "N 2"]]) -> dict[tuple[i
         return blocks
     starts = np.cumsum([0, *(len(outline) for outline in pixels[:-1])])
     every = np.concatenate(pixels)
-    first = np.floor((np.minimum.reduceat(every, starts) - 1.0) / _BLOCK_PIXELS).astype(int).tolist()
-    last = np.floor((np.maximum.reduceat(every, starts) + 1.0) / _BLOCK_PIXELS).astype(int).tolist()
+    first = (
+        np.floor((np.minimum.reduceat(every, starts) - 1.0 - _CURB_PIXELS) / _BLOCK_PIXELS)
+        .astype(int)
+        .tolist()
+    )
+    last = (
+        np.floor((np.maximum.reduceat(every, starts) + 1.0 + _CURB_PIXELS) / _BLOCK_PIXELS)
+        .astype(int)
+        .tolist()
+    )
     for number, ((left, low), (right, high)) in enumerate(zip(first, last, strict=True)):
         for column in range(left, right + 1):
             for row in range(low, high + 1):
