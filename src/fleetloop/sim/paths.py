@@ -45,6 +45,19 @@ def locate(world, path, along):
 
 
 @device
+def remaining_m(world, path, along):
+    """Metres from `along` to the end of a path that ends; FAR_M if it goes on."""
+    if path[UPCOMING_LANES - 1] >= 0:
+        return np.float64(FAR_M)
+    total = -along
+    for i in range(UPCOMING_LANES):
+        if path[i] < 0:
+            break
+        total += world.lane_length_m[path[i]]
+    return max(total, 0.0)
+
+
+@device
 def path_point(world, path, along):
     """x, y, heading and curvature `along` metres from the start of the path's first lane."""
     index, rest = locate(world, path, along)

@@ -28,7 +28,7 @@ from fleetloop.core.types import (
 from fleetloop.sim.behaviour import EMERGENCY_DECELERATION_MPS2
 from fleetloop.sim.demonstrator import pursuit_curvature
 from fleetloop.sim.following import front_m
-from fleetloop.sim.paths import locate, project, rail_pose, wrap
+from fleetloop.sim.paths import locate, project, rail_pose, remaining_m, wrap
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.spawn import body_centre
 from fleetloop.sim.traffic import Decision
@@ -133,7 +133,10 @@ def _predicted(world, state, w, b, distance):
         yaw = np.float64(state.pose[w, b, 2])
         x, y = np.float64(state.pose[w, b, 0]), np.float64(state.pose[w, b, 1])
         return x + distance * math.cos(yaw), y + distance * math.sin(yaw), yaw
-    x, y, yaw = rail_pose(world, state.path[w, b], np.float64(state.along[w, b] + distance), state.kind[w, b])
+    # Where its way ends it is gone.
+    along = np.float64(state.along[w, b])
+    distance = min(distance, remaining_m(world, state.path[w, b], along))
+    x, y, yaw = rail_pose(world, state.path[w, b], along + distance, state.kind[w, b])
     # Whoever is changing lanes is not in the middle of one yet.
     offset = np.float64(state.offset[w, b])
     if not state.learner[w, b] and offset != 0.0:

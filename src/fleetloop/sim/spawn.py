@@ -159,6 +159,10 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         state.wait_s[w, a], state.odometer_m[w, a] = 0.0, 0.0
         state.path[w, a, 0] = lane
         extend_path(world, state, w, a, np.int64(1), needed_m)
+        if kind == _BUS and state.path[w, a, UPCOMING_LANES - 1] < 0:
+            # No way round for a bus here.
+            state.kind[w, a] = _VAN
+            extend_path(world, state, w, a, np.int64(1), needed_m)
         return True
     state.kind[w, a] = _NOBODY
     return False
