@@ -308,6 +308,42 @@ class WorldPreview:
 
 
 @dataclass(frozen=True)
+class WorldScenario:
+    """Show a scenario as a clip: the eight cameras and the road from above, the demonstrator driving."""
+
+    name: Positional[str] = ""
+    """The family; without it, all are listed with what they ask for."""
+    town: Path | None = None
+    """A map; without it the generated town `key`."""
+    key: str = "grid-1000"
+    """A generated town, by kind and seed."""
+    out: Path = Path("scenario.mp4")
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+    seed: int = 0
+    """Draws the place and the parameters."""
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.clips import scenario_clip
+        from fleetloop.sim.scenarios import FAMILIES, family_named
+        from fleetloop.stages import Workspace, make_world
+
+        if not self.name:
+            for family in FAMILIES.values():
+                say(f"{family.name:<26} {family.description}")
+            return
+        family = family_named(self.name)
+        if self.out.is_dir():
+            raise InputError(f"{self.out}: is a folder; give --out the name of an MP4 file")
+        library = Workspace(self.workspace).library
+        world = make_world(library, [library.add_file(self.town) if self.town is not None else self.key])
+        with stage(f"scenario {self.name}") as progress:
+            outcome = scenario_clip(world, self.name, self.seed, self.out, progress)
+        say(f"{family.description}\nTo pass: {family.success}\n{outcome}: {self.out}")
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure one of the project's figures."""
 
@@ -338,6 +374,7 @@ _VERBS = {
     "release": Release,
     "show": Show,
     "world preview": WorldPreview,
+    "world scenario": WorldScenario,
     "bench": Bench,
 }
 

@@ -25,13 +25,14 @@ def encode_clip(frames: UInt8[np.ndarray, "T H W 3"], rate_hz: int = 10) -> tupl
     if frames.shape[2] < _SMALL_PIXELS:
         frames = frames.repeat(2, axis=1).repeat(2, axis=2)
     if "libx264" in av.codecs_available:
-        media_type, content = "video/mp4", _encode_h264(frames, rate_hz)
+        media_type, content = "video/mp4", encode_h264(frames, rate_hz)
     else:
         media_type, content = "image/webp", _encode_webp(frames, rate_hz)
     return media_type, f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encode_h264(frames: UInt8[np.ndarray, "T H W 3"], rate_hz: int) -> bytes:
+def encode_h264(frames: UInt8[np.ndarray, "T H W 3"], rate_hz: int) -> bytes:
+    """RGB frames as the bytes of an MP4 file with H.264."""
     # yuv420p, which every browser plays, takes even sizes only.
     height, width = frames.shape[1:3]
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
