@@ -31,7 +31,7 @@ _WHITE = np.float32(255.0)
 _GLOW_THROUGH_FOG = np.float32(0.25)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _find_in_sight(camera, boxes, count, half_width, half_height, found):
     """List in `found` the boxes whose bounding ball touches the view; returns how many."""
     focal = camera[_FOCAL]
@@ -51,7 +51,7 @@ def _find_in_sight(camera, boxes, count, half_width, half_height, found):
     return sights
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _place(camera, box, centre, axes, corners):
     """Fill the box's centre [3], axes (length, width, height) [3, 3] and corners [8, 3], all in camera axes.
 
@@ -74,7 +74,7 @@ def _place(camera, box, centre, axes, corners):
         corners[6, k], corners[7, k] = high - u + v, high + u + v
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _project_corners(corners, focal, half_width, half_height, pixels):
     """Fill pixels [8, 2]; False, and nothing filled, if a corner is nearer than the near plane."""
     nearest = corners[0, 2]
@@ -89,7 +89,7 @@ def _project_corners(corners, focal, half_width, half_height, pixels):
     return True
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _face_colour(box, light, axis, sign, depth):
     """Packed colour of the face whose normal is sign times the box's axis (0 length, 1 width, 2 height)."""
     if axis == 0:
@@ -115,13 +115,13 @@ def _face_colour(box, light, axis, sign, depth):
     )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def face_number(index, axis, positive):
     """The face of a box as the low half of a pixel; its bit FINISHED is not set."""
     return np.uint64((index << 3) | (axis << 1) | int(positive))
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def draw_boxes(camera, boxes, count, light, image):
     """Draw the first `count` boxes, the faces that look at the camera; from inside, a box cannot be seen.
 

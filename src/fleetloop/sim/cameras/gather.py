@@ -19,8 +19,14 @@ LIT_FROM, LAMPS_FROM = 0.3, 0.7
 """Darkness from which lamps burn, and from which they light the scene."""
 WET_DARKER = 0.42
 """Share of its colour that a surface loses when wet."""
-WETTED_GRASS = 0.25
-"""Grass takes this share of the wetness: it only darkens a little."""
+WETTED = {
+    Surface.GRASS: 0.25,
+    Surface.WHITE_LINE: 0.3,
+    Surface.YELLOW_LINE: 0.3,
+    Surface.CROSSING: 0.3,
+    Surface.STOP_LINE: 0.3,
+}
+"""How much of that other surfaces than asphalt and stone lose."""
 
 _AMBIENT, _SUN = int(LightField.AMBIENT), int(LightField.SUN)
 _HORIZON, _ZENITH = int(LightField.HORIZON), int(LightField.ZENITH)
@@ -28,18 +34,18 @@ _FOG_START, _FOG_PER_M, _NOISE = int(LightField.FOG_START_M), int(LightField.FOG
 _LAMPS, _WETNESS, _RAIN = int(LightField.LAMPS), int(LightField.WETNESS), int(LightField.RAIN)
 _GLARE, _EXPOSURE = int(LightField.GLARE), int(LightField.EXPOSURE)
 _SURFACES = len(Surface)
-_WETTED = np.array([WETTED_GRASS if surface is Surface.GRASS else 1.0 for surface in Surface], np.float32)
+_WETTED = np.array([WETTED.get(surface, 1.0) for surface in Surface], np.float32)
 _WET_DARKER, _LIT_FROM, _LAMPS_FROM = np.float32(WET_DARKER), np.float32(LIT_FROM), np.float32(LAMPS_FROM)
 _ZERO, _ONE, _WHITE = np.float32(0.0), np.float32(1.0), np.float32(255.0)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def lamp_strength(darkness):
     """How strongly lamps light the scene: 0 (not at all) in daylight and dusk, 1 in the darkest night."""
     return min(max((darkness - _LAMPS_FROM) / (_ONE - _LAMPS_FROM), _ZERO), _ONE)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _light(b, yaw, look, light, ground):
     """Fill the row of light of scene b, and `ground` [surfaces, 3] with the colours of level ground.
 
@@ -72,7 +78,7 @@ def _light(b, yaw, look, light, ground):
     light[_GLARE] = look.glare[b] if look.darkness[b] >= _LIT_FROM else _ZERO
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _gather_scene(b, scene, grid, statics, signals, signs, look, detail, out, counts, light, ground):
     """`gather` for one scene; `out`, `counts`, `light` and `ground` are its rows."""
     ego, clock_s, exposure = scene.ego_pose[b], scene.clock_s[b], look.exposure[b]
@@ -105,7 +111,7 @@ def _gather_scene(b, scene, grid, statics, signals, signs, look, detail, out, co
     gather_static(ego, clock_s, town, grid, statics, signals, signs, tint, dark, strength, out, counts)
 
 
-@njit(cache=True, fastmath=True, parallel=True, nogil=True)
+@njit(cache=True, fastmath=True, error_model="numpy", parallel=True, nogil=True)
 def gather(scene, grid, statics, signals, signs, appearance, detail, out, counts, light, ground):
     """Fill, for each scene, `out` (boxes, signs, lamps), `counts` [B, 3] of them, light and ground.
 

@@ -36,7 +36,7 @@ _WETTED_BIT, _NO_BIT = np.uint32(WETTED), np.uint32(0)
 _FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def row_ray(camera, row, height):
     """The ray through the middle column of a row (a fraction is allowed), per metre of depth, ego frame."""
     down = (row - np.float32(height) * _HALF) / camera[_FOCAL]
@@ -47,21 +47,21 @@ def row_ray(camera, row, height):
     )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def row_depth(camera, row, height):
     """Depth of the ground in the middle of a row, or 0 where the sky is seen."""
     _, _, z = row_ray(camera, np.float32(row) + _HALF, height)
     return camera[2] / -z if -z * _FAR > camera[2] else _ZERO
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def row_slope(camera, row, height):
     """Sine of the angle under which the middle of a row looks down."""
     x, y, z = row_ray(camera, np.float32(row) + _HALF, height)
     return -z / math.sqrt(x * x + y * y + z * z)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _sky_colour(camera, light, row, height):
     """Packed colour of a row of the sky, from the elevation of its middle."""
     x, y, z = row_ray(camera, np.float32(row) + _HALF, height)
@@ -74,7 +74,7 @@ def _sky_colour(camera, light, row, height):
     )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def clear(camera, light, image):
     """Start a picture: sky above, nothing where the ground will be."""
     height = image.shape[0]
@@ -83,7 +83,7 @@ def clear(camera, light, image):
         image[row, :] = np.uint64(_sky_colour(camera, light, row, height)) if sky else np.uint64(0)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def mirror_share(light, slope):
     """Share of light that a wet road mirrors where it is seen under an angle with this sine.
 
@@ -94,7 +94,7 @@ def mirror_share(light, slope):
     return light[_WETNESS] * _WET_MIRROR * (_STRAIGHT + (_ONE - _STRAIGHT) * square * square * grazing)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _palette(ground, light, mirror, slope, fog, scale, palette):
     """Packed colours of all surfaces with a share of the sky mirrored, under a share of haze, times scale."""
     sky = min(slope / _ZENITH_SLOPE, _ONE)
@@ -115,7 +115,7 @@ def _palette(ground, light, mirror, slope, fog, scale, palette):
         palette[surface] = colour | (_NO_BIT if surface == _GRASS else _WETTED_BIT)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def samples_per_pixel(depth, focal, height_m):
     """How many samples of the ground a pixel at a depth takes, for a camera `height_m` above it."""
     across = depth / focal
@@ -125,7 +125,7 @@ def samples_per_pixel(depth, focal, height_m):
     return 2 if footprint > _TWO_SAMPLES_M else 1
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, bits, line):
     """Add one sample of the ground to each pixel of a row that no box covers.
 
@@ -154,7 +154,7 @@ def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index
             line[column] += np.uint64(palette[surface] & bits)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, line):
     """Sample the ground for one row of the image. No two samples of a pixel share a column or a row in it."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
@@ -183,7 +183,7 @@ def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, til
         )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def draw_ground(camera, ego, light, ground, origin, tiles_shape, index, tiles, image):
     """Colour the pixels below the horizon that no box covers; without haze where lamps will light them.
 

@@ -13,7 +13,7 @@ from numba import njit
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind
 from fleetloop.sim.cameras.fields import LAMP_FIELDS, LampField
 
-MAX_LAMPS = 16
+MAX_LAMPS = 12
 """Most lamps of one scene: the ego's own, then the nearest of others."""
 
 _X, _Y, _Z, _COSINE, _SINE = (
@@ -53,10 +53,13 @@ _FRONT_M = np.array(
     ],
     np.float32,
 )
-EGO_FRONT_M = float(_FRONT_M[AgentKind.CAR])
+BEAM_BACK_M = 2.0
+"""The beam starts this far behind the bumper, so that it is as wide as the car where it comes out."""
+EGO_BEAM_M = float(_FRONT_M[AgentKind.CAR]) - BEAM_BACK_M
+_BACK = np.float32(BEAM_BACK_M)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _fill(lamp, row, x, y, z, cosine, sine, strength, nearness):
     for field in range(LAMP_FIELDS):
         lamp[field] = _LAMPS[row, field]
@@ -66,7 +69,7 @@ def _fill(lamp, row, x, y, z, cosine, sine, strength, nearness):
     lamp[_NEARNESS] = nearness
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def start_lamps(strength, lamps):
     """The ego's own head lights as the first lamp; returns how many lamps there are: 1, or 0 by day."""
     if strength <= _ZERO:
@@ -74,7 +77,7 @@ def start_lamps(strength, lamps):
     _fill(
         lamps[0],
         HEAD_ROW,
-        np.float32(EGO_FRONT_M),
+        np.float32(EGO_BEAM_M),
         _ZERO,
         np.float32(HEAD_LIGHT[2]),
         _ONE,
@@ -85,7 +88,7 @@ def start_lamps(strength, lamps):
     return 1
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def offer_lamp(row, x, y, z, cosine, sine, strength, lamps, count):
     """Take in a lamp (a row of the table of lamps) at a place if it is near enough; returns how many there are.
 
@@ -113,12 +116,12 @@ def offer_lamp(row, x, y, z, cosine, sine, strength, lamps, count):
     return count + 1
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def offer_head_lights(kind, x, y, cosine, sine, strength, lamps, count):
     """`offer_lamp` for the head lights of a road user whose rear axle is at (x, y), if its kind has any."""
-    front = _FRONT_M[kind]
-    if front <= _ZERO:
+    if _FRONT_M[kind] <= _ZERO:
         return count
+    front = _FRONT_M[kind] - _BACK
     return offer_lamp(
         HEAD_ROW,
         x + cosine * front,
@@ -132,7 +135,28 @@ def offer_head_lights(kind, x, y, cosine, sine, strength, lamps, count):
     )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
+def lamp_in_registers(lamp):
+    """A lamp's row as a tuple, for loops over many pixels."""
+    return (
+        lamp[0],
+        lamp[1],
+        lamp[2],
+        lamp[3],
+        lamp[4],
+        lamp[5],
+        lamp[6],
+        lamp[7],
+        lamp[8],
+        lamp[9],
+        lamp[10],
+        lamp[11],
+        lamp[12],
+        lamp[13],
+    )
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
 def lamp_light(lamp, x, y, z, normal_x, normal_y, normal_z):
     """Share of the lamp's colour that falls on a surface at a point with a unit normal, 0 to 1.
 
@@ -156,7 +180,7 @@ def lamp_light(lamp, x, y, z, normal_x, normal_y, normal_z):
     return window * window * half / (half + square) * facing * rim * lift
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def beam_on_sign(lamp, x, y):
     """What a retroreflective sign at a level place sends back of a lamp near the camera, 0 to 1.
 

@@ -88,9 +88,9 @@ STRIDE_M = 1.5
 """Metres that somebody on foot covers with a left and a right step."""
 
 LIGHTS_RANGE_M = 60.0
-_TRIM_RANGE_M = 45.0
-_SHAPE_RANGE_M = 26.0
-_DETAIL_RANGE_M = 12.0
+_TRIM_RANGE_M = 36.0
+_SHAPE_RANGE_M = 14.0
+_DETAIL_RANGE_M = 6.0
 _FAR_M = 1e6
 _ANYWHERE, _FRONT, _BEHIND = SeenFrom.ANYWHERE, SeenFrom.FRONT, SeenFrom.BEHIND
 

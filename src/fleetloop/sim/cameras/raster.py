@@ -6,8 +6,9 @@ from numba import njit, prange
 from fleetloop.core.random import Stream, bits
 from fleetloop.sim.cameras.boxes import draw_boxes
 from fleetloop.sim.cameras.fields import LightField
+from fleetloop.sim.cameras.glare import add_glare
 from fleetloop.sim.cameras.ground import clear, draw_ground
-from fleetloop.sim.cameras.night import add_glare, light_by_lamps
+from fleetloop.sim.cameras.night import light_by_lamps
 from fleetloop.sim.cameras.pixels import add_noise, unpack
 from fleetloop.sim.cameras.rain import add_drops, add_streaks
 from fleetloop.sim.cameras.signs import draw_signs
@@ -21,7 +22,7 @@ _STREAKS, _DROPS = 1, 2
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _draw_frame(camera, number, b, scene, noise_seed, gathered, counts, light, ground, grid, pictures, out):
     """One picture, out [height, width, 3]. `number` is the camera's in the rig; `gathered` are the scene's."""
     town, row = scene.town[b], light[b]
@@ -49,7 +50,7 @@ def _draw_frame(camera, number, b, scene, noise_seed, gathered, counts, light, g
             add_noise(out, row[_NOISE], bits(noise_seed[b], number, tick, _STREAM, 0))
 
 
-@njit(cache=True, fastmath=True, parallel=True, nogil=True)
+@njit(cache=True, fastmath=True, error_model="numpy", parallel=True, nogil=True)
 def draw(cameras, scene, noise_seed, gathered, counts, light, ground, grid, pictures, first_camera, out):
     """Fill out [B, cameras, height, width, 3] from what `gather` found.
 

@@ -8,7 +8,7 @@ from numba import njit
 
 from fleetloop.core.types import SIGN_PIXELS
 from fleetloop.sim.cameras.fields import CameraField, LampField, LightField, SignField
-from fleetloop.sim.cameras.lamps import beam_on_sign, lamp_light
+from fleetloop.sim.cameras.lamps import beam_on_sign, lamp_in_registers, lamp_light
 from fleetloop.sim.cameras.pixels import DEPTH_SHIFT, FINISHED, FULL, fog_share, packed
 from fleetloop.sim.cameras.polygons import (
     EDGES,
@@ -71,7 +71,7 @@ def sign_pictures(images: UInt8[np.ndarray, "images 48 48 4"]) -> UInt8[np.ndarr
     return pictures
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def picture_level(texels_per_pixel):
     """The picture whose pixels are nearest in size to those of the image, as a number from 0."""
     level = 0
@@ -81,7 +81,7 @@ def picture_level(texels_per_pixel):
     return level
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _light_on_sign(sign, light, lamps, lamp_count, facing_sign, out):
     """Fill out [3] with the light that comes back from the plate's front (facing_sign 1) or back (-1)."""
     normal_x, normal_y = facing_sign * sign[3], facing_sign * sign[4]
@@ -89,14 +89,16 @@ def _light_on_sign(sign, light, lamps, lamp_count, facing_sign, out):
     for channel in range(3):
         out[channel] = light[_AMBIENT + channel] + light[_SUN + channel] * facing
     for index in range(lamp_count):
-        share = lamp_light(lamps[index], sign[0], sign[1], sign[2], normal_x, normal_y, _ZERO)
+        share = lamp_light(
+            lamp_in_registers(lamps[index]), sign[0], sign[1], sign[2], normal_x, normal_y, _ZERO
+        )
         if index == 0 and facing_sign > _ZERO and sign[0] * normal_x + sign[1] * normal_y < _ZERO:
             share = max(share, beam_on_sign(lamps[0], sign[0], sign[1]) * _RETROREFLECTION)
         for channel in range(3):
             out[channel] += share * lamps[index, _RED + channel]
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _texel(picture, edge, column, row, out):
     """Fill out [4] with colours times alpha, and alpha, between the four pixels around a place in a picture.
 
@@ -115,7 +117,7 @@ def _texel(picture, edge, column, row, out):
         out[channel] = upper + down * (lower - upper)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, light, image):
     """Draw the plate where it is opaque and nearer than what is there.
 
@@ -160,7 +162,7 @@ def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, li
             image[row, column] = max(image[row, column], value)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _place_sign(camera, sign, centre, axes, corners):
     """Fill the plate's centre [3], its axes (right as seen from its front, up, normal) [3, 3], corners [4, 3].
 
@@ -178,7 +180,7 @@ def _place_sign(camera, sign, centre, axes, corners):
         corners[2, k], corners[3, k] = centre[k] - high + wide, centre[k] - high - wide
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _picture_plane(axis, half, centre, edge, focal, half_width, half_height, place):
     """Fill `place` (see _fill_sign) for one axis of the plate, along which the picture has `edge` pixels.
 
@@ -192,7 +194,7 @@ def _picture_plane(axis, half, centre, edge, focal, half_width, half_height, pla
     )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _sign_in_sight(camera, sign, half_width, half_height):
     """Whether the ball around the plate touches the view."""
     x, y, z = to_camera(camera, sign[0], sign[1], sign[2])
@@ -205,7 +207,7 @@ def _sign_in_sight(camera, sign, half_width, half_height):
     )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def draw_signs(camera, signs, count, pictures, light, lamps, lamp_count, image):
     """Draw the first `count` signs: pictures from the front, grey from behind, lit as a whole."""
     height, width = image.shape

@@ -1,0 +1,63 @@
+"""Halos around lit lamps in the dark."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from fleetloop.sim.cameras.fields import BoxField, CameraField, LightField
+from fleetloop.sim.cameras.pixels import DEPTH_SHIFT, DRAWN
+from fleetloop.sim.cameras.polygons import to_camera
+
+GLARE_M, GLARE_LIGHT = 0.6, 0.75
+"""Radius of a lamp's halo at full glare, and its brightness in the middle, of the lamp's."""
+NEAREST_GLARE_M = 1.0
+WIDEST_GLARE = 0.08
+"""Largest radius, as a share of the picture's width."""
+
+_RADIUS, _GLOW, _BOX_RED = int(BoxField.RADIUS), int(BoxField.GLOW), int(BoxField.RED)
+_FOCAL, _GLARE = int(CameraField.FOCAL_PX), int(LightField.GLARE)
+_GLARE_M, _GLARE_LIGHT = np.float32(GLARE_M), np.float32(GLARE_LIGHT)
+_NEAREST_GLARE, _WIDEST_GLARE = np.float32(NEAREST_GLARE_M), np.float32(WIDEST_GLARE)
+_SEEN_THROUGH = np.float32(1.001)
+_ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+_LEAST = np.float32(1e-4)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _add_halo(light, box, column, row, radius, out):
+    """A disc of light that fades to its rim; sums saturate, so that their order does not matter."""
+    height, width, _ = out.shape
+    radius = max(radius, _ONE)
+    strength = light[_GLARE] * _GLARE_LIGHT
+    for i in range(max(int(row - radius), 0), min(int(row + radius) + 1, height)):
+        for j in range(max(int(column - radius), 0), min(int(column + radius) + 1, width)):
+            dx, dy = np.float32(j) + _HALF - column, np.float32(i) + _HALF - row
+            share = _ONE - math.sqrt(dx * dx + dy * dy) / radius
+            if share > _ZERO:
+                for channel in range(3):
+                    added = np.int32(box[_BOX_RED + channel] * strength * share * share)
+                    out[i, j, channel] = np.uint8(min(np.int32(out[i, j, channel]) + added, np.int32(255)))
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def add_glare(camera, light, boxes, count, image, out):
+    """Brighten the picture around every lit lamp that is seen. `image` still has the depths."""
+    height, width = image.shape
+    focal = camera[_FOCAL]
+    for index in range(count):
+        box = boxes[index]
+        if box[_GLOW] == _ZERO:
+            continue
+        x, y, z = to_camera(camera, box[0], box[1], box[2])
+        if z < _NEAREST_GLARE:
+            continue
+        column = np.float32(width) * _HALF + focal * x / z
+        row = np.float32(height) * _HALF + focal * y / z
+        if column < _ZERO or row < _ZERO or column >= np.float32(width) or row >= np.float32(height):
+            continue
+        there = image[int(row), int(column)]
+        nearest = _SEEN_THROUGH / max(z - box[_RADIUS], _LEAST)
+        if there >= DRAWN and np.uint32(there >> DEPTH_SHIFT).view(np.float32) > nearest:
+            continue
+        _add_halo(light, box, column, row, min(focal * _GLARE_M / z, _WIDEST_GLARE * np.float32(width)), out)
