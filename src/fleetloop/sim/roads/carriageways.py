@@ -1,6 +1,6 @@
 """What painting, signs and scenery need to know of each edge: its lanes side by side, and what is at its ends."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -153,9 +153,7 @@ def _with_oncoming(drafts: list[Carriageway]) -> tuple[Carriageway, ...]:
         middle = _inner_points(way)[len(way.lines[-1].points) // 2]
         opposite = by_ends.get((way.edge.to_junction, way.edge.from_junction), [])
         gaps = [KDTree(_inner_points(other)).query(middle)[0] for other in opposite if other is not way]
-        result.append(
-            Carriageway(**(vars(way) | {"oncoming": bool(gaps) and min(gaps) < _OPPOSITE_DISTANCE_M}))
-        )
+        result.append(replace(way, oncoming=bool(gaps) and min(gaps) < _OPPOSITE_DISTANCE_M))
     return tuple(result)
 
 

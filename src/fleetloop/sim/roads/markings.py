@@ -15,6 +15,8 @@ from fleetloop.sim.roads.stamps import ARROW_LENGTH_M, arrow, bicycle, lettering
 from fleetloop.sim.roads.tracks import Track
 
 LINE_INSET_M = 0.2
+DOUBLE_INSET_M = 0.28
+"""From the middle of the road to each of its two solid lines, so that the ground's pixels keep them apart."""
 DASH_M, DASH_PERIOD_M = 3.0, 9.0
 STOP_LINE_M = 0.5
 CROSSING_FROM_M, CROSSING_TO_M = 0.8, 3.3
@@ -42,14 +44,16 @@ def paint_lanes(paint: Paint, way: Carriageway, field: LaneField, region: Region
         paint, Surface.WHITE_LINE, way.lines[0], way.kerb_m - way.outer * LINE_INSET_M, field, owner
     )
     inner = way.inner_m + way.outer * LINE_INSET_M
+    double = way.inner_m + way.outer * DOUBLE_INSET_M
     if not way.oncoming:
         _add_edge_line(paint, Surface.WHITE_LINE, way.lines[-1], inner, field, owner)
     elif way.speed_limit_kmh < region.town_limit_kmh:
-        _dash(paint, region.middle_line, way.tracks[-1], way.inner_m + way.outer * LINE_M / 2.0)
+        if _paints_middle(way):
+            _dash(paint, region.middle_line, way.tracks[-1], way.inner_m)
     elif way.speed_limit_kmh >= OVERTAKING_LIMIT_KMH and len(way.lines) == 1:
-        _paint_overtaking(paint, way, region, inner)
+        _paint_overtaking(paint, way, region, double)
     else:
-        _add_edge_line(paint, region.middle_line, way.lines[-1], inner, field, owner)
+        _add_edge_line(paint, region.middle_line, way.lines[-1], double, field, owner)
     for number, track in enumerate(way.tracks[:-1]):
         lateral = -way.outer * way.widths_m[number] / 2.0
         if way.uses[number] is not way.uses[number + 1]:
@@ -62,6 +66,11 @@ def paint_lanes(paint: Paint, way: Carriageway, field: LaneField, region: Region
 
 def _owner(way: Carriageway, field: LaneField) -> int:
     return next((int(field.owner_of_lane[number]) for number in way.numbers if number >= 0), -1)
+
+
+def _paints_middle(way: Carriageway) -> bool:
+    """Of the two directions of a road, one paints the dashes in the middle."""
+    return way.edge.from_junction < way.edge.to_junction
 
 
 def _add_edge_line(
@@ -112,14 +121,8 @@ def _paint_overtaking(paint: Paint, way: Carriageway, region: Region, inner_m: f
             piece = CentreLine(line.points[part], line.headings[part], line.curvatures[part], line.spacing_m)
             paint.add_strip(region.middle_line, piece, inner_m)
         solid_from = last
-        _dash(
-            paint,
-            region.middle_line,
-            track,
-            way.inner_m + way.outer * LINE_M / 2.0,
-            along[first],
-            along[last],
-        )
+        if _paints_middle(way):
+            _dash(paint, region.middle_line, track, way.inner_m, float(along[first]), float(along[last]))
 
 
 def _stamp(paint: Paint, track: Track, from_m: float, rectangles: Float64[np.ndarray, "N 4"]) -> None:
@@ -132,7 +135,7 @@ def _paint_arrows(paint: Paint, way: Carriageway) -> None:
     if len(set(way.turns)) < 2 and len(way.turns) < 2:
         return
     for track, turns, use in zip(way.tracks, way.turns, way.uses, strict=True):
-        if not turns or use is LaneUse.BICYCLE:
+        if not turns or use is not LaneUse.MOTOR:
             continue
         for before in _ARROWS_BEFORE_END_M:
             start = track.length_m - STOP_LINE_M - before - ARROW_LENGTH_M
@@ -173,10 +176,11 @@ def paint_bends(
         order = sorted(members, key=lambda n: lanes.road_lanes[lanes.connectors[n].from_lane].index)
         oncoming = ends not in flows and len(arriving[lanes.connectors[members[0]].junction]) > 1
         middle = region.middle_line if oncoming else Surface.WHITE_LINE
-        sides = ((order[0], outer, Surface.WHITE_LINE), (order[-1], -outer, middle))
-        for number, side, surface in sides:
+        inset = DOUBLE_INSET_M if oncoming else LINE_INSET_M
+        sides = ((order[0], outer, Surface.WHITE_LINE, LINE_INSET_M), (order[-1], -outer, middle, inset))
+        for number, side, surface, inset in sides:
             lane = lanes.connector_lane(number)
-            lateral = side * (lanes.width_m[lane] / 2.0 - LINE_INSET_M)
+            lateral = side * (lanes.width_m[lane] / 2.0 - inset)
             owner = int(field.owner_of_lane[lane])
             _add_edge_line(paint, surface, lanes.lines[lane], lateral, field, owner)
         if ends in flows:
