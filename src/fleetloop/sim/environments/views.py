@@ -1,0 +1,76 @@
+"""What learners observe: arrays with a row for each learner of each world, world by world."""
+
+import numpy as np
+from jaxtyping import Bool
+
+from fleetloop.core.types import HISTORY_STEPS, Scene
+from fleetloop.sim.cameras import Appearance, appearances, image_shapes, render
+from fleetloop.sim.environments.learner_worlds import LearnerWorlds, Sees
+from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
+from fleetloop.sim.observe import empty_scene, navigate, see
+
+STATE, CAMERAS, HISTORY, NAVIGATION = "state", "cameras", "ego_history", "navigation"
+"""Names of observations; the cameras of a rig with several groups are cameras_0, cameras_1, ..."""
+
+
+class Views:
+    """Fills the observations of a LearnerWorlds."""
+
+    def __init__(self, worlds: LearnerWorlds) -> None:
+        self._worlds, config = worlds, worlds.config
+        rows = worlds.worlds * config.learners
+        self._scenes = [empty_scene(worlds.worlds) for _ in range(config.learners)]
+        self._hint = np.zeros((worlds.worlds, 4), np.float32)
+        self._state = np.zeros((worlds.worlds, config.learners, STATE_FIELDS), np.float32)
+        self._looks_seed = np.zeros(0, np.uint64)
+        self._looks: Appearance | None = None
+        self.arrays: dict[str, np.ndarray] = {}
+        """The last observations; `update` writes into them."""
+        if config.sees is not Sees.STATE:
+            shapes = image_shapes(config.rig, rows)
+            for number, shape in enumerate(shapes):
+                name = CAMERAS if len(shapes) == 1 else f"{CAMERAS}_{number}"
+                self.arrays[name] = np.zeros(shape, np.uint8)
+            self.arrays[HISTORY] = np.zeros((rows, HISTORY_STEPS, 3), np.float32)
+            self.arrays[NAVIGATION] = np.zeros((rows, 4), np.float32)
+        if config.sees is not Sees.CAMERAS:
+            self.arrays[STATE] = self._state.reshape(rows, STATE_FIELDS)
+
+    def update(self, chosen: Bool[np.ndarray, " W"]) -> dict[str, np.ndarray]:
+        """Look again; pictures are drawn for the learners of the `chosen` worlds only, which saves most of the time."""
+        worlds = self._worlds
+        with worlds.threads():
+            if STATE in self.arrays:
+                describe(worlds.world, worlds.state, worlds.decision, self._state)
+            if HISTORY in self.arrays:
+                self._update_cameras(chosen)
+        return self.arrays
+
+    def _update_cameras(self, chosen: Bool[np.ndarray, " W"]) -> None:
+        worlds, config = self._worlds, self._worlds.config
+        hints = self.arrays[NAVIGATION].reshape(worlds.worlds, config.learners, 4)
+        for learner, scene in enumerate(self._scenes):
+            see(worlds.world, worlds.state, scene, learner)
+            navigate(worlds.world, worlds.state, self._hint, learner)
+            hints[:, learner] = self._hint
+        self.arrays[HISTORY][:] = worlds.state.history[:, : config.learners].reshape(-1, HISTORY_STEPS, 3)
+        rows = np.flatnonzero(np.repeat(chosen, config.learners))
+        if not len(rows):
+            return
+        scene = Scene(
+            *(
+                np.stack(parts, 1).reshape(-1, *parts[0].shape[1:])[rows]
+                for parts in zip(*self._scenes, strict=True)
+            )
+        )
+        looks = Appearance(*(array[rows] for array in self._appearance()))
+        pictures = [array for name, array in self.arrays.items() if name.startswith(CAMERAS)]
+        for array, drawn in zip(pictures, render(worlds.world, config.rig, scene, looks), strict=True):
+            array[rows] = drawn
+
+    def _appearance(self) -> Appearance:
+        """Weather and light of every row; drawn again only when a world began anew."""
+        seeds = np.repeat(self._worlds.state.seed, self._worlds.config.learners)
+        if self._looks is None or not np.array_equal(seeds, self._looks_seed):
+            self._looks, self._looks_seed = appearances(seeds, self._worlds.config.variety), seeds
+        return self._looks
