@@ -233,7 +233,8 @@ def test_families_add_up_to_the_whole(results: list[RouteResult]):
 
 
 def test_a_family_is_the_kind_of_a_town_or_a_real_town():
-    assert [family_of(town) for town in ("grid-12", "spider-1000", "Town01-0a1b2c3d")] == [
+    towns = ("grid-12", "spider-1000", "Town01-0a1b2c3d")
+    assert [family_of(Route(number, 1, 5.0), towns) for number in range(3)] == [
         "grid",
         "spider",
         "Town01",

@@ -77,6 +77,8 @@ class Drive:
     """A map to drive on instead of generated towns."""
     steps: int | None = None
     """Of 0.1 s, for each vehicle, instead of the preset's number."""
+    scenario_share: float | None = None
+    """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
     seed: int = 0
 
     def run(self) -> None:
@@ -97,6 +99,8 @@ class Drive:
             config, policy, release = preset.drive, installed.policy, installed.bundle_id
         if self.steps is not None:
             config = replace(config, steps=self.steps)
+        if self.scenario_share is not None:
+            config = replace(config, scenario_share=self.scenario_share)
         towns = preset.training_keys() if self.town is None else [workspace.library.add_file(self.town)]
         world = make_world(workspace.library, towns)
         with stage("drive") as progress:
@@ -194,6 +198,8 @@ class Evaluate:
     preset: PresetName = "laptop"
     routes: int | None = None
     """Instead of the preset's number."""
+    scenario_share: float | None = None
+    """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
     seed: int = 0
     json: bool = False
     """Print the key figures as one line of JSON, and nothing else."""
@@ -225,6 +231,9 @@ class Evaluate:
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
         if self.routes is not None:
             preset = replace(preset, evaluate=replace(preset.evaluate, routes=self.routes))
+        if self.scenario_share is not None:
+            evaluate = replace(preset.evaluate, scenario_share=self.scenario_share)
+            preset = replace(preset, evaluate=evaluate)
         towns = preset.evaluation_keys() if self.town is None else [library.add_file(self.town)]
         suite = Suite(library, towns, preset, self.seed)
         if self.in_service is not None:

@@ -15,4 +15,4 @@ def device(function: Callable[P, R]) -> Callable[P, R]:
     Without `_nrt`, Numba counts references to every array that is taken out of a World or a State, and each call
     copies all their fields: inlined and uncounted, a step of traffic took a tenth of the time (docs/adr/0003).
     """
-    return cast(Any, njit(cache=True, forceinline=True, _nrt=False)(function))
+    return cast(Any, njit)(cache=True, forceinline=True, _nrt=False)(function)

@@ -20,8 +20,9 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Poli
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
-from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, RouteResult, make_routes
+from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
+from fleetloop.sim.scenarios import FAMILIES
 
 _CRITICAL = {
     Danger.COLLISION: CriticalIntervention.COLLISION,
@@ -50,6 +51,8 @@ class EvaluateConfig:
     """Failures to keep as clips of all cameras."""
     minimum_progress: float = MINIMUM_PROGRESS
     """Of the demonstrator's distance, that the gate asks for."""
+    scenario_share: float = 0.0
+    """Of routes that begin with a scenario, each family in turn."""
 
     def __post_init__(self) -> None:
         for name in ("routes", "vehicles", "agents"):
@@ -57,6 +60,8 @@ class EvaluateConfig:
                 raise ConfigError(f"evaluate: {name} is {getattr(self, name)}; use 1 or more")
         if not self.route_m > 0.0:
             raise ConfigError(f"evaluate: route_m is {self.route_m}; use a length above 0")
+        if not 0.0 <= self.scenario_share <= 1.0:
+            raise ConfigError(f"evaluate: scenario_share is {self.scenario_share}; use 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ def drive_suite(
     Raises:
         MapError: no vehicle can be placed in these towns.
     """
-    routes = list(make_routes(seed, range(len(towns)), config.routes, config.route_m))
+    numbers, scenarios = range(len(towns)), tuple(FAMILIES)
+    routes = list(make_routes(seed, numbers, config.routes, config.route_m, scenarios, config.scenario_share))
     rollout = Rollout(world, iter(routes), config.vehicles, config.agents)
     film = _Film(rollout, towns, rig, config.clips if policy is not None else 0)
     zeros = np.zeros(config.vehicles, np.float32)
@@ -118,8 +124,8 @@ def drive_suite(
             policy.reset(step.ended)
         if progress is not None:
             progress((len(rollout.results) + sum(map(_share, rollout.routes_under_way))) / config.routes)
-    order = {route: number for number, route in enumerate(routes)}
-    return sorted(rollout.results, key=lambda result: order[result.route]), film.clips
+    order = {route.seed: number for number, route in enumerate(routes)}
+    return sorted(rollout.results, key=lambda result: order[result.route.seed]), film.clips
 
 
 def _share(result: RouteResult) -> float:
@@ -250,9 +256,9 @@ def _pace(results: Sequence[RouteResult]) -> float:
     return sum(result.own_m for result in results) / duration if duration > 0.0 else 0.0
 
 
-def family_of(town: str) -> str:
-    """The scenario family of a route: the kind of town; each real town is one of its own."""
-    return town.rsplit("-", 1)[0]
+def family_of(route: Route, towns: Sequence[str]) -> str:
+    """The scenario family of a route: its scenario, or else the kind of town; each real town is one of its own."""
+    return route.scenario or towns[route.town].rsplit("-", 1)[0]
 
 
 def summarise(
@@ -264,12 +270,13 @@ def summarise(
 ) -> DriveResult:
     """All counts of a suite, in all and by family."""
     families: dict[str, Tally] = {}
-    for family in sorted({family_of(town) for town in towns}):
-        indices = {index for index, town in enumerate(towns) if family_of(town) == family}
-        families[family] = tally(
-            [result for result in results if result.route.town in indices],
-            [result for result in demonstrator if result.route.town in indices],
+    kinds = {family_of(Route(number, 0, 0.0), towns) for number in range(len(towns))}
+    for family in sorted(kinds | {family_of(result.route, towns) for result in results}):
+        mine, theirs = (
+            [result for result in driven if family_of(result.route, towns) == family]
+            for driven in (results, demonstrator)
         )
+        families[family] = tally(mine, theirs)
     whole = tally(results, demonstrator)
     return DriveResult(
         **{name: getattr(whole, name) for name in Tally.__dataclass_fields__},

@@ -40,8 +40,14 @@ class Decision(NamedTuple):
 
 def empty_decision(worlds: int, agents: int) -> Decision:
     """A Decision to be filled by `decide`."""
-    zeros = (np.zeros((worlds, agents), np.float32) for _ in range(4))
-    return Decision(*zeros, np.full((worlds, agents), -1, np.int32))
+    shape = (worlds, agents)
+    return Decision(
+        acceleration=np.zeros(shape, np.float32),
+        halt_m=np.zeros(shape, np.float32),
+        lead_gap_m=np.zeros(shape, np.float32),
+        lead_speed=np.zeros(shape, np.float32),
+        target_lane=np.full(shape, -1, np.int32),
+    )
 
 
 @device

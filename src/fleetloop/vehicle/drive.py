@@ -19,6 +19,7 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Poli
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
+from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.vehicle.recorder import FleetStep, Recorder, RecorderConfig
 from fleetloop.vehicle.triggers import Moment, Trigger, TriggerConfig, TriggerSet
@@ -43,6 +44,8 @@ class DriveConfig:
     agents: int = 20
     """Road users in a world, the learner included."""
     route_m: float = 600.0
+    scenario_share: float = 0.0
+    """Of routes that begin with a scenario, each family in turn."""
     variety: float = 0.6
     """Of weather and colours."""
     steering_noise_1pm: float = 0.03
@@ -56,6 +59,8 @@ class DriveConfig:
         for name in ("vehicles", "steps", "agents", "camera_interval_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"drive: {name} is {getattr(self, name)}; use 1 or more")
+        if not 0.0 <= self.scenario_share <= 1.0:
+            raise ConfigError(f"drive: scenario_share is {self.scenario_share}; use 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -265,7 +270,8 @@ def drive(
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise InputError(f"{folder}: holds something already; choose another folder for the drive")
     # No vehicle can begin more routes than it makes steps.
-    routes = make_routes(seed, range(len(towns)), config.vehicles * (config.steps + 1), config.route_m)
+    count, scenarios = config.vehicles * (config.steps + 1), tuple(FAMILIES)
+    routes = make_routes(seed, range(len(towns)), count, config.route_m, scenarios, config.scenario_share)
     fleet = _Fleet(Rollout(world, routes, config.vehicles, config.agents), policy, rig, config)
     driver = Driver.DEMONSTRATOR if policy is None else Driver.NETWORK
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)

@@ -26,8 +26,9 @@ class Stage:
 
     def lanes(self, *kinds: LaneKind) -> np.ndarray:
         """Lanes of the town, of these kinds."""
-        town = self.state.town[self.w]
-        lanes = np.arange(self.world.town_first_lane[town], self.world.town_first_lane[town + 1])
+        town = int(self.state.town[self.w])
+        first, last = (int(lane) for lane in self.world.town_first_lane[town : town + 2])
+        lanes = np.arange(first, last)
         return lanes[np.isin(self.world.lane_kind[lanes], [int(kind) for kind in kinds])]
 
     def successors(self, lane: int) -> list[int]:
