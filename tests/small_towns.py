@@ -26,9 +26,13 @@ def both_ways(start: str, end: str, kmh: float = 50.0, lanes: tuple[str, ...] = 
 
 
 def small_network(
-    folder: Path, nodes: dict[str, tuple[float, float, str]], streets: list[Street], *options: str
+    folder: Path,
+    nodes: dict[str, tuple[float, float, str]],
+    streets: list[Street],
+    *options: str,
+    ring: tuple[str, ...] = (),
 ) -> Path:
-    """The SUMO network of `nodes` (x, y, type) and `streets`."""
+    """The SUMO network of `nodes` (x, y, type) and `streets`; the nodes of `ring` are a roundabout, in order."""
     node_root, edge_root = ElementTree.Element("nodes"), ElementTree.Element("edges")
     for name, (x, y, kind) in nodes.items():
         ElementTree.SubElement(node_root, "node", id=name, x=str(x), y=str(y), type=kind)
@@ -39,27 +43,29 @@ def small_network(
         for index, allowed in enumerate(street.lanes):
             if allowed:
                 ElementTree.SubElement(edge, "lane", index=str(index), allow=allowed)
+    if ring:
+        edges = " ".join(start + end for start, end in zip(ring, (*ring[1:], ring[0]), strict=True))
+        ElementTree.SubElement(edge_root, "roundabout", nodes=" ".join(ring), edges=edges)
     node_file, edge_file, network = (folder / name for name in ("n.nod.xml", "e.edg.xml", "small.net.xml"))
     ElementTree.ElementTree(node_root).write(node_file)
     ElementTree.ElementTree(edge_root).write(edge_file)
     files = ["--node-files", str(node_file), "--edge-files", str(edge_file)]
-    shape = [
-        "--default.lanewidth",
-        "3.5",
-        "--default.junctions.radius",
-        "9",
-        "--junctions.corner-detail",
-        "8",
-    ]
+    shape = ["--default.lanewidth", "3.5", "--junctions.corner-detail", "8"]
+    if "--default.junctions.radius" not in options:
+        shape += ["--default.junctions.radius", "9"]
     run_sumo_program("netconvert", [*files, *shape, *options], network, "small town")
     return network
 
 
 def small_town(
-    folder: Path, nodes: dict[str, tuple[float, float, str]], streets: list[Street], *options: str
+    folder: Path,
+    nodes: dict[str, tuple[float, float, str]],
+    streets: list[Street],
+    *options: str,
+    ring: tuple[str, ...] = (),
 ) -> World:
     """The World of `small_network`."""
-    return make_town(small_network(folder, nodes, streets, *options), "small", "small town")
+    return make_town(small_network(folder, nodes, streets, *options, ring=ring), "small", "small town")
 
 
 CROSSROADS = {

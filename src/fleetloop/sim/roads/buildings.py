@@ -155,7 +155,7 @@ def _is_free(site: Site, samples: Float64[np.ndarray, "N S 2"]) -> np.ndarray:
 
 def _without_overlap(corners: Float64[np.ndarray, "N 4 2"]) -> np.ndarray:
     """Indices of the rectangles kept when each in turn gives way to those before it."""
-    shapes = shapely.polygons(corners)
+    shapes = np.atleast_1d(np.asarray(shapely.polygons(corners)))
     kept = np.zeros(len(shapes), bool)
     if len(shapes):
         first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")

@@ -32,7 +32,7 @@ _FEW_LANES = 2
 _HALF_SIZE_M = {
     "stop": 0.45,
     "yield": 0.5,
-    "speed": 0.38,
+    "speed": 0.42,
     "no_entry": 0.38,
     "bus": 0.5,
     "right_before_left": 0.48,
