@@ -4,6 +4,12 @@ Needs the extra `environments`: pip install 'fleetloop[environments]'. Importing
 `gymnasium.make_vec("fleetloop.sim.environments:fleetloop/Drive-v0", num_envs=64)` works as well.
 """
 
+import os
+
+# Threads that wait shall not keep those that work from the cores (ten times slower on a busy machine). It is read when
+# the OpenMP library is loaded: whoever imports PyTorch before this must set it before that.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 try:
     import gymnasium  # noqa: F401
     import pettingzoo  # noqa: F401
