@@ -42,7 +42,7 @@ _AMBIENT, _SUN, _HORIZON = int(LightField.AMBIENT), int(LightField.SUN), int(Lig
 _WETNESS = int(LightField.WETNESS)
 _FOG_START, _FOG_PER_M = int(LightField.FOG_START_M), int(LightField.FOG_PER_M)
 _ZERO, _HALF, _ONE, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
-_FULL, _LEAST = np.float32(FULL), np.float32(1e-4)
+_FULL, _LEAST, _TINY = np.float32(FULL), np.float32(1e-4), np.float32(1e-9)
 _CELL_WIDTH, _CELL_HEIGHT = np.float32(WINDOW_CELL_M[0]), np.float32(WINDOW_CELL_M[1])
 _FROM_ACROSS, _FROM_UP = np.float32(WINDOW_FROM[0]), np.float32(WINDOW_FROM[1])
 _TO_ACROSS, _TO_UP = np.float32(WINDOW_TO[0]), np.float32(WINDOW_TO[1])
@@ -116,10 +116,15 @@ def window(pattern, face, across_m, up_m, wall_m):
         & (share_up < _TO_UP)
         & (np.float32(floor + np.int32(1)) * _CELL_HEIGHT < wall_m + _HALF)
     )
-    value = np.uint32(pattern) * np.uint32(262144) + np.uint32(column) * np.uint32(512)
-    value += np.uint32(floor) * np.uint32(4) + np.uint32(face)
-    value = np.uint32(value ^ (value >> np.uint32(16))) * np.uint32(0x7FEB352D)
-    value = np.uint32(value ^ (value >> np.uint32(15))) * np.uint32(0x846CA68B)
+    # Numba widens products of 32 bits to 64.
+    value = np.uint32(
+        np.uint32(pattern) * np.uint32(262144)
+        + np.uint32(column) * np.uint32(512)
+        + np.uint32(floor) * np.uint32(4)
+        + np.uint32(face)
+    )
+    value = np.uint32(np.uint32(value ^ (value >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    value = np.uint32(np.uint32(value ^ (value >> np.uint32(15))) * np.uint32(0x846CA68B))
     bits = np.int32((value >> np.uint32(16)) & np.uint32(255))
     lit = np.float32(max(np.int32(LIT_WINDOWS) - bits, np.int32(0))) * np.float32(1.0 / LIT_WINDOWS)
     return _ONE + lit if glass else _ZERO
@@ -290,7 +295,7 @@ def mirrored(lamp, x, y, z, eye_x, eye_y, eye_z):
     inverse_eye = _ONE / math.sqrt(ex * ex + ey * ey + ez * ez)
     hx, hy = dx * inverse + ex * inverse_eye, dy * inverse + ey * inverse_eye
     hz = dz * inverse + ez * inverse_eye
-    power = hz / math.sqrt(hx * hx + hy * hy + hz * hz + _LEAST)
+    power = hz / math.sqrt(hx * hx + hy * hy + hz * hz + _TINY)
     power = max(power, _ZERO)
     power *= power
     power *= power

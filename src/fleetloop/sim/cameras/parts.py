@@ -1,91 +1,12 @@
 """What road users look like: upright boxes each, so that kind, heading, gait and lights are told apart by eye."""
 
 from dataclasses import dataclass
-from enum import IntEnum, IntFlag
 
 import numpy as np
 
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind
+from fleetloop.sim.cameras.materials import Material, SeenFrom
 
-
-class Material(IntEnum):
-    """What a part is made of; decides its colour."""
-
-    PAINT = 0
-    """The colour of the road user."""
-    GLASS = 1
-    DARK = 2
-    """Tyres, bumpers, underside."""
-    CARGO = 3
-    SKIN = 4
-    TAIL = 5
-    """Dim red; lit while braking, faintly lit in the dark."""
-    HEAD = 6
-    INDICATOR_LEFT = 7
-    """Amber; not there unless lit."""
-    INDICATOR_RIGHT = 8
-    SECOND_PAINT = 9
-    """Another of the paints: trousers, a bag."""
-    HAIR = 10
-    WHITE = 11
-    STRIPE = 12
-    """Red of emergency vehicles and of barriers."""
-    BLUE_LEFT = 13
-    """Of a blue lamp that flashes in turn with BLUE_RIGHT."""
-    BLUE_RIGHT = 14
-    BEACON = 15
-    """Amber, flashing: on barriers."""
-    WOOD = 16
-    METAL = 17
-    SIGN_LIT = 18
-    """The line display of a bus."""
-
-
-class SeenFrom(IntFlag):
-    """From which side a part can be seen, so that hidden ones cost nothing."""
-
-    ANYWHERE = 0
-    FRONT = 1
-    BEHIND = 2
-    LEFT = 4
-    RIGHT = 8
-
-
-MATERIAL_COLOURS = np.array(
-    [
-        (0, 0, 0),
-        (36, 48, 64),
-        (26, 26, 28),
-        (214, 212, 204),
-        (214, 164, 130),
-        (112, 14, 14),
-        (250, 250, 236),
-        (255, 150, 0),
-        (255, 150, 0),
-        (0, 0, 0),
-        (58, 42, 30),
-        (240, 240, 238),
-        (206, 26, 24),
-        (16, 30, 110),
-        (16, 30, 110),
-        (150, 96, 10),
-        (150, 108, 66),
-        (134, 138, 142),
-        (255, 176, 40),
-    ],
-    np.float32,
-)
-"""RGB by Material, of lamps when they are not lit; the paints come from the Appearance."""
-
-BRAKE_COLOUR = (255.0, 36.0, 24.0)
-TAIL_COLOUR = (150.0, 14.0, 10.0)
-"""Of tail lamps that burn in the dark."""
-BLUE_COLOUR = (60.0, 120.0, 255.0)
-BEACON_COLOUR = (255.0, 176.0, 20.0)
-SECOND_PAINT_STEP = 5
-"""SECOND_PAINT is the paint this many places further in the list."""
-STRIDE_M = 1.5
-"""Metres that somebody on foot covers with a left and a right step."""
 
 LIGHTS_RANGE_M = 60.0
 _TRIM_RANGE_M = 36.0
@@ -178,6 +99,16 @@ def _plate(half_length: float, z: float) -> list[_Part]:
     ]  # fmt: skip
 
 
+def _underside(half_length: float, half_width: float, top: float) -> list[_Part]:
+    """What closes the body below, and the shade on the ground."""
+    return [
+        _block(
+            (-half_length, half_length), half_width - 0.1, (top - 0.14, top), Material.DARK, _TRIM_RANGE_M
+        ),
+        _block((-half_length, half_length), half_width, (0.0, 0.02), Material.DARK, _TRIM_RANGE_M),
+    ]
+
+
 def _car() -> list[_Part]:
     paint, glass, dark, trim = Material.PAINT, Material.GLASS, Material.DARK, _TRIM_RANGE_M
     shape, detail = _SHAPE_RANGE_M, _DETAIL_RANGE_M
@@ -185,11 +116,11 @@ def _car() -> list[_Part]:
         _block((-2.28, 2.26), 0.93, (0.26, 0.82), paint),
         _block((-1.8, 0.75), 0.79, (0.82, 1.42), glass),
         _block((-1.62, 0.35), 0.74, (1.4, 1.5), paint, trim),
-        _block((-1.95, 1.95), 0.88, (0.0, 0.28), dark, trim),
+        *_underside(2.05, 0.9, 0.28),
         _block((0.7, 2.1), 0.84, (0.82, 0.9), paint, shape),
         _block((-2.16, -1.7), 0.82, (0.82, 0.98), paint, shape),
         _block((0.7, 1.0), 0.77, (0.82, 1.18), glass, shape),
-        _block((-2.3, 2.3), 0.89, (0.24, 0.46), dark, shape),
+        _block((-2.3, 2.3), 0.89, (0.24, 0.38), dark, shape),
         _block((-0.5, -0.38), 0.8, (0.82, 1.42), paint, detail),
         _block((-1.72, -1.55), 0.8, (0.82, 1.42), paint, detail),
         _block((0.5, 0.66), 0.95, (0.84, 0.98), paint, detail),
@@ -207,9 +138,9 @@ def _van() -> list[_Part]:
         _block((1.9, 2.68), 0.96, (0.32, 1.15), paint),
         _block((1.2, 2.25), 0.99, (1.15, 1.92), glass),
         _block((-2.72, -2.6), 0.8, (1.25, 1.9), glass, trim, _BEHIND),
-        _block((-2.3, 2.3), 0.92, (0.0, 0.32), dark, trim),
+        *_underside(2.4, 0.94, 0.34),
         _block((1.85, 2.15), 0.94, (1.9, 2.12), paint, shape),
-        _block((-2.72, 2.7), 0.95, (0.3, 0.5), dark, shape),
+        _block((-2.72, 2.7), 0.95, (0.3, 0.44), dark, shape),
         _block((-2.73, -2.6), 0.02, (0.5, 2.1), dark, detail, _BEHIND),
         _block((-2.4, 1.0), 0.99, (1.05, 1.1), dark, detail),
         _block((1.15, 1.3), 1.0, (1.2, 1.55), dark, detail),
@@ -226,7 +157,8 @@ def _truck() -> list[_Part]:
         _block((2.1, 4.0), 1.15, (0.5, 2.7), paint),
         _block((3.0, 4.03), 1.17, (1.6, 2.4), glass),
         _block((-4.0, 1.9), 1.2, (0.95, 3.2), Material.CARGO),
-        _block((-3.8, 3.8), 0.95, (0.0, 0.95), dark),
+        _block((-3.8, 3.8), 0.5, (0.35, 0.95), dark),
+        *_underside(3.8, 1.1, 0.5),
         _block((-4.02, 1.92), 1.19, (0.9, 1.05), Material.METAL, shape),
         _block((-4.02, -3.9), 0.02, (1.0, 3.15), dark, shape, _BEHIND),
         _block((-4.01, -3.9), 1.19, (3.08, 3.2), Material.METAL, shape, _BEHIND),
@@ -254,7 +186,7 @@ def _bus() -> list[_Part]:
         _block((-5.72, 5.72), 1.24, (0.32, 3.0), paint),
         _block((-5.74, 5.76), 1.26, (1.3, 2.5), glass),
         _block((-5.5, 5.2), 1.0, (3.0, 3.1), Material.METAL, trim),
-        _block((-5.2, 5.2), 1.15, (0.0, 0.35), dark, trim),
+        *_underside(5.4, 1.2, 0.34),
         _block((5.7, 5.78), 0.9, (2.55, 2.85), Material.SIGN_LIT, LIGHTS_RANGE_M, _FRONT),
         _block((-5.77, -5.7), 0.35, (2.55, 2.85), Material.SIGN_LIT, _SHAPE_RANGE_M, _BEHIND),
         _block((-5.76, -5.6), 1.0, (0.95, 1.6), paint, trim, _BEHIND),
@@ -282,7 +214,7 @@ def _emergency() -> list[_Part]:
         _block((1.5, 2.98), 1.0, (0.35, 1.25), white),
         _block((1.4, 2.4), 1.02, (1.25, 2.05), glass),
         _block((-3.02, 2.99), 1.055, (0.95, 1.25), stripe),
-        _block((-2.7, 2.7), 0.95, (0.0, 0.35), Material.DARK, trim),
+        *_underside(2.7, 0.98, 0.37),
         _block((1.0, 2.2), 0.98, (2.05, 2.4), white, trim),
         _block((-3.03, -2.9), 0.7, (1.5, 2.1), glass, trim, _BEHIND),
         _block((-3.02, 1.45), 1.05, (1.42, 1.5), stripe, shape),

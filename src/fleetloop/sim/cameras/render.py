@@ -48,7 +48,7 @@ def _gathered(batch: int) -> tuple[np.ndarray, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _detail(rig: CameraRig) -> np.float32:
+def detail_of(rig: CameraRig) -> np.float32:
     """Factor on the range of the finer parts of road users."""
     finest = max(focal_length_px(camera) for camera in rig.cameras)
     return np.float32(min(max(finest / _DETAIL_FOCAL_PX, 1.0), _MOST_DETAIL))
@@ -120,7 +120,7 @@ def render(
         ),
         (world.signs, world.sign_image),
         appearance,
-        _detail(rig),
+        detail_of(rig),
         (boxes, signs, lamps),
         counts,
         light,

@@ -8,19 +8,18 @@ from numba import njit
 from fleetloop.core.types import AgentKind
 from fleetloop.sim.cameras.fields import BoxField
 from fleetloop.sim.cameras.lamps import BLUE_LIGHT, BLUE_ROW, offer_head_lights, offer_lamp
-from fleetloop.sim.cameras.parts import (
+from fleetloop.sim.cameras.materials import (
     BEACON_COLOUR,
     BLUE_COLOUR,
     BRAKE_COLOUR,
     MATERIAL_COLOURS,
-    PART_START,
-    PARTS,
     SECOND_PAINT_STEP,
     STRIDE_M,
     TAIL_COLOUR,
     Material,
     SeenFrom,
 )
+from fleetloop.sim.cameras.parts import PART_START, PARTS
 
 _X, _Y, _Z = int(BoxField.X), int(BoxField.Y), int(BoxField.Z)
 _COSINE, _SINE, _RADIUS = int(BoxField.COSINE), int(BoxField.SINE), int(BoxField.RADIUS)
