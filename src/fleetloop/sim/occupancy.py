@@ -11,11 +11,12 @@ from jaxtyping import Float32, Int16, Int32
 from fleetloop.core.kernels import device
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind, LaneKind
 
-_ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
+_ROAD, _WALK, _NOBODY = int(LaneKind.ROAD), int(LaneKind.WALK), int(AgentKind.NONE)
 _BUCKETS = 128
 _MASK = np.int32(_BUCKETS - 1)
-_ENTRIES_PER_AGENT = 5
-LANES_AHEAD = 4
+LANES_AHEAD = 11
+_ENTRIES_PER_AGENT = LANES_AHEAD // 2 + 3
+"""At most every other lane ahead is a connector; and the lane one is on, and the one that one leaves."""
 BESIDE_M, PULLS_OUT_MPS = 0.1, 0.3
 APPROACH_M = 80.0
 """Who is farther from a connector than this, or more than LANES_AHEAD lanes, does not approach it yet."""
@@ -100,7 +101,8 @@ def occupy(world, state, occupancy, w):
             lane = state.path[w, a, i]
             if lane < 0 or position < -APPROACH_M:
                 break
-            if i == 0 or world.lane_kind[lane] != _ROAD:
+            kind = world.lane_kind[lane]
+            if i == 0 or (kind != _ROAD and kind != _WALK):
                 _enter(occupancy, w, count, lane, a, position)
                 count += 1
             position -= world.lane_length_m[lane]
