@@ -123,12 +123,18 @@ def test_composition_follows_the_rules_pixel_by_pixel(shapes: list) -> None:
     kinds = [Surface.GRASS, *(surface for surface, _, _ in shapes)]
     reach = round(CURB_M / METRES_PER_PIXEL)
     random = np.random.default_rng(1)
-    for row, column in random.integers(reach, len(picture) - reach, (400, 2)):
+    roadway = np.isin(np.array(kinds, np.uint8)[apart[0]], ROADWAY)
+
+    def near_road(row: int, column: int) -> bool:
+        return bool(roadway[row - reach : row + reach + 1, column - reach : column + reach + 1].any())
+
+    steps = range(-reach, reach + 1)
+    for row, column in random.integers(2 * reach, len(picture) - 2 * reach, (400, 2)):
         below, above = kinds[apart[0][row, column]], kinds[apart[1][row, column]]
-        window = apart[0][row - reach : row + reach + 1, column - reach : column + reach + 1]
         expected = below
-        if below not in ROADWAY and any(kinds[number] in ROADWAY for number in np.unique(window)):
-            expected = Surface.CURB
+        if below not in ROADWAY and near_road(row, column):
+            sliver = all(near_road(row + down, column + right) for down in steps for right in steps)
+            expected = Surface.JUNCTION if sliver else Surface.CURB
         on_junction = above in (Surface.STOP_LINE, Surface.CROSSING)
         on_parking = above is not Surface.STOP_LINE
         if apart[1][row, column] and (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int32, UInt8
+from jaxtyping import Bool, Float64, Int32, UInt8
 from PIL import Image, ImageDraw
 
 from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Surface
@@ -15,7 +15,7 @@ LINE_M = 0.15
 CURB_M = 0.2
 """A curb lines every roadway."""
 
-_BLOCK_TILES = 16
+_BLOCK_TILES = 8
 _BLOCK_PIXELS = _BLOCK_TILES * TILE_PIXELS
 _RIBBON_POINTS = 12
 _MARKING_SHIFT = 4
@@ -123,16 +123,28 @@ def rasterise(paint: Paint, origin_m: Float64[np.ndarray, " 2"], shape: tuple[in
 
 
 def _with_curbs(image: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
-    """Every pixel beside a roadway, up to CURB_M from it along either axis, becomes a curb."""
+    """Every pixel beside a roadway, up to CURB_M from it along either axis, becomes a curb.
+
+    Slivers between roadways that would be nothing but curb become road.
+    """
     roadway = _ROADWAY_TABLE[image]
-    near = roadway.copy()
+    near = _grown(roadway)
+    result = image.copy()
+    np.copyto(result, np.uint8(Surface.CURB), where=near & ~roadway)
+    np.copyto(result, np.uint8(Surface.JUNCTION), where=~(roadway | _grown(~near)))
+    return result
+
+
+def _grown(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Grown by the width of a curb along both axes."""
+    grown = mask.copy()
     for _ in range(_CURB_PIXELS):
-        near[1:] |= near[:-1]
-        near[:-1] |= near[1:]
+        grown[1:] |= grown[:-1]
+        grown[:-1] |= grown[1:]
     for _ in range(_CURB_PIXELS):
-        near[:, 1:] |= near[:, :-1]
-        near[:, :-1] |= near[:, 1:]
-    return np.where(near & ~roadway, np.uint8(Surface.CURB), image)
+        grown[:, 1:] |= grown[:, :-1]
+        grown[:, :-1] |= grown[:, 1:]
+    return grown
 
 
 def _members_of_blocks(pixels: list[Float64[np.ndarray, "N 2"]]) -> dict[tuple[int, int], list[int]]:
