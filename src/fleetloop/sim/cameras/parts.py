@@ -7,12 +7,12 @@ import numpy as np
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind
 from fleetloop.sim.cameras.materials import Material, SeenFrom
 
-
 LIGHTS_RANGE_M = 60.0
 _TRIM_RANGE_M = 36.0
 _SHAPE_RANGE_M = 14.0
 _DETAIL_RANGE_M = 6.0
 _FAR_M = 1e6
+_SHRINK_M = 0.00015
 _ANYWHERE, _FRONT, _BEHIND = SeenFrom.ANYWHERE, SeenFrom.FRONT, SeenFrom.BEHIND
 
 
@@ -329,10 +329,12 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     rows, start = [], [0]
     for kind in (kind for kind in AgentKind if kind is not AgentKind.NONE):
         length, _, _, rear_overhang = (float(size) for size in VEHICLE_SIZES[kind])
-        for part in parts[kind]:
+        for number, part in enumerate(parts[kind]):
             x, y, z = part.centre
             ahead = x + length / 2 - rear_overhang
-            rows.append((ahead, y, z, *part.half, part.material, part.seen_from, part.range_m, part.swing_m))
+            # No two faces in one plane, where chance would decide which is seen: later parts win.
+            half = [size - _SHRINK_M * (len(parts[kind]) - number) for size in part.half]
+            rows.append((ahead, y, z, *half, part.material, part.seen_from, part.range_m, part.swing_m))
         start.append(len(rows))
     return np.array(rows, np.float32), np.array(start, np.int32)
 
