@@ -135,8 +135,10 @@ def check_lanes(world: World, heading_tolerance: float = 0.15, spacing_tolerance
         points = lane_points(world, lane)
         assert len(points) >= 2 and world.lane_spacing_m[lane] > 0.01
         steps = np.hypot(*np.diff(points, axis=0).T)
+        # People turn on the spot: there the chord is shorter than the arc.
+        tolerance = 0.4 if world.lane_use[lane] == LaneUse.PEDESTRIAN else spacing_tolerance
         assert np.all(
-            np.abs(steps - world.lane_spacing_m[lane]) < spacing_tolerance * world.lane_spacing_m[lane] + 1e-3
+            np.abs(steps - world.lane_spacing_m[lane]) < tolerance * world.lane_spacing_m[lane] + 1e-3
         )
         assert world.lane_length_m[lane] == pytest.approx(
             world.lane_spacing_m[lane] * (len(points) - 1), rel=1e-4
@@ -203,7 +205,11 @@ def check_ground_and_boxes(world: World, town: int = 0) -> None:
         world.lane_first_point[last - 1] + world.lane_point_count[last - 1],
     )
     surfaces = surface_at(world, town, world.points[start:end][::3])
-    assert not np.isin(surfaces, [Surface.GRASS, Surface.SIDEWALK, Surface.CURB]).any()
+    kinds = np.repeat(world.lane_kind[first:last], world.lane_point_count[first:last])[::3]
+    kerbside = np.isin(surfaces, [Surface.GRASS, Surface.SIDEWALK, Surface.CURB])
+    assert not kerbside[kinds < LaneKind.WALK].any()
+    walked = surfaces[kinds == LaneKind.WALK]
+    assert np.count_nonzero(walked == Surface.SIDEWALK) >= 0.8 * len(walked)
     cells = world.town_cells_shape[town]
     for cell in range(int(cells.prod())):
         number = int(world.town_first_cell[town]) + cell
@@ -233,7 +239,8 @@ def test_generated_town_keeps_its_promises(library: TownLibrary, key: str) -> No
     world = library.world([key])
     check_world(world)
     assert np.all(world.lane_reach_m == 5000.0)
-    assert np.abs(world.curvatures).max() < 0.2
+    driven = np.repeat(world.lane_use != LaneUse.PEDESTRIAN, world.lane_point_count)
+    assert np.abs(world.curvatures[driven]).max() < 0.2
     extent = np.ptp(world.points, axis=0)
     assert 150.0 < extent.max() < 520.0
 

@@ -299,8 +299,10 @@ def _right_of_way(
 
 
 def _is_minor(lanes: LaneTable, first: int, second: int) -> bool:
-    """Where the network is silent: who turns more gives way, then who has the other on the right."""
+    """Where the network is silent: whose lane ends or who turns more gives way, then who has the other on the right."""
     one, two = lanes.connectors[first], lanes.connectors[second]
+    if one.lane_ends != two.lane_ends:
+        return one.lane_ends
     turn_one, turn_two = abs(one.turn_rad), abs(two.turn_rad)
     if abs(turn_one - turn_two) > 0.2:
         return turn_one > turn_two

@@ -92,11 +92,14 @@ def _gaussian(points: Float64[np.ndarray, "N 2"], scale: float) -> Float64[np.nd
 
 
 def centre_line(
-    dense: Float64[np.ndarray, "N 2"], start_heading: float | None = None, end_heading: float | None = None
+    dense: Float64[np.ndarray, "N 2"],
+    start_heading: float | None = None,
+    end_heading: float | None = None,
+    spacing_m: float = POINT_SPACING_M,
 ) -> CentreLine:
-    """Sample a dense line at POINT_SPACING_M; the headings at its ends can be given when they are known."""
+    """Sample a dense line about every `spacing_m`; the headings at its ends can be given when they are known."""
     headings_dense, along = tangents(dense), arc_lengths(dense)
-    points = resample(dense, POINT_SPACING_M)
+    points = resample(dense, spacing_m)
     headings = np.interp(np.linspace(0.0, along[-1], len(points)), along, headings_dense)
     if start_heading is not None:
         headings[0] += wrap_angle(np.array(start_heading) - headings[0])

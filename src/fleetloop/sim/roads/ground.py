@@ -148,7 +148,7 @@ def _paint_surfaces(
     for outline, surface, _ in junctions:
         paint.add(surface, outline)
     # SUMO's junctions include the corners where people walk, and may reach over the end of a bus lane.
-    corners = [area.shape for area in network.walking_areas if len(area.shape) >= 3]
+    corners = [shape for shape in lanes.walks.corners if len(shape) >= 3]
     for corner in corners:
         paint.add(Surface.SIDEWALK, corner)
     for road in roads:

@@ -83,7 +83,7 @@ class TownLibrary:
         with self._scratch() as scratch:
             network = Path(scratch) / f"{key}.net.xml"
             if generated is not None:
-                generate_network(*generated, network)
+                generate_network(generated, network)
             else:
                 network.write_bytes(self._kept_network(key))
             world = make_town(network, key, subject)

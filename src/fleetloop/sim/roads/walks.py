@@ -1,9 +1,12 @@
 """Ways for people on foot: sidewalks and crossings, each with a lane for either direction, and what joins them."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import KDTree
 
 from fleetloop.core.types import LaneKind, LaneUse
 from fleetloop.sim.roads import curves
@@ -16,7 +19,21 @@ WALKING_LIMIT_MPS = 1.5
 MAX_WALK_CURVATURE_1PM = 2.0
 """People turn within half a metre."""
 
+CLEAR_OF_TRAFFIC_M = 0.5
+"""From the edge of a lane for vehicles to the middle of one for people, except on crossings."""
+
+_WIDEST_M = 5.5
+"""From the middle of a lane for vehicles to the far edge of the sidewalk beside it."""
+
+_SHARP_1PM = 0.25
+_FINE_SPACING_M = 0.25
+"""Between the points of lanes that turn more sharply than _SHARP_1PM."""
+
+_EASE_M = 1.5
+_PUSHES = 6
+_SMOOTH_POINTS = 2.0
 _SHORTEST_SIDEWALK_M = 2.0
+_TURN_M = 1.2
 _TRIM_M = 0.4
 """Sidewalks end this far before their corner, which leaves room for a curve even where two meet end to end."""
 
@@ -39,6 +56,8 @@ class Walks:
     widths_m: list[float] = field(default_factory=list)
     kinds: list[LaneKind] = field(default_factory=list)
     successors: list[list[int]] = field(default_factory=list)
+    corners: list[Float64[np.ndarray, "N 2"]] = field(default_factory=list)
+    """Outlines of where people walk about between sidewalks and crossings."""
 
     def add(self, line: CentreLine, width_m: float, kind: LaneKind) -> int:
         """Append a lane and return its number."""
@@ -50,6 +69,36 @@ class Walks:
 
 
 @dataclass(frozen=True)
+class _Site:
+    """Where vehicles drive: the points of their lanes and the half widths there."""
+
+    tree: KDTree
+    half_widths_m: Float64[np.ndarray, " points"]
+    left_hand: bool
+
+    def has_room_in(self, way: CentreLine) -> bool:
+        """Whether a line on the outer side of `way` goes round its bends without folding over."""
+        inwards = way.curvatures if self.left_hand else -way.curvatures
+        return bool(inwards.max() * _WIDEST_M < 1.0)
+
+    def beside_traffic(
+        self, points: Float64[np.ndarray, "N 2"], clear_m: float = CLEAR_OF_TRAFFIC_M
+    ) -> Float64[np.ndarray, "N 2"]:
+        """`points` moved off the lanes of vehicles where they come too near; both ends stay where they are."""
+        along = curves.arc_lengths(points)
+        ease = np.clip(np.minimum(along, along[-1] - along) / _EASE_M, 0.0, 1.0)[:, None]
+        for _ in range(_PUSHES):
+            distance, nearest = self.tree.query(points)
+            lacking = self.half_widths_m[nearest] + clear_m - distance
+            if lacking.max() <= 0.0:
+                break
+            away = (points - self.tree.data[nearest]) / np.maximum(distance, 0.1)[:, None]
+            push = np.clip(lacking, 0.0, None)[:, None] * away
+            points = points + ease * gaussian_filter1d(push, _SMOOTH_POINTS, axis=0, mode="constant")
+        return points
+
+
+@dataclass(frozen=True)
 class _Terminal:
     """Where a sidewalk or crossing meets a corner: the lane that comes from it and the one that goes there."""
 
@@ -57,13 +106,26 @@ class _Terminal:
     outgoing: int
 
 
-def make_walks(network: Network, first_lane: int) -> Walks:
-    """Lanes for everybody on foot in `network`, numbered from `first_lane`.
+def make_walks(
+    network: Network,
+    vehicle_lines: Sequence[CentreLine],
+    widths_m: Sequence[float],
+    outermost: Mapping[tuple[str, str], int],
+) -> Walks:
+    """Lanes for everybody on foot in `network`, numbered after those for vehicles.
+
+    `outermost` is the vehicles' lane that joins two edges on the outer side, by the names of the edges.
 
     A path of lanes leads on wherever a person can go on: sidewalk, corner, crossing, corner, sidewalk; where a
     sidewalk just ends, people turn round.
     """
+    first_lane = len(vehicle_lines)
     walks = Walks(first_lane)
+    site = _Site(
+        KDTree(np.concatenate([line.points for line in vehicle_lines])),
+        np.repeat(np.array(widths_m) / 2.0, [len(line.points) for line in vehicle_lines]),
+        network.left_hand,
+    )
     at_start: dict[str, _Terminal] = {}
     at_end: dict[str, _Terminal] = {}
     for crossing in network.crossings.values():
@@ -86,13 +148,29 @@ def make_walks(network: Network, first_lane: int) -> Walks:
             (at_start if _starts_at(network.crossings[name], area.shape) else at_end)[name]
             for name in area.crossings
         ]
-        pairs += [(a.incoming, b.outgoing) for a in terminals for b in terminals if a is not b]
+        ends = _edge_of(area.arriving), _edge_of(area.leaving)
+        beside = outermost.get(ends)
+        if (
+            len(terminals) == 2
+            and not area.crossings
+            and beside is not None
+            and site.has_room_in(vehicle_lines[beside])
+        ):
+            _join_beside(walks, site, vehicle_lines[beside], widths_m[beside] / 2.0, terminals)
+        else:
+            walks.corners.append(area.shape)
+            pairs += [(a.incoming, b.outgoing) for a in terminals for b in terminals if a is not b]
     joined = {incoming for incoming, _ in pairs}
     for terminal in (*at_start.values(), *at_end.values()):
-        if terminal.incoming not in joined:
+        if terminal.incoming not in joined and not walks.successors[terminal.incoming - first_lane]:
             pairs.append((terminal.incoming, terminal.outgoing))
-    _join(walks, pairs)
+    _join(walks, site, pairs)
     return walks
+
+
+def _edge_of(lanes: tuple[str, ...]) -> str:
+    """The edge of the only lane of `lanes`, whose name ends in its number."""
+    return lanes[0].rsplit("_", 1)[0] if len(lanes) == 1 else ""
 
 
 def _trimmed(shape: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "M 2"]:
@@ -124,6 +202,8 @@ def _line(
     points: Float64[np.ndarray, "N 2"], start_heading: float | None = None, end_heading: float | None = None
 ) -> CentreLine:
     line = curves.centre_line(points, start_heading, end_heading)
+    if len(line.points) < 3 or np.abs(line.curvatures).max() > _SHARP_1PM:
+        line = curves.centre_line(points, start_heading, end_heading, _FINE_SPACING_M)
     curvatures = np.clip(line.curvatures, -MAX_WALK_CURVATURE_1PM, MAX_WALK_CURVATURE_1PM)
     return CentreLine(line.points, line.headings, curvatures, line.spacing_m)
 
@@ -134,20 +214,70 @@ def _starts_at(crossing: NetCrossing, area: Float64[np.ndarray, "N 2"]) -> bool:
     return first <= last
 
 
-def _join(walks: Walks, pairs: list[tuple[int, int]]) -> None:
+def _join_beside(
+    walks: Walks, site: _Site, way: CentreLine, half_width_m: float, terminals: list[_Terminal]
+) -> None:
+    """Lanes between two sidewalks beside the outermost way for vehicles between their roads."""
+    width = walks.widths_m[terminals[0].incoming - walks.first_lane]
+    outer = 1.0 if site.left_hand else -1.0
+    normal = outer * np.stack([-np.sin(way.headings), np.cos(way.headings)], axis=1)
+    share = np.linspace(0.0, 1.0, len(way.points))
+    edges: list[Float64[np.ndarray, "N 2"]] = []
+    for origin, target, forward in ((*terminals, 1), (*terminals[::-1], -1)):
+        before = walks.lines[origin.incoming - walks.first_lane]
+        after = walks.lines[target.outgoing - walks.first_lane]
+        # From the distance of the one sidewalk to that of the other, which differ where a lane begins or ends.
+        ends = (before.points[-1], after.points[0])[::forward]
+        away = [(end - way.points[at]) @ normal[at] for at, end in zip((0, -1), ends, strict=True)]
+        lateral = np.maximum((1.0 - share) * away[0] + share * away[1], half_width_m + CLEAR_OF_TRAFFIC_M)
+        edges.append(way.points + (lateral + (0.5 if forward > 0 else -0.5) * width)[:, None] * normal)
+        beside = (way.points + lateral[:, None] * normal)[::forward]
+        # The way is as long as the junction; its ends may reach beside the sidewalks.
+        ahead = (beside - before.points[-1]) @ _direction(before.headings[-1]) > 1.0
+        short = (after.points[0] - beside) @ _direction(after.headings[0]) > 1.0
+        points = np.concatenate([before.points[-1:], beside[ahead & short], after.points[:1]])
+        points = site.beside_traffic(curves.smooth(points))
+        lane = walks.add(_line(points, before.headings[-1], after.headings[0]), width, LaneKind.WALK)
+        walks.successors[origin.incoming - walks.first_lane].append(lane)
+        walks.successors[lane - walks.first_lane].append(target.outgoing)
+    walks.corners.append(np.concatenate([edges[0], edges[1][::-1]]))
+
+
+def _direction(heading: float) -> Float64[np.ndarray, " 2"]:
+    return np.array([np.cos(heading), np.sin(heading)])
+
+
+def _join(walks: Walks, site: "_Site", pairs: list[tuple[int, int]]) -> None:
     """Curves from the end of one lane to the start of another, as lanes of their own."""
     if not pairs:
         return
     first = walks.first_lane
     starts = np.array([_pose(walks.lines[incoming - first], -1) for incoming, _ in pairs])
     ends = np.array([_pose(walks.lines[outgoing - first], 0) for _, outgoing in pairs])
-    shares, _ = curves.fit_joining_curves(starts, ends)
+    shares = _shares(starts, ends)
     for (incoming, outgoing), start, end, share in zip(pairs, starts, ends, shares, strict=True):
-        line = _line(curves.joining_curve(start, end, share), start[2], end[2])
+        points = site.beside_traffic(curves.joining_curve(start, end, share))
+        line = _line(points, start[2], end[2])
         width = min(walks.widths_m[incoming - first], walks.widths_m[outgoing - first])
         number = walks.add(line, width, LaneKind.WALK)
         walks.successors[incoming - first].append(number)
         walks.successors[number - first].append(outgoing)
+
+
+def _shares(
+    starts: Float64[np.ndarray, "N 3"], ends: Float64[np.ndarray, "N 3"]
+) -> Float64[np.ndarray, "N 2"]:
+    """Control lengths of Bezier curves as people walk: an arc where there is one, else straight across.
+
+    An end that points along the chord gets the control length of a quarter circle, 0.39 of the chord; one that
+    points across it turns within _TURN_M.
+    """
+    chord = ends[:, :2] - starts[:, :2]
+    length = np.maximum(np.hypot(*chord.T), 1e-3)
+    bearing = np.arctan2(chord[:, 1], chord[:, 0])
+    along = np.cos(np.stack([starts[:, 2], ends[:, 2]], axis=1) - bearing[:, None])
+    arc = 0.39 * np.clip(along / np.cos(np.pi / 4.0), 0.0, 1.0)
+    return np.maximum(arc, np.minimum(_TURN_M / length, 0.39)[:, None])
 
 
 def _pose(line: CentreLine, point: int) -> tuple[float, float, float]:
