@@ -24,6 +24,9 @@ _SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
 _RED, _YELLOW = int(SignalColour.RED), int(SignalColour.YELLOW)
 _CROSS, _MERGE, _DIVERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE), int(ConflictKind.DIVERGE)
 
+_EXIT_M = 6.0
+"""A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
+
 
 @device
 def _time_to(distance, speed, acceleration, top):
@@ -222,8 +225,8 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
 def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
     """Metres from the front bumper to where agent a waits for those who have right of way; FAR_M if it may go.
 
-    That is the line, or the crossing for people on foot; for those who cannot stop there any more, the place where
-    the others' way begins.
+    That is the line, or the crossing at the junction's exit; for those who cannot stop at the line any more, the
+    place where the others' way begins.
     """
     square = np.float64(state.speed[w, a]) ** 2
     at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
@@ -232,7 +235,8 @@ def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
         if not world.conflict_yield[k] and world.conflict_kind[k] != _CROSS:
             continue
         ahead = start + world.conflict_from_m[k] - front_m(state.kind[w, a])
-        if at_line and world.lane_kind[world.conflict_lane[k]] != _CROSSING:
+        is_exit = world.lane_kind[world.conflict_lane[k]] == _CROSSING and world.conflict_from_m[k] > _EXIT_M
+        if at_line and not is_exit:
             ahead = line
         # Too late to stop: go, as people do.
         if square > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * (ahead - 0.3) or ahead < 0.3:
