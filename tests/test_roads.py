@@ -150,7 +150,8 @@ def check_lanes(world: World, heading_tolerance: float = 0.15, spacing_tolerance
             assert np.all((kinds == LaneKind.CONNECTOR) | (kinds == LaneKind.JUNCTION))
         elif kind in (LaneKind.CONNECTOR, LaneKind.JUNCTION):
             assert len(following) == 1 and kinds[0] == LaneKind.ROAD
-            assert not world.lane_use[lane] & ~world.lane_use[following[0]]
+            if world.lane_use[lane] & LaneUse.MOTOR:
+                assert not world.lane_use[lane] & ~world.lane_use[following[0]]
         else:
             # There is always a way on for people on foot: they can turn round.
             assert len(following) and np.all((kinds == LaneKind.WALK) | (kinds == LaneKind.CROSSING))

@@ -61,8 +61,10 @@ def peak_curvature(points: Float64[np.ndarray, "N 2"]) -> float:
     return float(np.max(turned / np.maximum(along[window:] - along[:-window], 1e-3)))
 
 
-def smooth(shape: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "M 2"]:
-    """Round the vertices of a polyline, as little as makes it drivable; both ends stay where they are.
+def smooth(
+    shape: Float64[np.ndarray, "N 2"], limit_1pm: float = TARGET_CURVATURE_1PM
+) -> Float64[np.ndarray, "M 2"]:
+    """Round the vertices of a polyline until it bends less than `limit_1pm`, or by 6 m; both ends stay where they are.
 
     Returns points about DENSE_SPACING_M apart.
     """
@@ -76,7 +78,7 @@ def smooth(shape: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "M 2"]:
     smoothed = dense
     for scale_m in _SMOOTHING_M:
         smoothed = _gaussian(dense, scale_m / DENSE_SPACING_M)
-        if peak_curvature(smoothed) <= TARGET_CURVATURE_1PM:
+        if peak_curvature(smoothed) <= limit_1pm:
             break
     return smoothed
 

@@ -231,7 +231,8 @@ def _too_tight_for_buses(
     tight = np.array([np.abs(line.curvatures).max() > MAX_BUS_CURVATURE_1PM for line in lines])
     tight &= use & LaneUse.MOTOR > 0
     for number, connector in enumerate(connectors):
-        tight[road_count + number] |= tight[connector.from_lane] | tight[connector.to_lane]
+        if connector.users & LaneUse.MOTOR:
+            tight[road_count + number] |= tight[connector.from_lane] | tight[connector.to_lane]
     return np.where(tight, LaneUse.BUS, 0).astype(np.uint8)
 
 

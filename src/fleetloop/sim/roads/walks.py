@@ -25,6 +25,7 @@ CLEAR_OF_TRAFFIC_M = 0.5
 _WIDEST_M = 5.5
 """From the middle of a lane for vehicles to the far edge of the sidewalk beside it."""
 
+_STROLL_1PM = 1.2
 _SHARP_1PM = 0.25
 _FINE_SPACING_M = 0.25
 """Between the points of lanes that turn more sharply than _SHARP_1PM."""
@@ -142,24 +143,20 @@ def make_walks(
                 at_start[name], at_end[name] = _Terminal(back, there), _Terminal(there, back)
     pairs: list[tuple[int, int]] = []
     for area in network.walking_areas:
-        terminals = [at_end[name] for name in area.arriving if name in at_end]
-        terminals += [at_start[name] for name in area.leaving if name in at_start]
-        terminals += [
+        sidewalks = [at_end[name] for name in area.arriving if name in at_end]
+        sidewalks += [at_start[name] for name in area.leaving if name in at_start]
+        crossings = [
             (at_start if _starts_at(network.crossings[name], area.shape) else at_end)[name]
             for name in area.crossings
         ]
-        ends = _edge_of(area.arriving), _edge_of(area.leaving)
-        beside = outermost.get(ends)
-        if (
-            len(terminals) == 2
-            and not area.crossings
-            and beside is not None
-            and site.has_room_in(vehicle_lines[beside])
-        ):
-            _join_beside(walks, site, vehicle_lines[beside], widths_m[beside] / 2.0, terminals)
+        beside = outermost.get((_edge_of(area.arriving), _edge_of(area.leaving)))
+        if len(sidewalks) == 2 and beside is not None and site.has_room_in(vehicle_lines[beside]):
+            way, half = vehicle_lines[beside], widths_m[beside] / 2.0
+            pairs += _join_beside(walks, site, way, half, sidewalks, crossings)
         else:
             walks.corners.append(area.shape)
-            pairs += [(a.incoming, b.outgoing) for a in terminals for b in terminals if a is not b]
+            ends = [*sidewalks, *crossings]
+            pairs += [(a.incoming, b.outgoing) for a in ends for b in ends if a is not b]
     joined = {incoming for incoming, _ in pairs}
     for terminal in (*at_start.values(), *at_end.values()):
         if terminal.incoming not in joined and not walks.successors[terminal.incoming - first_lane]:
@@ -215,36 +212,66 @@ def _starts_at(crossing: NetCrossing, area: Float64[np.ndarray, "N 2"]) -> bool:
 
 
 def _join_beside(
-    walks: Walks, site: _Site, way: CentreLine, half_width_m: float, terminals: list[_Terminal]
-) -> None:
-    """Lanes between two sidewalks beside the outermost way for vehicles between their roads."""
-    width = walks.widths_m[terminals[0].incoming - walks.first_lane]
+    walks: Walks,
+    site: _Site,
+    way: CentreLine,
+    half_width_m: float,
+    sidewalks: list[_Terminal],
+    crossings: list[_Terminal],
+) -> list[tuple[int, int]]:
+    """Lanes between two sidewalks, and the crossings between, beside the outermost way for vehicles.
+
+    Returns the pairs of lanes that lie too close together for that.
+    """
+    first = walks.first_lane
+    width = walks.widths_m[sidewalks[0].incoming - first]
     outer = 1.0 if site.left_hand else -1.0
     normal = outer * np.stack([-np.sin(way.headings), np.cos(way.headings)], axis=1)
-    share = np.linspace(0.0, 1.0, len(way.points))
-    edges: list[Float64[np.ndarray, "N 2"]] = []
-    for origin, target, forward in ((*terminals, 1), (*terminals[::-1], -1)):
-        before = walks.lines[origin.incoming - walks.first_lane]
-        after = walks.lines[target.outgoing - walks.first_lane]
-        # From the distance of the one sidewalk to that of the other, which differ where a lane begins or ends.
-        ends = (before.points[-1], after.points[0])[::forward]
-        away = [(end - way.points[at]) @ normal[at] for at, end in zip((0, -1), ends, strict=True)]
-        lateral = np.maximum((1.0 - share) * away[0] + share * away[1], half_width_m + CLEAR_OF_TRAFFIC_M)
-        edges.append(way.points + (lateral + (0.5 if forward > 0 else -0.5) * width)[:, None] * normal)
-        beside = (way.points + lateral[:, None] * normal)[::forward]
-        # The way is as long as the junction; its ends may reach beside the sidewalks.
-        ahead = (beside - before.points[-1]) @ _direction(before.headings[-1]) > 1.0
-        short = (after.points[0] - beside) @ _direction(after.headings[0]) > 1.0
-        points = np.concatenate([before.points[-1:], beside[ahead & short], after.points[:1]])
-        points = site.beside_traffic(curves.smooth(points))
-        lane = walks.add(_line(points, before.headings[-1], after.headings[0]), width, LaneKind.WALK)
-        walks.successors[origin.incoming - walks.first_lane].append(lane)
-        walks.successors[lane - walks.first_lane].append(target.outgoing)
-    walks.corners.append(np.concatenate([edges[0], edges[1][::-1]]))
+    lateral = _lateral(walks, way, normal, sidewalks)
+    lateral = np.maximum(lateral, half_width_m + CLEAR_OF_TRAFFIC_M + width / 2.0)
+    strips = [way.points + (lateral + side * width)[:, None] * normal for side in (-1.0, -0.5, 0.5, 1.0)]
+    walks.corners.append(np.concatenate([strips[0], strips[3][::-1]]))
+    left: list[tuple[int, int]] = []
+    terminals = [*sidewalks, *crossings]
+    for origin in terminals:
+        for target in terminals:
+            if origin is target:
+                continue
+            before, after = walks.lines[origin.incoming - first], walks.lines[target.outgoing - first]
+            at = [
+                int(np.argmin(np.hypot(*(way.points + lateral[:, None] * normal - end).T)))
+                for end in (before.points[-1], after.points[0])
+            ]
+            # Who goes the vehicles' way keeps to the far side, as on the sidewalk.
+            beside = strips[2][at[0] : at[1] + 1] if at[0] < at[1] else strips[1][at[1] : at[0] + 1][::-1]
+            apart = np.hypot(*(beside - before.points[-1]).T) > _TURN_M
+            apart &= np.hypot(*(beside - after.points[0]).T) > _TURN_M
+            if np.count_nonzero(apart) < 2:
+                left.append((origin.incoming, target.outgoing))
+                continue
+            points = np.concatenate([before.points[-1:], beside[apart], after.points[:1]])
+            line = _line(curves.smooth(points, _STROLL_1PM), before.headings[-1], after.headings[0])
+            lane = walks.add(line, width, LaneKind.WALK)
+            walks.successors[origin.incoming - first].append(lane)
+            walks.successors[lane - first].append(target.outgoing)
+    return left
 
 
-def _direction(heading: float) -> Float64[np.ndarray, " 2"]:
-    return np.array([np.cos(heading), np.sin(heading)])
+def _lateral(
+    walks: Walks, way: CentreLine, normal: Float64[np.ndarray, "N 2"], sidewalks: list[_Terminal]
+) -> Float64[np.ndarray, " N"]:
+    """Distance of the middle of the sidewalk from `way`, from that at its start to that at its end.
+
+    They differ where a lane for vehicles begins or ends.
+    """
+    away = []
+    for at, terminal in zip((0, -1), sidewalks, strict=True):
+        ends = (
+            walks.lines[terminal.incoming - walks.first_lane].points[-1],
+            walks.lines[terminal.outgoing - walks.first_lane].points[0],
+        )
+        away.append(float((np.mean(ends, axis=0) - way.points[at]) @ normal[at]))
+    return np.linspace(away[0], away[1], len(way.points))
 
 
 def _join(walks: Walks, site: "_Site", pairs: list[tuple[int, int]]) -> None:
