@@ -18,29 +18,20 @@ from fleetloop.core.types import (
     Surface,
     World,
 )
+from fleetloop.sim.roads import TownLibrary
 from fleetloop.sim.roads.carriageways import Turn, main_use, turn_of
-from fleetloop.sim.roads.generate import generate_network, parse_generated_key
 from fleetloop.sim.roads.markings import DOUBLE_INSET_M
 from fleetloop.sim.roads.paint import CURB_M, Ground, Paint, rasterise
 from fleetloop.sim.roads.stamps import ARROW_LENGTH_M, LETTER_LENGTH_M, arrow, bicycle, lettering
-from fleetloop.sim.roads.town import make_town
 
 ROADWAY = (Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING, Surface.JUNCTION)
 MARKINGS = (Surface.WHITE_LINE, Surface.YELLOW_LINE, Surface.STOP_LINE, Surface.CROSSING)
 LINES = (Surface.WHITE_LINE, Surface.YELLOW_LINE)
 
 
-def town_of(key: str, folder: Path) -> World:
-    parsed = parse_generated_key(key)
-    assert parsed is not None
-    network = folder / f"{key}.net.xml"
-    generate_network(*parsed, network)
-    return make_town(network, key, key)
-
-
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return town_of("grid-7", tmp_path_factory.mktemp("grid"))
+    return TownLibrary(tmp_path_factory.mktemp("grid")).world(["grid-7"])
 
 
 def whole(ground: Ground) -> np.ndarray:

@@ -109,12 +109,10 @@ class Places:
         return len(self.points)
 
 
-def along_kerbs(
-    ways: tuple[Carriageway, ...], spacing_m: float, margin_m: float, inner: bool = True
-) -> Places:
+def along_kerbs(ways: tuple[Carriageway, ...], spacing_m: float, margin_m: float) -> Places:
     """Places `spacing_m` apart along every kerb, `margin_m` from its ends.
 
-    The inner side of a road counts where no oncoming traffic runs directly beside it, if `inner`.
+    The inner side of a road counts where no oncoming traffic runs directly beside it, but not in roundabouts.
     """
     points, headings, sides, limits = (
         [np.zeros((0, 2))],
@@ -124,7 +122,7 @@ def along_kerbs(
     )
     for way in ways:
         kerbs = [(way.tracks[0], way.kerb_m)]
-        if inner and not way.oncoming:
+        if not way.oncoming and not way.in_roundabout:
             kerbs.append((way.tracks[-1], way.inner_m))
         for track, kerb in kerbs:
             along = np.arange(margin_m, track.length_m - margin_m, spacing_m)

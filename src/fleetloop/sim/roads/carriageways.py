@@ -14,11 +14,15 @@ from fleetloop.sim.roads.curves import CentreLine
 from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.network import NetEdge, Network
 from fleetloop.sim.roads.tracks import Track
+from fleetloop.sim.roads.yard import PARKING_EDGE
 
 TURN_RAD = 0.5
 """Ways across a junction that turn by less go straight on."""
 
 MAX_FLOWING_TURN_RAD = 0.35
+FAST_KMH = 70
+"""From this limit on, roads without turns at their ends are like highways."""
+
 _OPPOSITE_DISTANCE_M = 1.0
 _MPS_TO_KMH = 3.6
 
@@ -59,6 +63,9 @@ class Carriageway:
     starts_at_junction: bool
     """At one with something to decide."""
     ends_at_junction: bool
+    in_roundabout: bool
+    first_number: int
+    """Of the numbered parking lanes of a yard, that of the outermost; 0 elsewhere."""
 
     @cached_property
     def tracks(self) -> tuple[Track, ...]:
@@ -118,9 +125,16 @@ def make_carriageways(
                 has_walk=any(lane.users == LaneUse.PEDESTRIAN for lane in edge.lanes),
                 starts_at_junction=edge.from_junction in lanes.junction_names,
                 ends_at_junction=decides,
+                in_roundabout=edge.name in network.roundabout_edges,
+                first_number=_first_number(edge.name),
             )
         )
     return _with_oncoming(drafts)
+
+
+def _first_number(edge: str) -> int:
+    number = edge.removeprefix(PARKING_EDGE)
+    return int(number) if number != edge and number.isdigit() else 0
 
 
 def _turns(lanes: LaneTable, number: int) -> frozenset[Turn]:
@@ -172,3 +186,16 @@ def flowing_junctions(lanes: LaneTable) -> frozenset[str]:
         ):
             result.add(name)
     return frozenset(result)
+
+
+def fast_edges(ways: tuple[Carriageway, ...], lanes: LaneTable, flowing: frozenset[str]) -> frozenset[str]:
+    """Names of the edges of highways: fast, with nothing to decide at their ends but where to merge; and ramps."""
+    fast = [
+        way
+        for way in ways
+        if way.speed_limit_kmh >= FAST_KMH
+        and not ({way.edge.from_junction, way.edge.to_junction} & lanes.junction_names) - flowing
+    ]
+    joined = {name for way in fast for name in (way.edge.from_junction, way.edge.to_junction)} & flowing
+    ramps = [way for way in ways if way.one_way and {way.edge.from_junction, way.edge.to_junction} & joined]
+    return frozenset(way.edge.name for way in (*fast, *ramps))

@@ -9,6 +9,7 @@ from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.ground import SIDEWALK_M
 from fleetloop.sim.roads.paint import CURB_M
 from fleetloop.sim.roads.sign_places import SignPosts
+from fleetloop.sim.roads.yard import GATE_EDGE
 
 LAMP_HEIGHT_M = 6.0
 _LAMP_SPACING_M, _LAMP_FROM_KERB_M, _LAMP_OVER_ROAD_M = 42.0, 0.4, 0.55
@@ -27,6 +28,8 @@ _RAIL_FROM_LENGTH_M = 120.0
 _CONTAINERS = np.array([[40, 84, 140], [164, 60, 44], [52, 116, 82], [198, 150, 50], [126, 128, 130]])
 _SHELTER_SHARE, _SITE_SHARE = 0.12, 0.12
 _SHELTER_GLASS, _SHELTER_ROOF = (122, 142, 150), (70, 74, 80)
+_HALL_HALF_M = (14.0, 17.0, 4.5)
+_HALL, _GATE, _STRIPE = (188, 192, 196), (30, 32, 36), (176, 34, 38)
 _CONE, _BOARD, _HEAP = (236, 104, 24), (226, 60, 44), (128, 104, 76)
 _CONE_SPACING_M, _WORKS_M = 4.0, 24.0
 
@@ -185,3 +188,17 @@ def add_construction_sites(
         if posts.site.surface(np.array([[x, y]]))[0] == Surface.GRASS:
             posts.boxes.add((x, y, 0.5), yaw, (2.4, 1.2, 0.5), _HEAP)
         posts.put(way, start - 20.0, ("construction",))
+
+
+def add_production_halls(boxes: Boxes, ways: tuple[Carriageway, ...]) -> None:
+    """Where the cars of a yard come from: a hall across the start of its gate's road, and the open gate."""
+    for way in ways:
+        if way.edge.name != GATE_EDGE:
+            continue
+        length, width, height = _HALL_HALF_M
+        x, y, yaw = way.tracks[0].pose(-length - 1.0, 0.0)
+        boxes.add((x, y, height), yaw, _HALL_HALF_M, _HALL)
+        x, y, yaw = way.tracks[0].pose(-1.0, 0.0)
+        boxes.add((x, y, 2.2), yaw, (0.06, 2.6, 2.2), _GATE)
+        x, y, yaw = way.tracks[0].pose(-0.9, 0.0)
+        boxes.add((x, y, 5.2), yaw, (0.06, 0.7 * width, 0.5), _STRIPE)

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 
 from fleetloop.core.types import LaneKind, LaneUse, Surface
 from fleetloop.sim.roads import curves
-from fleetloop.sim.roads.carriageways import Carriageway, flowing_junctions
+from fleetloop.sim.roads.carriageways import Carriageway, fast_edges, flowing_junctions
 from fleetloop.sim.roads.curves import CentreLine
 from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable
@@ -22,9 +22,7 @@ SIDEWALK_M = 2.2
 VERGE_M = 0.8
 """Beside fast roads: a strip of gravel instead of a sidewalk."""
 
-FAST_KMH = 70
-"""From this limit on, roads without turns at their ends have no sidewalks but the network's own."""
-
+_LARGEST_SLIVER_M2 = 20.0
 _ROAD_SURFACE = {
     LaneUse.MOTOR: Surface.ASPHALT,
     LaneUse.BUS: Surface.BUS_LANE,
@@ -69,13 +67,15 @@ def make_ground(
 
 
 def _roads(
-    network: Network, lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
+    lanes: LaneTable,
+    ways: tuple[Carriageway, ...],
+    flowing: frozenset[str],
+    margins: dict[str, float],
+    cornered: frozenset[str],
 ) -> list[_Road]:
-    """All that is driven on, except for the outlines of junctions."""
-    margins = {way.edge.name: _margin_m(way, lanes, flowing) for way in ways}
-    cornered = _junctions_with_corners(network)
+    """All that is driven on, except for the outlines of junctions; margins by edge."""
     roads = [
-        _Road(line, width / 2.0, _ROAD_SURFACE[use], margins[way.edge.name])
+        _Road(line, width / 2.0, _surface(way, use), margins[way.edge.name])
         for way in ways
         for line, width, use in zip(way.lines, way.widths_m, way.uses, strict=True)
     ]
@@ -95,11 +95,17 @@ def _roads(
     return roads
 
 
-def _margin_m(way: Carriageway, lanes: LaneTable, flowing: frozenset[str]) -> float:
-    """How wide a sidewalk is painted beside a road; the network's own are painted as they are."""
-    if way.has_walk:
-        return 0.0
-    return VERGE_M if is_fast(way, lanes, flowing) else SIDEWALK_M
+def _surface(way: Carriageway, use: LaneUse) -> Surface:
+    return Surface.PARKING if way.first_number else _ROAD_SURFACE[use]
+
+
+def _margins(lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]) -> dict[str, float]:
+    """How wide a sidewalk is painted beside each edge, m; the network's own are painted as they are."""
+    fast = fast_edges(ways, lanes, flowing)
+    return {
+        way.edge.name: 0.0 if way.has_walk else VERGE_M if way.edge.name in fast else SIDEWALK_M
+        for way in ways
+    }
 
 
 def _junctions_with_corners(network: Network) -> frozenset[str]:
@@ -107,12 +113,6 @@ def _junctions_with_corners(network: Network) -> frozenset[str]:
     return frozenset(
         area.name[1:].rsplit("_w", 1)[0] for area in network.walking_areas if len(area.shape) >= 3
     )
-
-
-def is_fast(way: Carriageway, lanes: LaneTable, flowing: frozenset[str]) -> bool:
-    """Whether it is a road like a highway: fast, and nothing to decide at its ends but where to merge."""
-    ends = {way.edge.from_junction, way.edge.to_junction}
-    return way.speed_limit_kmh >= FAST_KMH and not (ends & lanes.junction_names) - flowing
 
 
 def _paint_surfaces(
@@ -124,8 +124,10 @@ def _paint_surfaces(
     flowing: frozenset[str],
 ) -> None:
     """Sidewalks first, then what is driven on, so that a road is never painted over."""
-    roads = _roads(network, lanes, ways, flowing)
-    junctions = _junctions(network, lanes, ways, flowing)
+    margins, cornered = _margins(lanes, ways, flowing), _junctions_with_corners(network)
+    roads = _roads(lanes, ways, flowing, margins, cornered)
+    corners = [shape for shape in lanes.walks.corners if len(shape) >= 3]
+    junctions = _junctions(network, lanes, ways, flowing, margins, cornered)
     for edge in network.edges.values():
         for lane in edge.lanes:
             if lane.users == LaneUse.PEDESTRIAN:
@@ -145,10 +147,11 @@ def _paint_surfaces(
         paint.add_ribbon(road.surface, road.line, -road.half_m, road.half_m)
     for row in bays:
         paint_bay_surface(paint, row, Surface.PARKING, 0.0)
+    tree = shapely.STRtree([shapely.Polygon(corner) for corner in corners])
     for outline, surface, _ in junctions:
-        paint.add(surface, outline)
+        for part in _without_corners(outline, tree):
+            paint.add(surface, part)
     # SUMO's junctions include the corners where people walk, and may reach over the end of a bus lane.
-    corners = [shape for shape in lanes.walks.corners if len(shape) >= 3]
     for corner in corners:
         paint.add(Surface.SIDEWALK, corner)
     for road in roads:
@@ -158,20 +161,39 @@ def _paint_surfaces(
 
 
 def _junctions(
-    network: Network, lanes: LaneTable, ways: tuple[Carriageway, ...], flowing: frozenset[str]
+    network: Network,
+    lanes: LaneTable,
+    ways: tuple[Carriageway, ...],
+    flowing: frozenset[str],
+    margins: dict[str, float],
+    cornered: frozenset[str],
 ) -> list[tuple[Float64[np.ndarray, "N 2"], Surface, float]]:
     """Outline, surface, and width of the sidewalk around it."""
-    margins: dict[str, float] = {}
+    widest: dict[str, float] = {}
     for way in ways:
         for name in (way.edge.from_junction, way.edge.to_junction):
-            margins[name] = max(margins.get(name, 0.0), _margin_m(way, lanes, flowing))
-    cornered = _junctions_with_corners(network)
+            widest[name] = max(widest.get(name, 0.0), margins[way.edge.name])
     return [
         (
             network.junctions[name].shape,
             Surface.JUNCTION if name in lanes.junction_names and name not in flowing else Surface.ASPHALT,
             0.0 if name in cornered else margin,
         )
-        for name, margin in margins.items()
+        for name, margin in widest.items()
         if name in network.junctions and len(network.junctions[name].shape) >= 3
     ]
+
+
+def _without_corners(
+    outline: Float64[np.ndarray, "N 2"], corners: shapely.STRtree
+) -> list[Float64[np.ndarray, "N 2"]]:
+    """A junction's outline without what a corner of its sidewalks cuts off on the far side."""
+    whole = shapely.Polygon(outline)
+    if not whole.is_valid:
+        return [outline]
+    near = corners.geometries[corners.query(whole, predicate="intersects")]
+    if not len(near):
+        return [outline]
+    rest = shapely.difference(whole, shapely.union_all(shapely.buffer(near, 0.05)))
+    parts = [part for part in shapely.get_parts(rest) if isinstance(part, shapely.Polygon)]
+    return [np.asarray(part.exterior.coords) for part in parts if part.area > _LARGEST_SLIVER_M2]

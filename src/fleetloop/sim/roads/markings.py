@@ -5,7 +5,7 @@ from jaxtyping import Float64
 
 from fleetloop.core.types import Control, LaneKind, LaneUse, Surface
 from fleetloop.sim.roads import curves
-from fleetloop.sim.roads.carriageways import Carriageway
+from fleetloop.sim.roads.carriageways import Carriageway, Turn
 from fleetloop.sim.roads.curves import CentreLine
 from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import LaneTable
@@ -33,6 +33,8 @@ _SOLID_BEFORE_JUNCTION_M = 40.0
 _OVERTAKING_CURVATURE_1PM = 1.0 / 400.0
 _ARROWS_BEFORE_END_M = (4.0, 28.0)
 _LETTERING_FROM_M, _LETTERING_PERIOD_M = 8.0, 60.0
+_ZONE_KMH, _SHORTEST_ZONE_M = (20, 30), 30.0
+_NUMBER_FROM_M, _NUMBER_PERIOD_M = 3.0, 25.0
 _BESIDE_M = 0.4
 """An edge line this far within another lane is left out."""
 
@@ -131,8 +133,9 @@ def _stamp(paint: Paint, track: Track, from_m: float, rectangles: Float64[np.nda
 
 
 def _paint_arrows(paint: Paint, way: Carriageway) -> None:
-    """Where a lane leads, before a junction at which the lanes of a road lead to different places."""
-    if len(set(way.turns)) < 2 and len(way.turns) < 2:
+    """Where a lane leads, before a junction to which a road of several lanes comes."""
+    everywhere = frozenset[Turn]().union(*way.turns)
+    if len(way.lines) < 2 or everywhere <= {Turn.STRAIGHT} or way.in_roundabout or way.first_number:
         return
     for track, turns, use in zip(way.tracks, way.turns, way.uses, strict=True):
         if not turns or use is not LaneUse.MOTOR:
@@ -146,20 +149,26 @@ def _paint_arrows(paint: Paint, way: Carriageway) -> None:
 
 
 def _paint_lettering(paint: Paint, way: Carriageway) -> None:
-    """BUS on bus lanes, a bicycle on cycle lanes, the limit at the entrance of slow zones."""
-    for track, use in zip(way.tracks, way.uses, strict=True):
+    """BUS on bus lanes, a bicycle on cycle lanes, numbers on those of yards, the limit where a slow zone begins."""
+    slow = _ZONE_KMH[0] <= way.speed_limit_kmh <= _ZONE_KMH[1]
+    zone_begins = slow and way.starts_at_junction and not way.in_roundabout
+    for number, (track, use) in enumerate(zip(way.tracks, way.uses, strict=True)):
+        if way.first_number:
+            for start in np.arange(_NUMBER_FROM_M, track.length_m - 10.0, _NUMBER_PERIOD_M):
+                _stamp(paint, track, float(start), lettering(str(way.first_number + number)))
+            continue
         if use is not LaneUse.MOTOR:
             symbol = lettering("BUS") if use is LaneUse.BUS else bicycle()
             for start in np.arange(_LETTERING_FROM_M, track.length_m - 14.0, _LETTERING_PERIOD_M):
                 _stamp(paint, track, float(start), symbol)
-        elif way.starts_at_junction and 20 <= way.speed_limit_kmh <= 30 and track.length_m > 30.0:
+        elif zone_begins and track.length_m > _SHORTEST_ZONE_M:
             _stamp(paint, track, _LETTERING_FROM_M, lettering(str(way.speed_limit_kmh)))
 
 
 def paint_bends(
     paint: Paint, lanes: LaneTable, field: LaneField, flowing: frozenset[str], region: Region
 ) -> None:
-    """Edge and middle lines run on where there is nothing to decide, and lane lines too where ways only merge."""
+    """Lines run on where there is nothing to decide, or ways only merge."""
     outer = 1.0 if lanes.left_hand else -1.0
     groups: dict[tuple[str, str], list[int]] = {}
     arriving: dict[str, set[str]] = {}
@@ -183,10 +192,9 @@ def paint_bends(
             lateral = side * (lanes.width_m[lane] / 2.0 - inset)
             owner = int(field.owner_of_lane[lane])
             _add_edge_line(paint, surface, lanes.lines[lane], lateral, field, owner)
-        if ends in flows:
-            for number in order[:-1]:
-                lane = lanes.connector_lane(number)
-                _dash(paint, Surface.WHITE_LINE, Track(lanes.lines[lane]), -outer * lanes.width_m[lane] / 2.0)
+        for number in order[:-1]:
+            lane = lanes.connector_lane(number)
+            _dash(paint, Surface.WHITE_LINE, Track(lanes.lines[lane]), -outer * lanes.width_m[lane] / 2.0)
 
 
 def paint_approach(paint: Paint, way: Carriageway) -> None:

@@ -83,7 +83,13 @@ def plan_bays(
         track = way.tracks[0]
         count = int((track.length_m - _FROM_START_M - _BEFORE_END_M) / BAY_LENGTH_M)
         slow = _TOWN_LIMITS_KMH[0] < way.speed_limit_kmh < _TOWN_LIMITS_KMH[1]
-        if draw > _SHARE or not slow or count < _FEWEST_BAYS or way.uses[0] is not LaneUse.MOTOR:
+        if (
+            draw > _SHARE
+            or not slow
+            or count < _FEWEST_BAYS
+            or way.uses[0] is not LaneUse.MOTOR
+            or way.in_roundabout
+        ):
             continue
         bays = Bays(way, _FROM_START_M, count)
         along = np.arange(bays.from_m - SLOPE_M, bays.to_m + SLOPE_M, 1.0)
@@ -116,25 +122,36 @@ def paint_bay_lines(paint: Paint, bays: Bays) -> None:
 
 def lead_walks_round(walks: Walks, bays: tuple[Bays, ...]) -> None:
     """Move the lanes for people on foot that run where bays will be, in place."""
+    if not bays or not walks.lines:
+        return
+    counts = [len(line.points) for line in walks.lines]
+    owners = np.repeat(np.arange(len(counts)), counts)
+    tree = KDTree(np.concatenate([line.points for line in walks.lines]))
     for row in bays:
-        track = row.way.tracks[0]
-        tree = KDTree(track.line.points)
-        for number, line in enumerate(walks.lines):
-            distance, nearest = tree.query(line.points, distance_upper_bound=_SHIFT_RANGE_M)
-            near = np.isfinite(distance)
-            if not near.any():
-                continue
-            along = np.where(near, nearest, 0) * track.line.spacing_m
-            across = _left_of(track, along, line.points)
-            # Only what is on the kerb's side, and not what is already beyond the bays.
-            beside = near & (across * row.way.outer > abs(row.way.kerb_m) - 0.1)
-            depth = np.where(beside, row.depth(along), 0.0)
-            if depth.any():
-                heading = track.headings(along)
-                normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
-                moved = line.points + (row.way.outer * depth)[:, None] * normal
+        near = tree.query_ball_point(row.way.tracks[0].line.points, _SHIFT_RANGE_M)
+        for number in np.unique(owners[[point for points in near for point in points]]).tolist():
+            line = walks.lines[number]
+            moved = _led_round(row, line.points)
+            if moved is not None:
                 dense = curves.resample(moved, curves.DENSE_SPACING_M)
                 walks.lines[number] = curves.centre_line(dense, line.headings[0], line.headings[-1])
+
+
+def _led_round(row: Bays, points: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "N 2"] | None:
+    """The points moved out as far as the kerb is; None where they stay."""
+    track = row.way.tracks[0]
+    distance, nearest = KDTree(track.line.points).query(points)
+    along = np.asarray(nearest, np.float64) * track.line.spacing_m
+    # Only what is on the kerb's side.
+    beside = (distance < _SHIFT_RANGE_M) & (
+        _left_of(track, along, points) * row.way.outer > abs(row.way.kerb_m) - 0.1
+    )
+    depth = np.where(beside, row.depth(along), 0.0)
+    if not depth.any():
+        return None
+    heading = track.headings(along)
+    normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
+    return points + (row.way.outer * depth)[:, None] * normal
 
 
 def _left_of(

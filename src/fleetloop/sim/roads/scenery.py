@@ -13,6 +13,7 @@ from fleetloop.sim.roads.furniture import (
     add_containers,
     add_crash_barriers,
     add_hedges,
+    add_production_halls,
     add_street_lamps,
     add_trees,
 )
@@ -54,6 +55,7 @@ def make_scenery(
     add_street_lamps(boxes, site, ways)
     add_trees(boxes, site, ways, random)
     add_hedges(boxes, site, ways, random)
+    add_production_halls(boxes, ways)
     add_containers(boxes, site, ways, random)
     add_crash_barriers(boxes, site, ways)
     return boxes, posts.signs

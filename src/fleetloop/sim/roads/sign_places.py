@@ -20,6 +20,9 @@ _HEIGHT_M = 2.5
 """Of the middle of the highest sign of a post."""
 
 _GAP_M = 0.06
+_BEAM_M = 4.6
+"""Height of what hangs over a lane: its lower edge clears a truck."""
+
 _POST_HALF_M = 0.035
 _IN_FRONT_M = 0.06
 _CLEARANCE_M = 0.25
@@ -74,6 +77,29 @@ class SignPosts:
         away = -way.outer * (POST_FROM_KERB_M + half_size(keys[0]) * 0.35)
         return self._put(way.tracks[-1].pose(along_m, way.inner_m + away), keys, against)
 
+    def put_over(self, way: Carriageway, along_m: float, keys: tuple[str, ...]) -> None:
+        """One sign over each lane, outermost first, hung from a beam between two posts."""
+        outside = way.outer * POST_FROM_KERB_M
+        ends = [
+            track.pose(along_m, left)
+            for track, left in (
+                (way.tracks[0], way.kerb_m + outside),
+                (way.tracks[-1], way.inner_m - outside),
+            )
+        ]
+        heading = ends[0][2]
+        for x, y, _ in ends:
+            self.boxes.add((x, y, _BEAM_M / 2.0), heading, (0.07, 0.07, _BEAM_M / 2.0), POLE_COLOUR)
+        (x, y, _), (other_x, other_y, _) = ends
+        length = float(np.hypot(other_x - x, other_y - y))
+        middle = ((x + other_x) / 2.0, (y + other_y) / 2.0, _BEAM_M)
+        self.boxes.add(middle, heading, (0.06, length / 2.0, 0.06), POLE_COLOUR)
+        for track, key in zip(way.tracks, keys, strict=True):
+            x, y, heading = track.pose(along_m - 2.0 * _IN_FRONT_M, 0.0)
+            half = half_size(key)
+            self.signs.rows.append((x, y, _BEAM_M, float(heading + np.pi), half, half))
+            self.signs.keys.append(key)
+
     def _put(self, pose: tuple[float, float, float], keys: tuple[str, ...], against: bool) -> bool:
         x, y, heading = pose
         if self.site.from_lanes_m(np.array([[x, y]]))[0] < _CLEARANCE_M:
@@ -124,11 +150,14 @@ def place_signs(
     entered_by = _entries(ways)
     for way in ways:
         for along, keys in (
-            *_along(network, way, region, limits[way.edge.name]),
-            *_before_junction(network, way, yielding, circles),
+            *_along(way, region, limits[way.edge.name]),
+            *_before_junction(way, yielding, circles),
         ):
             posts.put(way, along, keys)
-        if _wrong_way_possible(network, way, entered_by):
+        if way.first_number:
+            numbers = range(way.first_number, way.first_number + len(way.lines))
+            posts.put_over(way, 1.0, tuple(f"number:{number}" for number in numbers))
+        if _wrong_way_possible(way, entered_by):
             end = way.tracks[0].length_m - 1.5
             if posts.put(way, end, ("no_entry",), against=True) and len(way.lines) <= _FEW_LANES:
                 posts.put_inside(way, end, ("no_entry",), against=True)
@@ -136,14 +165,13 @@ def place_signs(
 
 
 def _along(
-    network: Network,
     way: Carriageway,
     region: Region,
     limit_before: frozenset[int],
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
     """Places along a carriageway and the signs there."""
     length = way.tracks[0].length_m
-    in_roundabout = way.edge.name in network.roundabout_edges
+    in_roundabout = way.in_roundabout
     at_start: list[str] = []
     if way.one_way and way.starts_at_junction and not in_roundabout and way.speed_limit_kmh < 80:
         at_start.append("one_way")
@@ -162,19 +190,19 @@ def _along(
 
 
 def _before_junction(
-    network: Network, way: Carriageway, yielding: set[str], circles: set[str]
+    way: Carriageway, yielding: set[str], circles: set[str]
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
     """What tells who may go first at the end of a carriageway."""
     length = way.tracks[0].length_m
     if way.control in (Control.STOP, Control.YIELD):
         keys = ["stop" if way.control is Control.STOP else "yield"]
-        if way.edge.to_junction in circles and way.edge.name not in network.roundabout_edges:
+        if way.edge.to_junction in circles and not way.in_roundabout:
             keys.append("roundabout:left" if way.outer > 0.0 else "roundabout")
         yield max(length - 1.0, 0.0), tuple(keys)
     elif way.control is Control.RIGHT_BEFORE_LEFT and length > _SHORTEST_M:
         yield length - min(_WARNING_BEFORE_M, length / 2.0), ("right_before_left",)
     elif way.control is Control.NONE and way.edge.to_junction in yielding:
-        if way.edge.name not in network.roundabout_edges:
+        if not way.in_roundabout:
             yield max(length - 3.0, 0.0), ("priority",)
     elif way.control is Control.SIGNAL and way.speed_limit_kmh >= 70 and length > 150.0:
         yield length - 100.0, ("signals",)
@@ -198,9 +226,9 @@ def _entries(ways: tuple[Carriageway, ...]) -> dict[str, list[Carriageway]]:
     return result
 
 
-def _wrong_way_possible(network: Network, way: Carriageway, entered_by: dict[str, list[Carriageway]]) -> bool:
+def _wrong_way_possible(way: Carriageway, entered_by: dict[str, list[Carriageway]]) -> bool:
     """Whether somebody who arrives at its end by another road could turn into it against its traffic."""
-    if not way.one_way or not way.ends_at_junction or way.edge.name in network.roundabout_edges:
+    if not way.one_way or not way.ends_at_junction or way.in_roundabout:
         return False
     heading = way.lines[0].headings[-1]
     others = (other for other in entered_by[way.edge.to_junction] if other is not way)
