@@ -8,6 +8,7 @@ from tests.small_towns import CROSSROADS, Street, both_ways, crossroads, small_t
 
 from fleetloop.core.geometry import wrap_angle
 from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, Control, LaneKind, LaneUse, World
+from fleetloop.sim.roads import TownLibrary
 from fleetloop.sim.roads.pack import pack
 from fleetloop.sim.roads.regions import REGIONS, region_of
 from fleetloop.sim.roads.sign_places import bus_lane_key, half_size
@@ -198,6 +199,34 @@ def test_roundabouts_are_announced(tmp_path: Path) -> None:
         above = shown(world, "yield")
         (same,) = above[np.hypot(*(above[:, :2] - row[:2]).T) < 0.05]
         assert same[2] - same[5] > row[2] + row[5]
+
+
+def test_parking_lanes_of_a_yard_are_numbered_one_by_one(tmp_path: Path) -> None:
+    world = TownLibrary(tmp_path).world(["yard-1"])
+    numbers = [number for number in range(1, 40) if len(shown(world, f"number:{number}"))]
+    assert numbers == list(range(1, len(numbers) + 1)) and len(numbers) >= 8
+    for number in numbers:
+        (row,) = shown(world, f"number:{number}")
+        starts = [world.points[world.lane_first_point[lane]] for lane in road_lanes(world)]
+        lane = road_lanes(world)[int(np.argmin(np.hypot(*(np.array(starts) - row[:2]).T)))]
+        heading = float(world.headings[world.lane_first_point[lane]])
+        _, left = in_lane_frame(row[:2], world.points[world.lane_first_point[lane]], heading)
+        # Over the middle of its lane, high enough for a truck, and facing who drives in.
+        assert abs(left) < 0.1 and row[2] - row[5] > 3.9
+        assert abs(angle(float(row[3]) - heading - np.pi)) < 0.1
+    assert not len(shown(world, "no_entry"))
+
+
+def test_signs_back_to_back_share_a_post(tmp_path: Path) -> None:
+    streets = [street for end in "ens" for street in both_ways("m", end)]
+    streets.append(Street("w", "m", attributes={"priority": "-5"}))
+    world = small_town(tmp_path, CROSSROADS, streets)
+    closed = shown(world, "no_entry")
+    waiting = [row for row in shown(world, "yield") if np.hypot(*(closed[:, :2] - row[:2]).T).min() < 0.5]
+    assert len(waiting) == 1
+    posts = world.boxes[(world.boxes[:, 4] < 0.04) & (world.boxes[:, 5] < 0.04)]
+    near = np.hypot(*(posts[:, :2] - waiting[0][:2]).T) < 0.5
+    assert near.sum() == 1
 
 
 def test_signs_lie_in_their_cells_and_packing_keeps_them(tmp_path: Path) -> None:

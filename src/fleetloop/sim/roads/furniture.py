@@ -180,7 +180,7 @@ def add_construction_sites(
         beside = way.kerb_m + way.outer * (CURB_M + 0.05)
         for along in np.arange(start, start + _WORKS_M + 0.1, _CONE_SPACING_M):
             x, y, yaw = track.pose(float(along), beside)
-            posts.boxes.add((x, y, 0.36), yaw, (0.14, 0.14, 0.36), _CONE)
+            posts.boxes.add((x, y, 0.38), yaw, (0.11, 0.11, 0.38), _CONE)
         for along in (start - 2.0, start + _WORKS_M + 2.0):
             x, y, yaw = track.pose(along, way.kerb_m + way.outer * 0.95)
             posts.boxes.add((x, y, 0.9), yaw, (0.05, 0.8, 0.14), _BOARD)

@@ -12,9 +12,9 @@ from fleetloop.sim.roads.lanes import LaneTable
 from fleetloop.sim.roads.network import Network
 from fleetloop.sim.roads.regions import Region
 
-POST_FROM_KERB_M = 0.45
+POST_FROM_KERB_M = 0.6
 YARD_LIMIT_KMH = 20
-"""Up to this limit it is a factory's ground: its lanes have numbers."""
+"""Up to this limit it is a factory's ground, without signs for one-way streets."""
 
 _HEIGHT_M = 2.5
 """Of the middle of the highest sign of a post."""
@@ -27,6 +27,7 @@ _POST_HALF_M = 0.035
 _IN_FRONT_M = 0.06
 _CLEARANCE_M = 0.25
 _AFTER_START_M = 10.0
+_BEFORE_END_M = 1.0
 _WARNING_BEFORE_M = 25.0
 _SHORTEST_M = 30.0
 _SHARP_RAD = 0.35
@@ -64,17 +65,19 @@ class SignPosts:
     boxes: Boxes
     signs: Signs
     site: Site
+    posts: set[tuple[float, float]] = field(default_factory=set)
+    """Where they stand: a second sign may hang on the other side of the same one."""
 
     def put(self, way: Carriageway, along_m: float, keys: tuple[str, ...], against: bool = False) -> bool:
         """Beside the outermost lane, for its traffic or `against` it; returns whether there was room."""
-        away = way.outer * (POST_FROM_KERB_M + half_size(keys[0]) * 0.35)
+        away = way.outer * POST_FROM_KERB_M
         return self._put(way.tracks[0].pose(along_m, way.kerb_m + away), keys, against)
 
     def put_inside(
         self, way: Carriageway, along_m: float, keys: tuple[str, ...], against: bool = False
     ) -> bool:
         """The same on the side of the innermost lane."""
-        away = -way.outer * (POST_FROM_KERB_M + half_size(keys[0]) * 0.35)
+        away = -way.outer * POST_FROM_KERB_M
         return self._put(way.tracks[-1].pose(along_m, way.inner_m + away), keys, against)
 
     def put_over(self, way: Carriageway, along_m: float, keys: tuple[str, ...]) -> None:
@@ -108,7 +111,10 @@ class SignPosts:
         ahead_x, ahead_y = np.cos(facing), np.sin(facing)
         z = _HEIGHT_M
         top = z + half_size(keys[0]) * 0.8
-        self.boxes.add((x, y, top / 2.0), heading, (_POST_HALF_M, _POST_HALF_M, top / 2.0), POLE_COLOUR)
+        post = (round(x, 2), round(y, 2))
+        if post not in self.posts:
+            self.posts.add(post)
+            self.boxes.add((x, y, top / 2.0), heading, (_POST_HALF_M, _POST_HALF_M, top / 2.0), POLE_COLOUR)
         for number, key in enumerate(keys):
             half = half_size(key)
             if number:
@@ -158,7 +164,7 @@ def place_signs(
             numbers = range(way.first_number, way.first_number + len(way.lines))
             posts.put_over(way, 1.0, tuple(f"number:{number}" for number in numbers))
         if _wrong_way_possible(way, entered_by):
-            end = way.tracks[0].length_m - 1.5
+            end = max(way.tracks[0].length_m - _BEFORE_END_M, 0.0)
             if posts.put(way, end, ("no_entry",), against=True) and len(way.lines) <= _FEW_LANES:
                 posts.put_inside(way, end, ("no_entry",), against=True)
     _place_crossing_signs(posts, lanes, ways)
@@ -189,6 +195,10 @@ def _along(
         yield min(_AFTER_START_M + 8.0, 0.8 * length), ("cycle_lane",)
 
 
+def _in_yard(way: Carriageway) -> bool:
+    return way.speed_limit_kmh <= YARD_LIMIT_KMH
+
+
 def _before_junction(
     way: Carriageway, yielding: set[str], circles: set[str]
 ) -> Iterator[tuple[float, tuple[str, ...]]]:
@@ -198,7 +208,7 @@ def _before_junction(
         keys = ["stop" if way.control is Control.STOP else "yield"]
         if way.edge.to_junction in circles and not way.in_roundabout:
             keys.append("roundabout:left" if way.outer > 0.0 else "roundabout")
-        yield max(length - 1.0, 0.0), tuple(keys)
+        yield max(length - _BEFORE_END_M, 0.0), tuple(keys)
     elif way.control is Control.RIGHT_BEFORE_LEFT and length > _SHORTEST_M:
         yield length - min(_WARNING_BEFORE_M, length / 2.0), ("right_before_left",)
     elif way.control is Control.NONE and way.edge.to_junction in yielding:
@@ -228,7 +238,7 @@ def _entries(ways: tuple[Carriageway, ...]) -> dict[str, list[Carriageway]]:
 
 def _wrong_way_possible(way: Carriageway, entered_by: dict[str, list[Carriageway]]) -> bool:
     """Whether somebody who arrives at its end by another road could turn into it against its traffic."""
-    if not way.one_way or not way.ends_at_junction or way.in_roundabout:
+    if not way.one_way or not way.ends_at_junction or way.in_roundabout or _in_yard(way):
         return False
     heading = way.lines[0].headings[-1]
     others = (other for other in entered_by[way.edge.to_junction] if other is not way)
