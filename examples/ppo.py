@@ -52,14 +52,11 @@ class Driver(nn.Module):
         super().__init__()
 
         def network(outputs: int, gain: float) -> nn.Sequential:
-            layers = nn.Sequential(
-                *(nn.Linear(fields, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh()),
-                nn.Linear(width, outputs),
-            )
-            for layer, scale in ((layers[0], 2**0.5), (layers[2], 2**0.5), (layers[4], gain)):
+            layers = [nn.Linear(fields, width), nn.Linear(width, width), nn.Linear(width, outputs)]
+            for layer, scale in zip(layers, (2**0.5, 2**0.5, gain), strict=True):
                 nn.init.orthogonal_(layer.weight, scale)
                 nn.init.zeros_(layer.bias)
-            return layers
+            return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
 
         self.mean, self.critic = network(actions, 0.01), network(1, 1.0)
         self.log_spread = nn.Parameter(torch.full((actions,), -0.7))
@@ -182,8 +179,9 @@ def train(environment: DrivingVectorEnv, settings: Settings) -> tuple[Driver, li
     torch.manual_seed(settings.seed)
     # Networks this small lose more by starting threads than they gain.
     torch.set_num_threads(1)
-    fields, actions = environment.single_observation_space.shape[0], environment.single_action_space.shape[0]
-    driver = Driver(fields, actions)
+    seen, acts = environment.single_observation_space.shape, environment.single_action_space.shape
+    assert seen is not None and acts is not None, "this learns from the state alone"
+    driver = Driver(seen[0], acts[0])
     optimiser = torch.optim.Adam(driver.parameters(), lr=settings.learning_rate, eps=1e-5)
     collector, history, steps = Collector(environment, settings), [], 0
     started = said = time.perf_counter()

@@ -1,8 +1,10 @@
 """The worlds as Gymnasium and PettingZoo environments: the interfaces' own checkers, same seed same bits, rewards."""
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -244,6 +246,21 @@ def test_a_rig_of_several_groups_gives_several_arrays() -> None:
     assert observation["cameras_0"].std() > 10.0
     pictures = environment.render()
     assert pictures is not None and pictures[0].shape == (64, 3 * 96, 3)
+
+
+def test_the_example_of_ppo_learns() -> None:
+    """A second is too short to learn to drive; what is learned from must arrive, and the networks must change."""
+    path = Path(__file__).parent.parent / "examples" / "ppo.py"
+    loader = importlib.util.spec_from_file_location("ppo", path)
+    assert loader is not None and loader.loader is not None
+    ppo = importlib.util.module_from_spec(loader)
+    sys.modules["ppo"] = ppo
+    loader.loader.exec_module(ppo)
+    environment = DrivingVectorEnv(8, toy_world(), EnvironmentConfig(agents=4, episode_steps=20))
+    driver, history = ppo.train(environment, ppo.Settings(seconds=1.0, steps=32))
+    assert history and all(np.isfinite(history))
+    first = ppo.Driver(STATE_FIELDS, 2)
+    assert any((new != old).any() for new, old in zip(driver.parameters(), first.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(

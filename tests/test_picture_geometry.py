@@ -50,7 +50,8 @@ def test_the_figure_is_the_same_in_every_run() -> None:
     except PeerMissingError as error:
         pytest.skip(str(error))
     assert first == measure_picture_geometry("picture-geometry", toy_world(), SIZE)
-    assert first.details["pooled"] >= 0.98 and first.details["spread"][1] <= 1.0
+    assert first.details["intersection_over_union"] >= 0.98
+    assert 0.0 <= first.value < 1.0 and first.unit == "%"
 
 
 def test_every_pixel_belongs_to_one_box_at_most_and_near_boxes_hide_far_ones() -> None:

@@ -14,8 +14,8 @@ from fleetloop.bench.picture_geometry import mujoco_model, mujoco_renderer
 from fleetloop.bench.traffic import TrafficSize, measure_traffic
 from fleetloop.core.types import VEHICLE_SIZES, Scene, World
 from fleetloop.sim.cameras import equal_rig
-from fleetloop.sim.cameras.statics import STATIC_RANGE_M
 from fleetloop.sim.cameras.samples import benchmark_scene
+from fleetloop.sim.cameras.statics import STATIC_RANGE_M
 
 _KEEP_LANE = 1
 """highway-env's discrete action IDLE."""

@@ -225,7 +225,7 @@ def compare_scene(world: World, size: GeometrySize, number: int) -> list[Masks]:
 
 
 def measure_picture_geometry(name: str, world: World, size: GeometrySize) -> Measurement:
-    """Intersection over union of the boxes' masks: of all pixels of all boxes, scene by scene.
+    """Share of the boxes' pixels that the two renderers give to different boxes: 100 % (1 - IoU), scene by scene.
 
     Nothing is drawn at random but by `size.seed`, so every run on one machine gives the same figure.
 
@@ -243,16 +243,17 @@ def measure_picture_geometry(name: str, world: World, size: GeometrySize) -> Mea
     both, either = np.sum(scenes, axis=0)
     ratios = np.concatenate(single)
     note = (
-        f"mask IoU with MuJoCo {peer('mujoco').__version__}, {size.scenes} scenes of {size.boxes} random boxes, "
-        f"eight cameras of {size.width}x{size.height}; of all pixels {both / either:.4f}, of {len(ratios)} masks of "
-        f"{size.smallest_mask_px} pixels or more: lowest {ratios.min():.3f}, mean {ratios.mean():.4f}"
+        f"of the pixels of boxes differ from MuJoCo {peer('mujoco').__version__}; {size.scenes} scenes of {size.boxes} "
+        f"random boxes, eight cameras of {size.width}x{size.height}; mask IoU of all pixels {both / either:.5f}, of "
+        f"{len(ratios)} masks of {size.smallest_mask_px} pixels or more: lowest {ratios.min():.3f}, "
+        f"mean {ratios.mean():.4f}"
     )
     return median_of(
         name,
-        [float(both / either) for both, either in scenes],
-        "IoU",
+        [100.0 * float(1.0 - both / either) for both, either in scenes],
+        "%",
         note,
-        pooled=float(both / either),
+        intersection_over_union=float(both / either),
         pixels=int(either),
         masks=len(ratios),
         lowest_mask=float(ratios.min()),

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numba
 import numpy as np
 import sumo
+from jaxtyping import Float64
 
 from fleetloop.bench.peer import PeerMissingError
 from fleetloop.core.random import Stream, uniform
@@ -133,7 +134,11 @@ def elements(file: Path, tag: str) -> list[dict[str, str]]:
 
 
 def cars_at_rest(
-    world: World, seeds: Sequence[int], path: Sequence[int], along_m: Sequence[float], endless: bool
+    world: World,
+    seeds: Sequence[int],
+    path: Sequence[int],
+    along_m: Sequence[float] | Float64[np.ndarray, " cars"],
+    endless: bool,
 ) -> State:
     """A State of as many worlds as seeds, in each the same cars at rest, and none of them a learner.
 
