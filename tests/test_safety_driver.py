@@ -59,8 +59,8 @@ def test_boxes_touch_agrees_with_shapely(one: tuple[float, ...], other: tuple[fl
 def test_touching_names_whom():
     world = open_road()
     state = put(world, Car(50.0), Car(90.0), Car(54.0), Car(46.0))
-    assert touching(state, 0, EGO) == 2
-    assert touching(put(world, Car(50.0), Car(54.7)), 0, EGO) == -1
+    assert touching(world, state, 0, EGO) == 2
+    assert touching(world, put(world, Car(50.0), Car(54.7)), 0, EGO) == -1
 
 
 # --- It takes over

@@ -59,7 +59,7 @@ def test_the_first_moment_is_sound(world: World, name: str):
         actors = actors[state.kind[w, actors] != AgentKind.NONE]
         ambulance = state.kind[w] == AgentKind.EMERGENCY
         assert len(actors) or ambulance.any()
-        assert touching(state, w, EGO) == -1
+        assert touching(world, state, w, EGO) == -1
         assert state.kind[w, EGO] == AgentKind.CAR and state.speed[w, EGO] > 0.0
         near = np.hypot(*(state.pose[w, actors, :2] - state.pose[w, EGO, :2]).T)
         assert (near < 160.0).all()

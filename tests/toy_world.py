@@ -307,6 +307,7 @@ def toy_world() -> World:
     return World(
         points=np.concatenate([lane.points for lane in lanes]).astype(np.float32),
         headings=np.concatenate([lane.headings for lane in lanes]).astype(np.float32),
+        heights_m=np.zeros(counts.sum(), np.float32),
         curvatures=np.repeat(np.array([lane.curvature for lane in lanes], np.float32), counts),
         bend_speed_mps=np.concatenate(
             [

@@ -184,6 +184,8 @@ class World(NamedTuple):
     points: Float32[np.ndarray, "P 2"]
     """Centre lines, evenly spaced within a lane (about 1 m): metre s is at index s / lane_spacing_m."""
     headings: Float32[np.ndarray, " P"]
+    heights_m: Float32[np.ndarray, " P"]
+    """Above the lowest road, only to tell levels apart: cameras and motion know a flat world."""
     curvatures: Float32[np.ndarray, " P"]
     """Signed, smoothed, 1/m; positive turns left."""
     bend_speed_mps: Float32[np.ndarray, " P"]

@@ -17,7 +17,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
-from fleetloop.sim.paths import FAR_M, wrap
+from fleetloop.sim.paths import FAR_M, on_one_level, wrap
 from fleetloop.sim.scripts import blocks
 
 _NOBODY, _JUNCTION = int(AgentKind.NONE), int(LaneKind.JUNCTION)
@@ -76,7 +76,7 @@ def _lights(world, state, w, a):
 
 
 @device
-def next_nearest(state, w, viewer, after, last):
+def next_nearest(world, state, w, viewer, after, last):
     """(squared distance, agent) of whoever comes next by distance from the viewer; (FAR_M, -1) after the last one."""
     best, chosen = np.float64(FAR_M), -1
     for a in range(state.kind.shape[1]):
@@ -85,7 +85,9 @@ def next_nearest(state, w, viewer, after, last):
         dx = np.float64(state.pose[w, a, 0] - state.pose[w, viewer, 0])
         dy = np.float64(state.pose[w, a, 1] - state.pose[w, viewer, 1])
         square = dx * dx + dy * dy
-        if (square > after or (square == after and a > last)) and square < best:
+        is_next = square > after or (square == after and a > last)
+        # Who passes on another level is hidden by the bridge.
+        if is_next and square < best and on_one_level(world, state, w, viewer, a):
             best, chosen = square, a
     return best, chosen
 
@@ -98,7 +100,7 @@ def _see_scene(world, state, scene, w, viewer):
         scene.ego_pose[w, axis] = state.pose[w, viewer, axis]
     square, a = -1.0, -1
     for i in range(SCENE_AGENTS):
-        square, a = next_nearest(state, w, viewer, square, a)
+        square, a = next_nearest(world, state, w, viewer, square, a)
         if a < 0:
             # Nobody is left; later rounds start beyond everybody.
             square = np.float64(FAR_M)

@@ -7,6 +7,9 @@ import numpy as np
 from fleetloop.core.kernels import device
 from fleetloop.core.types import UPCOMING_LANES, VEHICLE_SIZES
 
+LEVEL_M = np.float32(3.0)
+"""Roads farther apart in height than this are on different levels."""
+
 FAR_M = np.float32(1.0e6)
 """Stands for "nothing there" in distances."""
 
@@ -42,6 +45,24 @@ def locate(world, path, along):
         along -= world.lane_length_m[path[index]]
         index += 1
     return index, along
+
+
+@device
+def height_of(world, state, w, a):
+    """Metres above the lowest road of an agent; 0 off the lanes."""
+    lane = state.path[w, a, 0]
+    if lane < 0:
+        return np.float32(0.0)
+    point = min(max(int(state.along[w, a] / world.lane_spacing_m[lane]), 0), world.lane_point_count[lane] - 1)
+    return world.heights_m[world.lane_first_point[lane] + point]
+
+
+@device
+def on_one_level(world, state, w, a, b):
+    """Whether two agents could meet: not one on a bridge and one below. Who is off the lanes is on any level."""
+    if state.path[w, a, 0] < 0 or state.path[w, b, 0] < 0:
+        return True
+    return abs(height_of(world, state, w, a) - height_of(world, state, w, b)) < LEVEL_M
 
 
 @device

@@ -137,9 +137,9 @@ def make_routes(
 
 
 @device
-def _touching_all(state, touched):
+def _touching_all(world, state, touched):
     for w in range(touched.shape[0]):
-        touched[w] = touching(state, w, np.int64(EGO))
+        touched[w] = touching(world, state, w, np.int64(EGO))
 
 
 def empty_state(worlds: int, agents: int) -> State:
@@ -323,7 +323,7 @@ class Rollout:
 
     def _account(self, began: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
         """Write down what happened, end routes that are over and start the next ones."""
-        _touching_all(self.state, self._touched)
+        _touching_all(self.world, self.state, self._touched)
         ended = np.zeros(len(self.active), bool)
         for w in np.flatnonzero(self.active).tolist():
             result = self._current[w]

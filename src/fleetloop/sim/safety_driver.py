@@ -28,7 +28,7 @@ from fleetloop.core.types import (
 from fleetloop.sim.behaviour import EMERGENCY_DECELERATION_MPS2
 from fleetloop.sim.demonstrator import pursuit_curvature
 from fleetloop.sim.following import front_m
-from fleetloop.sim.paths import locate, project, rail_pose, remaining_m, wrap
+from fleetloop.sim.paths import locate, on_one_level, project, rail_pose, remaining_m, wrap
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.spawn import body_centre
 from fleetloop.sim.traffic import Decision
@@ -86,7 +86,7 @@ def boxes_touch(ax, ay, ayaw, alength, awidth, bx, by, byaw, blength, bwidth):
 
 
 @device
-def touching(state, w, a):
+def touching(world, state, w, a):
     """Index of a road user that agent a touches now, or -1."""
     if state.kind[w, a] == _NOBODY:
         return -1
@@ -99,7 +99,7 @@ def touching(state, w, a):
         bx, by = body_centre(state, w, b)
         if boxes_touch(
             x, y, state.pose[w, a, 2], size[0], size[1], bx, by, state.pose[w, b, 2], other[0], other[1]
-        ):
+        ) and on_one_level(world, state, w, a, b):
             return b
     return -1
 
@@ -184,7 +184,7 @@ def _hits(world, state, decision, w, a, time, x, y, yaw):
             continue
         forward = cosine * (bx - centre_x) + sine * (by - centre_y)
         from_behind = forward < -0.25 * length and abs(wrap(heading - yaw)) < 1.0
-        if not from_behind and not _follows(state, w, a, b):
+        if not from_behind and not _follows(state, w, a, b) and on_one_level(world, state, w, a, b):
             return True
     return False
 

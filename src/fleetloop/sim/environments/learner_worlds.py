@@ -110,8 +110,8 @@ class Outcome(NamedTuple):
 
 
 @device
-def _crash(state, w, a):
-    other = touching(state, w, a)
+def _crash(world, state, w, a):
+    other = touching(world, state, w, a)
     if other < 0:
         return _SAFE
     yaw = state.pose[w, a, 2]
@@ -122,12 +122,12 @@ def _crash(state, w, a):
 
 
 @njit(cache=True, parallel=True)
-def find_crashes(state, driving, crashed):
+def find_crashes(world, state, driving, crashed):
     """Fill `crashed` [W, learners] with COLLISION, TOUCHED (by others' doing) or NONE."""
     for index in prange(state.seed.shape[0]):
         w = np.int64(index)
         for a in range(driving.shape[1]):
-            crashed[w, a] = _crash(state, w, a) if driving[w, a] else _SAFE
+            crashed[w, a] = _crash(world, state, w, a) if driving[w, a] else _SAFE
 
 
 class LearnerWorlds:
@@ -279,7 +279,7 @@ class LearnerWorlds:
         reward = np.minimum(moved, limit * np.float32(STEP_S))
         crashed = np.zeros(self.driving.shape, np.int32)
         with self.threads():
-            find_crashes(state, self.driving, crashed)
+            find_crashes(self.world, state, self.driving, crashed)
         danger = np.where(crashed == Danger.NONE, danger, crashed)
         gone = state.kind[:, :learners] == AgentKind.NONE
         terminated = self.driving & ((danger != Danger.NONE) | (crashed != 0))

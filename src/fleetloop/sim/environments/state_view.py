@@ -104,7 +104,7 @@ def _describe_world(world, state, decision, out, w):
         _ahead(world, state, row, OWN_FIELDS, w, a)
         square, b = -1.0, -1
         for i in range(OTHERS):
-            square, b = next_nearest(state, w, a, square, b)
+            square, b = next_nearest(world, state, w, a, square, b)
             if b < 0 or square > _SEEN_M * _SEEN_M:
                 break
             _other(state, row, OWN_FIELDS + len(_PREVIEW_M) * PREVIEW_FIELDS + i * OTHER_FIELDS, w, a, b)

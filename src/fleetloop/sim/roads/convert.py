@@ -12,6 +12,9 @@ from fleetloop.core.errors import MapError
 from fleetloop.core.files import storage_errors
 from fleetloop.sim.roads.programs import run_sumo_program
 
+LAYER_M = 6.0
+"""Height of a layer of OpenStreetMap: a bridge with its clearance."""
+
 MAX_MAP_BYTES = 2 << 30
 """A map that unpacks to more is refused."""
 
@@ -79,7 +82,7 @@ def convert(content: bytes, known: MapFormat, output: Path, subject: str) -> Non
     Raises:
         MapError: the content is not of that format, or netconvert cannot use it.
     """
-    has_internal_lanes = _check(content, known, subject)
+    has_internal_lanes, left_hand = _check(content, known, subject)
     source = output.with_name(output.name + ".source" + known.value)
     with storage_errors(output):
         if known is MapFormat.SUMO and has_internal_lanes:
@@ -87,15 +90,19 @@ def convert(content: bytes, known: MapFormat, output: Path, subject: str) -> Non
             return
         try:
             source.write_bytes(content)
-            run_sumo_program("netconvert", _options(known, source), output, subject)
+            side = ["--lefthand"] if left_hand else []
+            run_sumo_program("netconvert", [*_options(known, source), *side], output, subject)
         finally:
             source.unlink(missing_ok=True)
 
 
-def _check(content: bytes, known: MapFormat, subject: str) -> bool:
-    """Whether the document is whole and what it claims to be; returns whether it has internal lanes."""
+def _check(content: bytes, known: MapFormat, subject: str) -> tuple[bool, bool]:
+    """Refuse what is not whole or not what it claims to be.
+
+    Returns whether a SUMO network has internal lanes, and whether the roads of OpenDRIVE keep left.
+    """
     parser = ElementTree.XMLPullParser(events=("start", "end"))
-    has_internal_lanes, started = False, False
+    has_internal_lanes, left_hand, started = False, False, False
     try:
         for start in range(0, len(content), 1 << 20):
             parser.feed(content[start : start + (1 << 20)])
@@ -111,6 +118,8 @@ def _check(content: bytes, known: MapFormat, subject: str) -> bool:
                 started = True
                 if element.tag == "edge" and element.get("function") == "internal":
                     has_internal_lanes = True
+                # netconvert does not read the rule of a road.
+                left_hand |= element.tag == "road" and element.get("rule") == "LHT"
                 if element.tag == "tag" and element.get("v") == "lanelet":
                     raise MapError(
                         f"{subject}: is a Lanelet2 map, which netconvert does not read; "
@@ -120,7 +129,7 @@ def _check(content: bytes, known: MapFormat, subject: str) -> bool:
     except ElementTree.ParseError as error:
         reason = "is truncated" if started else "is not XML"
         raise MapError(f"{subject}: {reason} ({error}); download or export the map again") from error
-    return has_internal_lanes
+    return has_internal_lanes, left_hand
 
 
 def _options(known: MapFormat, source: Path) -> list[str]:
@@ -128,9 +137,14 @@ def _options(known: MapFormat, source: Path) -> list[str]:
     if known is MapFormat.OPENSTREETMAP:
         return [
             *("--osm-files", str(source), *cars),
+            # Bridges and tunnels: who crosses on another level must not be in the way.
+            *("--osm.layer-elevation", str(LAYER_M)),
             *("--geometry.remove", "--ramps.guess", "--roundabouts.guess"),
             *("--junctions.join", "--tls.join", "--tls.guess-signals", "--tls.discard-simple"),
             *("--default.junctions.radius", "7", "--junctions.corner-detail", "8"),
+            # Few extracts have sidewalks as such: streets with town limits get them, junctions get crossings.
+            *("--sidewalks.guess", "--crossings.guess", "--walkingareas"),
+            *("--tls.crossing-clearance.time", "9"),
         ]
     if known is MapFormat.OPENDRIVE:
         return ["--opendrive-files", str(source), *cars, "--junctions.corner-detail", "8"]

@@ -127,7 +127,7 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
     successors = _successors(len(road_lanes), connectors)
     use = np.array([*(lane.users for lane in road_lanes), *(way.users for way in connectors)], np.uint8)
     use &= ~_too_tight_for_buses(lines, use, len(road_lanes), connectors)
-    reach = _reach_of_users(np.array([line.length_m for line in lines]), successors, use)
+    reach = reach_of_users(np.array([line.length_m for line in lines]), successors, use)
     walks = make_walks(network, lines, widths, _outermost(road_lanes, connectors))
     inner = tuple(tuple(lane - len(lines) for lane in following) for following in walks.successors)
     if reach.max() < MIN_ROUTE_M:
@@ -234,7 +234,7 @@ def _too_tight_for_buses(
     return np.where(tight, LaneUse.BUS, 0).astype(np.uint8)
 
 
-def _reach_of_users(
+def reach_of_users(
     lengths: np.ndarray, successors: tuple[tuple[int, ...], ...], use: np.ndarray
 ) -> np.ndarray:
     """Longest drive from each lane's start for those that the lane is made for, on lanes that they may use."""

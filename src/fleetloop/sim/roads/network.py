@@ -3,14 +3,13 @@
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from fleetloop.core import types
 from fleetloop.core.errors import MapError
+from fleetloop.core.types import LaneUse
 
 SUMO_LANE_WIDTH_M = 3.2
 """Of a lane without a width, as SUMO defines it."""
@@ -20,21 +19,12 @@ MAX_SPEED_LIMIT_MPS = 36.2
 
 
 _CLASSES = (
-    (types.LaneUse.MOTOR, "passenger"),
-    (types.LaneUse.BUS, "bus"),
-    (types.LaneUse.BICYCLE, "bicycle"),
-    (types.LaneUse.PEDESTRIAN, "pedestrian"),
+    (LaneUse.MOTOR, "passenger"),
+    (LaneUse.BUS, "bus"),
+    (LaneUse.BICYCLE, "bicycle"),
+    (LaneUse.PEDESTRIAN, "pedestrian"),
 )
 """Our classes of road users and SUMO's."""
-
-
-class LaneUse(IntEnum):
-    """Who a lane of the network is mainly for."""
-
-    CAR = 0
-    BUS = 1
-    WALK = 2
-    OTHER = 3
 
 
 @dataclass(frozen=True)
@@ -44,11 +34,12 @@ class NetLane:
     edge: str
     index: int
     """0 is the outermost (the right one where traffic keeps right)."""
-    use: LaneUse
     speed_mps: float
     width_m: float
     shape: Float64[np.ndarray, "N 2"]
-    users: types.LaneUse
+    heights_m: Float64[np.ndarray, " N"]
+    """Of the points of `shape`; 0 where the file has none."""
+    users: LaneUse
     """Everybody who may use it; people on foot only where nothing with a motor may go."""
 
 
@@ -76,7 +67,7 @@ class NetConnection:
     """Traffic light and link index."""
     state: str
     """SUMO's link state: M and m major and minor, s stop, w all-way stop, = right before left, ..."""
-    users: types.LaneUse
+    users: LaneUse
 
 
 @dataclass(frozen=True)
@@ -212,39 +203,33 @@ def _permits(attributes: Mapping[str, str], vehicle_class: str) -> bool:
     return True
 
 
-def _lane_use(attributes: Mapping[str, str]) -> LaneUse:
-    for use, vehicle_class in (
-        (LaneUse.CAR, "passenger"),
-        (LaneUse.BUS, "bus"),
-        (LaneUse.WALK, "pedestrian"),
-    ):
-        if _permits(attributes, vehicle_class):
-            return use
-    return LaneUse.OTHER
-
-
-def _permitted(attributes: Mapping[str, str]) -> types.LaneUse:
+def _permitted(attributes: Mapping[str, str]) -> LaneUse:
     """All of our classes that `allow` and `disallow` let pass."""
-    users = types.LaneUse(0)
+    users = LaneUse(0)
     for use, vehicle_class in _CLASSES:
         if _permits(attributes, vehicle_class):
             users |= use
     return users
 
 
-def _users(attributes: Mapping[str, str]) -> types.LaneUse:
+def _users(attributes: Mapping[str, str]) -> LaneUse:
     """Whose lane it is; SUMO lets people on foot onto every road that does not forbid it."""
     users = _permitted(attributes)
-    if users & (types.LaneUse.MOTOR | types.LaneUse.BUS):
-        return users & ~types.LaneUse.PEDESTRIAN
+    if users & (LaneUse.MOTOR | LaneUse.BUS):
+        return users & ~LaneUse.PEDESTRIAN
     # A path that people share with cyclists is theirs.
-    return types.LaneUse.PEDESTRIAN if users & types.LaneUse.PEDESTRIAN else users
+    return LaneUse.PEDESTRIAN if users & LaneUse.PEDESTRIAN else users
 
 
 def _shape(text: str) -> Float64[np.ndarray, "N 2"]:
     return np.array([[float(value) for value in point.split(",")[:2]] for point in text.split()]).reshape(
         -1, 2
     )
+
+
+def _heights(text: str) -> Float64[np.ndarray, " N"]:
+    coordinates = [point.split(",") for point in text.split()]
+    return np.array([float(point[2]) if len(point) > 2 else 0.0 for point in coordinates])
 
 
 def _lane(element: ElementTree.Element, edge: str) -> NetLane:
@@ -255,10 +240,10 @@ def _lane(element: ElementTree.Element, edge: str) -> NetLane:
     return NetLane(
         edge=edge,
         index=int(lane["index"]),
-        use=_lane_use(lane),
         speed_mps=min(float(lane["speed"]), MAX_SPEED_LIMIT_MPS),
         width_m=float(lane.get("width", SUMO_LANE_WIDTH_M)),
         shape=shape,
+        heights_m=_heights(lane["shape"]),
         users=_users(lane),
     )
 
@@ -387,6 +372,6 @@ def _walking_areas(root: ElementTree.Element, network: Network) -> list[NetWalki
     for connection in network.connections:
         start = f"{connection.from_edge}_{connection.from_lane}"
         end = f"{connection.to_edge}_{connection.to_lane}"
-        if users.get(start) == users.get(end) == types.LaneUse.PEDESTRIAN:
+        if users.get(start) == users.get(end) == LaneUse.PEDESTRIAN:
             result.append(NetWalkingArea(f"{start}>{end}", np.zeros((0, 2)), (start,), (end,), ()))
     return result

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from fleetloop.core.errors import MapError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, TILE_M, Control, LaneUse, World
 from fleetloop.sim.roads.boxes import Boxes
 from fleetloop.sim.roads.carriageways import make_carriageways
+from fleetloop.sim.roads.checks import check_network
 from fleetloop.sim.roads.conflicts import (
     Conflict,
     approach_controls,
@@ -19,9 +21,11 @@ from fleetloop.sim.roads.conflicts import (
     find_conflicts,
 )
 from fleetloop.sim.roads.curves import bend_speeds
+from fleetloop.sim.roads.drivable import close_undrivable
 from fleetloop.sim.roads.ground import make_ground
+from fleetloop.sim.roads.heights import lane_heights
 from fleetloop.sim.roads.lane_field import LaneField
-from fleetloop.sim.roads.lanes import LaneTable, make_lanes
+from fleetloop.sim.roads.lanes import MIN_ROUTE_M, LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
 from fleetloop.sim.roads.paint import Ground
 from fleetloop.sim.roads.parking import lead_walks_round, plan_bays
@@ -43,9 +47,17 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
         MapError: the file is not a SUMO network, or no car could drive in it.
     """
     network = read_network(network_file, subject)
+    check_network(network, subject)
     lanes = make_lanes(network, subject)
     signals, signal_of = make_signals(network, lanes)
     conflicts = find_conflicts(network, lanes, signals, signal_of)
+    heights = lane_heights(lanes)
+    lanes = close_undrivable(lanes, conflicts, heights)
+    if lanes.reach_m.max() < MIN_ROUTE_M:
+        raise MapError(
+            f"{subject}: its bends are too sharp for a car, or its lanes run through each other, and without "
+            f"those the longest route is {lanes.reach_m.max():.0f} m; give another map"
+        )
     controls = entry_control(lanes, conflicts, signal_of)
     approaches = approach_controls(lanes, controls)
     origin, tiles_shape = _extent(lanes)
@@ -61,6 +73,7 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     )
     return World(
         **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
+        heights_m=np.concatenate(heights).astype(np.float32),
         **_conflict_fields(lanes, conflicts),
         **_signal_fields(signals),
         **_ground_fields(ground, origin, len(lanes.lines) + len(lanes.walks.lines)),
