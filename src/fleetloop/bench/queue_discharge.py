@@ -14,6 +14,7 @@ from fleetloop.bench.sumo_runs import (
     REAR_OVERHANG_M,
     OurTraffic,
     cars_at_rest,
+    default_types,
     drivers,
     elements,
     make_network,
@@ -127,8 +128,15 @@ def our_passings(world: World, size: QueueSize) -> Float64[np.ndarray, "seeds ca
     return passed
 
 
-def sumo_passings(network: Path, seed: int, size: QueueSize) -> Float64[np.ndarray, " cars"]:
-    """When each of SUMO's cars passes the line, in seconds after the start of green."""
+def sumo_passings(
+    network: Path, seed: int, size: QueueSize, types: str | None = None
+) -> Float64[np.ndarray, " cars"]:
+    """When each of SUMO's cars passes the line, in seconds after the start of green.
+
+    Args:
+        seed: of our drivers, and of SUMO's random numbers.
+        types: of the cars, instead of our drivers.
+    """
     lengths = {row["id"]: float(row["length"]) for row in elements(network, "lane")}
     route = '<route id="through" edges="in out"/>'
     cars = "".join(
@@ -140,8 +148,9 @@ def sumo_passings(network: Path, seed: int, size: QueueSize) -> Float64[np.ndarr
     loop = (
         f'<instantInductionLoop id="line" lane="in_0" pos="{lengths["in_0"] - 0.01}" file="{output.name}"/>'
     )
-    routes = vehicle_types(drivers(seed, size.cars)) + route + cars
-    run_sumo(network, routes, size.red_s + size.green_s, additional=loop)
+    types = vehicle_types(drivers(seed, size.cars)) if types is None else types
+    options = ("--seed", str(seed))
+    run_sumo(network, types + route + cars, size.red_s + size.green_s, options, loop)
     passed = np.full(size.cars, np.nan)
     for row in elements(output, "instantOut"):
         if row["state"] == "enter":
@@ -164,20 +173,24 @@ def measure_queue_discharge(name: str, size: QueueSize) -> Measurement:
         ours = our_passings(library.world([library.add_file(network)]), size)
         progress(0.5)
         theirs = np.array([sumo_passings(network, seed, size) for seed in size.seeds])
-    for who, passed in (("ours", ours), ("SUMO", theirs)):
+        plain = default_types(size.cars)
+        default = np.array([sumo_passings(network, seed, size, plain) for seed in size.seeds])
+    for who, passed in (("ours", ours), ("SUMO", theirs), ("SUMO's default", default)):
         if np.isnan(passed).any():
             raise RuntimeError(f"{who}: {int(np.isnan(passed).sum())} cars did not pass the line in green")
     our, their = discharge(ours), discharge(theirs)
     difference = 100.0 * (our.saturation_flow_per_h / their.saturation_flow_per_h - 1.0)
     note = (
         f"difference in saturation flow from SUMO's IDM with the same drivers: {our.saturation_flow_per_h:.0f} cars/h "
-        f"against {their.saturation_flow_per_h:.0f}; start-up lost time {our.lost_time_s:.2f} s against "
+        f"against {their.saturation_flow_per_h:.0f} (SUMO's default drivers: "
+        f"{discharge(default).saturation_flow_per_h:.0f}); start-up lost time {our.lost_time_s:.2f} s against "
         f"{their.lost_time_s:.2f} s; queues of {size.cars} cars, {len(size.seeds)} sets of drivers"
     )
     details = {
         "difference_percent": difference,
         "ours": our._asdict(),
         "sumo": their._asdict(),
+        "sumo_default": discharge(default)._asdict(),
         "headways_s": np.diff(ours, axis=1, prepend=0.0).mean(axis=0).tolist(),
         "sumo_headways_s": np.diff(theirs, axis=1, prepend=0.0).mean(axis=0).tolist(),
     }

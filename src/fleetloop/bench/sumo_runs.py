@@ -78,6 +78,11 @@ def vehicle_types(population: Sequence[Driver]) -> str:
     return "\n".join(rows)
 
 
+def default_types(count: int) -> str:
+    """As many vTypes "driver<i>" with SUMO's own defaults for passenger cars (the model of Krauss), but our length."""
+    return "\n".join(f'<vType id="driver{i}" length="{CAR_LENGTH_M:.3f}"/>' for i in range(count))
+
+
 def run_sumo(
     network: Path, routes: str, end_s: float, options: Sequence[str] = (), additional: str = ""
 ) -> None:
