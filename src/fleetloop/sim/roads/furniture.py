@@ -196,9 +196,9 @@ def add_production_halls(boxes: Boxes, ways: tuple[Carriageway, ...]) -> None:
         if way.edge.name != GATE_EDGE:
             continue
         length, width, height = _HALL_HALF_M
-        x, y, yaw = way.tracks[0].pose(-length - 1.0, 0.0)
+        x, y, yaw = way.tracks[0].pose(-length - 2.6, 0.0)
         boxes.add((x, y, height), yaw, _HALL_HALF_M, _HALL)
-        x, y, yaw = way.tracks[0].pose(-1.0, 0.0)
+        x, y, yaw = way.tracks[0].pose(-2.6, 0.0)
         boxes.add((x, y, 2.2), yaw, (0.06, 2.6, 2.2), _GATE)
-        x, y, yaw = way.tracks[0].pose(-0.9, 0.0)
+        x, y, yaw = way.tracks[0].pose(-2.5, 0.0)
         boxes.add((x, y, 5.2), yaw, (0.06, 0.7 * width, 0.5), _STRIPE)

@@ -22,7 +22,6 @@ SIDEWALK_M = 2.2
 VERGE_M = 0.8
 """Beside fast roads: a strip of gravel instead of a sidewalk."""
 
-_LARGEST_SLIVER_M2 = 20.0
 _ROAD_SURFACE = {
     LaneUse.MOTOR: Surface.ASPHALT,
     LaneUse.BUS: Surface.BUS_LANE,
@@ -39,6 +38,8 @@ class _Road:
     surface: Surface
     margin_m: float
     """Width of the sidewalk that is painted beside it."""
+    joins: bool = False
+    """It is a way within a junction or bend."""
 
 
 def make_ground(
@@ -91,7 +92,7 @@ def _roads(
         surface = Surface.JUNCTION if crosses else Surface.ASPHALT
         ends = (lanes.road_lanes[end].edge for end in (connector.from_lane, connector.to_lane))
         margin = 0.0 if connector.junction in cornered else max(margins[end] for end in ends)
-        roads.append(_Road(lanes.lines[lane], float(lanes.width_m[lane]) / 2.0, surface, margin))
+        roads.append(_Road(lanes.lines[lane], float(lanes.width_m[lane]) / 2.0, surface, margin, joins=True))
     return roads
 
 
@@ -148,15 +149,15 @@ def _paint_surfaces(
     for row in bays:
         paint_bay_surface(paint, row, Surface.PARKING, 0.0)
     tree = shapely.STRtree([shapely.Polygon(corner) for corner in corners])
+    driven = np.concatenate([road.line.points for road in roads if road.joins] or [np.zeros((0, 2))])
     for outline, surface, _ in junctions:
-        for part in _without_corners(outline, tree):
+        for part in _without_corners(outline, tree, driven):
             paint.add(surface, part)
     # SUMO's junctions include the corners where people walk, and may reach over the end of a bus lane.
     for corner in corners:
         paint.add(Surface.SIDEWALK, corner)
     for road in roads:
-        over_corner = bool(corners) and road.surface is Surface.JUNCTION
-        if over_corner or road.surface is Surface.BUS_LANE:
+        if (corners and road.joins) or road.surface is Surface.BUS_LANE:
             paint.add_ribbon(road.surface, road.line, -road.half_m, road.half_m)
 
 
@@ -185,15 +186,21 @@ def _junctions(
 
 
 def _without_corners(
-    outline: Float64[np.ndarray, "N 2"], corners: shapely.STRtree
+    outline: Float64[np.ndarray, "N 2"], corners: shapely.STRtree, driven: Float64[np.ndarray, "P 2"]
 ) -> list[Float64[np.ndarray, "N 2"]]:
-    """A junction's outline without what a corner of its sidewalks cuts off on the far side."""
+    """A junction's outline without what a sidewalk cuts off on its far side, where no way leads (`driven`)."""
     whole = shapely.Polygon(outline)
     if not whole.is_valid:
         return [outline]
     near = corners.geometries[corners.query(whole, predicate="intersects")]
     if not len(near):
         return [outline]
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    inside = driven[np.all((driven >= low) & (driven <= high), axis=1)]
     rest = shapely.difference(whole, shapely.union_all(shapely.buffer(near, 0.05)))
     parts = [part for part in shapely.get_parts(rest) if isinstance(part, shapely.Polygon)]
-    return [np.asarray(part.exterior.coords) for part in parts if part.area > _LARGEST_SLIVER_M2]
+    return [
+        np.asarray(part.exterior.coords)
+        for part in parts
+        if shapely.contains_xy(part, inside[:, 0], inside[:, 1]).any()
+    ]

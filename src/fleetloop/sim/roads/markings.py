@@ -182,7 +182,7 @@ def paint_bends(
             if not plain:
                 flows.add(ends)
     for ends, members in groups.items():
-        order = sorted(members, key=lambda n: lanes.road_lanes[lanes.connectors[n].from_lane].index)
+        order = _side_by_side(lanes, members)
         oncoming = ends not in flows and len(arriving[lanes.connectors[members[0]].junction]) > 1
         middle = region.middle_line if oncoming else Surface.WHITE_LINE
         inset = DOUBLE_INSET_M if oncoming else LINE_INSET_M
@@ -195,6 +195,20 @@ def paint_bends(
         for number in order[:-1]:
             lane = lanes.connector_lane(number)
             _dash(paint, Surface.WHITE_LINE, Track(lanes.lines[lane]), -outer * lanes.width_m[lane] / 2.0)
+
+
+def _side_by_side(lanes: LaneTable, members: list[int]) -> list[int]:
+    """Of the connectors between two edges, for each lane the one that goes most straight on; outermost first."""
+
+    def indices(number: int) -> tuple[int, int]:
+        connector = lanes.connectors[number]
+        return lanes.road_lanes[connector.from_lane].index, lanes.road_lanes[connector.to_lane].index
+
+    shift = min((abs(end - start), end - start) for start, end in map(indices, members))[1]
+    best: dict[int, int] = {}
+    for number in sorted(members, key=lambda n: abs(indices(n)[1] - indices(n)[0] - shift)):
+        best.setdefault(indices(number)[0], number)
+    return [best[index] for index in sorted(best)]
 
 
 def paint_approach(paint: Paint, way: Carriageway) -> None:
@@ -213,8 +227,13 @@ def paint_approach(paint: Paint, way: Carriageway) -> None:
 
 
 def paint_crossings(paint: Paint, lanes: LaneTable, ways: tuple[Carriageway, ...]) -> None:
-    """Zebra crossings: the network's, and where it has none at all, at the mouths of signalled junctions."""
+    """Zebra crossings: the network's, and where it has none at all, at the mouths of signalled junctions.
+
+    Where people wait for traffic, nothing is painted.
+    """
     for crossing in lanes.walks.crossings:
+        if crossing.source.people_wait:
+            continue
         middle = Track(curves.centre_line(curves.smooth(crossing.source.shape)))
         half = crossing.source.width_m / 2.0
         starts = np.arange(0.25, middle.length_m - STRIPE_M, STRIPE_PERIOD_M)
