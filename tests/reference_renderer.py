@@ -54,7 +54,7 @@ from fleetloop.sim.cameras.night import (
 )
 from fleetloop.sim.cameras.parts import PART_START, PARTS
 from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
-from fleetloop.sim.cameras.signs import BACK_COLOUR, RETROREFLECTION
+from fleetloop.sim.cameras.signs import BACK_COLOUR, RETROREFLECTION, SHADED
 from fleetloop.sim.cameras.statics import BUILDING_HALF_M
 from fleetloop.sim.signals import signal_colour
 
@@ -435,7 +435,7 @@ def _sign_light(
     sign: np.ndarray, normal: np.ndarray, front: bool, lamps: list[_Lamp], look: Appearance, b: int, ego
 ):
     """Light that comes back from a plate."""
-    light = look.ambient[b] + look.sun[b] * max(float(normal @ look.sun_direction[b]), 0.0)
+    light = look.ambient[b] + look.sun[b] * max(float(normal @ look.sun_direction[b]), SHADED)
     for number, lamp in enumerate(lamps):
         share = float(_lamp_light(lamp, sign[:3], normal))
         if number == 0 and front and (sign[:2] - ego[:2]) @ normal[:2] < 0.0:

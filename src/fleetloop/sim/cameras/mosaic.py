@@ -22,7 +22,7 @@ _PLAN_HALF_WIDTH_M = 0.9
 _PLAN_STEP_M = 0.5
 
 
-def _labelled(image: np.ndarray, name: str, width: int) -> Image.Image:
+def labelled(image: np.ndarray, name: str, width: int) -> Image.Image:
     """A camera's image `width` pixels wide, its name in the corner."""
     height = round(width * image.shape[0] / image.shape[1])
     shrunk = width < image.shape[1]
@@ -67,7 +67,7 @@ def mosaic(
     rows = []
     for names in _rows(rig):
         width = (sheet_width - _GAP_PX * (len(names) + 1)) // max(len(names), 3)
-        rows.append([_labelled(pictures[name], name, width) for name in names])
+        rows.append([labelled(pictures[name], name, width) for name in names])
     heights = [max(picture.height for picture in row) for row in rows]
     sheet = Image.new("RGB", (sheet_width, sum(heights) + _GAP_PX * (len(rows) + 1)), _BACKGROUND)
     top = _GAP_PX

@@ -29,6 +29,8 @@ LEVEL_START = tuple(sum(edge**2 for edge in LEVEL_PIXELS[:level]) for level in r
 BACK_COLOUR = (118.0, 120.0, 122.0)
 RETROREFLECTION = 1.6
 """How bright a sign is in the middle of the ego's own beam, on the scale of the ambient light."""
+SHADED = 0.4
+"""A plate that faces away from the sun has this share of its light: it is white and glossy, and may not be missed."""
 OPAQUE = 0.5
 """Pixels of a plate with at least this alpha are there."""
 
@@ -41,6 +43,7 @@ _EDGE_PIXELS, _STARTS = np.array(LEVEL_PIXELS, np.int32), np.array(LEVEL_START[:
 _BACK = tuple(np.float32(value) for value in BACK_COLOUR)
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _NEAR, _FULL, _WHITE, _OPAQUE = np.float32(NEAR_M), np.float32(FULL), np.float32(255.0), np.float32(OPAQUE)
+_SHADED = np.float32(SHADED)
 _RETROREFLECTION, _LEAST, _SIGN_PIXELS = (
     np.float32(RETROREFLECTION),
     np.float32(1e-6),
@@ -85,7 +88,7 @@ def picture_level(texels_per_pixel):
 def _light_on_sign(sign, light, lamps, lamp_count, facing_sign, out):
     """Fill out [3] with the light that comes back from the plate's front (facing_sign 1) or back (-1)."""
     normal_x, normal_y = facing_sign * sign[3], facing_sign * sign[4]
-    facing = max(normal_x * light[0] + normal_y * light[1], _ZERO)
+    facing = max(normal_x * light[0] + normal_y * light[1], _SHADED)
     for channel in range(3):
         out[channel] = light[_AMBIENT + channel] + light[_SUN + channel] * facing
     for index in range(lamp_count):
