@@ -10,7 +10,7 @@ from typing import cast
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.files import storage_errors
-from fleetloop.sim.roads.programs import run_sumo_program
+from fleetloop.sim.roads.programs import run_sumo_program, sumo_data
 
 LAYER_M = 6.0
 """Height of a layer of OpenStreetMap: a bridge with its clearance."""
@@ -27,6 +27,7 @@ class MapFormat(StrEnum):
     SUMO = ".net.xml"
 
 
+_STREET_TYPES = ("osmNetconvert.typ.xml", "osmNetconvertUrbanDe.typ.xml")
 _ROOTS = {MapFormat.OPENSTREETMAP: "osm", MapFormat.OPENDRIVE: "OpenDRIVE", MapFormat.SUMO: "net"}
 
 
@@ -137,6 +138,8 @@ def _options(known: MapFormat, source: Path) -> list[str]:
     if known is MapFormat.OPENSTREETMAP:
         return [
             *("--osm-files", str(source), *cars),
+            # Streets without a posted limit have that of a town, not the 100 km/h of SUMO's own defaults.
+            *("--type-files", ",".join(str(sumo_data(f"typemap/{name}")) for name in _STREET_TYPES)),
             # Bridges and tunnels: who crosses on another level must not be in the way.
             *("--osm.layer-elevation", str(LAYER_M)),
             *("--geometry.remove", "--ramps.guess", "--roundabouts.guess"),

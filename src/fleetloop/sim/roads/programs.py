@@ -17,6 +17,11 @@ TIMEOUT_S = 300.0
 _COMMON_OPTIONS = ("--xml-validation", "never", "--no-turnarounds", "--output.street-names", "false")
 
 
+def sumo_data(name: str) -> Path:
+    """A file of SUMO's data folder."""
+    return Path(sumo.SUMO_HOME) / "data" / name
+
+
 def run_sumo_program(program: str, options: Sequence[str], output: Path, subject: str) -> None:
     """Run `program` so that it writes a network to `output`; `subject` names the town or file in errors.
 
