@@ -153,11 +153,16 @@ def _paint_surfaces(
     for outline, surface, _ in junctions:
         for part in _without_corners(outline, tree, driven):
             paint.add(surface, part)
-    # SUMO's junctions include the corners where people walk, and may reach over the end of a bus lane.
+    # SUMO's junctions include the corners where people walk, and may reach over the end of a bus lane; a corner may
+    # lie above or below a road on another level.
     for corner in corners:
         paint.add(Surface.SIDEWALK, corner)
-    for road in roads:
-        if (corners and road.joins) or road.surface is Surface.BUS_LANE:
+    lines = [shapely.LineString(road.line.points) for road in roads]
+    covered = (
+        set(tree.query(lines, predicate="dwithin", distance=SIDEWALK_M)[0].tolist()) if corners else set()
+    )
+    for number, road in enumerate(roads):
+        if number in covered or road.surface is Surface.BUS_LANE:
             paint.add_ribbon(road.surface, road.line, -road.half_m, road.half_m)
 
 
