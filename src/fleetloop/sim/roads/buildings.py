@@ -43,9 +43,9 @@ class _Style:
 
 
 _TOWN = _Style(
-    spacing_m=18.0,
+    spacing_m=21.0,
     share=0.85,
-    half_length=(4.5, 8.8),
+    half_length=(5.5, 10.2),
     half_depth=(4.5, 7.5),
     floors=(2, 6),
     setback=(1.2, 4.0),

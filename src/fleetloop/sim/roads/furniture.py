@@ -8,6 +8,7 @@ from fleetloop.sim.roads.buildings import SUBURB_TO_KMH, TOWN_TO_KMH, YARD_TO_KM
 from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.ground import SIDEWALK_M
 from fleetloop.sim.roads.paint import CURB_M
+from fleetloop.sim.roads.parking import SLOPE_M, Bays
 from fleetloop.sim.roads.sign_places import SignPosts
 from fleetloop.sim.roads.yard import GATE_EDGE
 
@@ -26,7 +27,7 @@ _HEDGE_SPACING_M, _HEDGE_HALF_LENGTH_M = 10.0, 4.2
 _RAIL, _RAIL_SPACING_M, _RAIL_FROM_EDGE_M = (168, 172, 176), 12.0, 0.55
 _RAIL_FROM_LENGTH_M = 120.0
 _CONTAINERS = np.array([[40, 84, 140], [164, 60, 44], [52, 116, 82], [198, 150, 50], [126, 128, 130]])
-_SHELTER_SHARE, _SITE_SHARE = 0.12, 0.12
+_SHELTER_SHARE, _SITE_SHARE, _SCHOOL_SHARE = 0.12, 0.12, 0.15
 _SHELTER_GLASS, _SHELTER_ROOF = (122, 142, 150), (70, 74, 80)
 _HALL_HALF_M = (14.0, 17.0, 4.5)
 _HALL, _GATE, _STRIPE = (188, 192, 196), (30, 32, 36), (176, 34, 38)
@@ -156,6 +157,18 @@ def add_bus_shelters(posts: SignPosts, ways: tuple[Carriageway, ...], random: np
             x, y, yaw = track.pose(end, way.kerb_m + way.outer * (SIDEWALK_M + 1.1))
             posts.boxes.add((x, y, 1.2), yaw, (0.04, 0.5, 1.2), _SHELTER_GLASS)
         posts.put(way, 27.0, ("bus_stop",))
+
+
+def add_parking_and_school_signs(
+    posts: SignPosts, ways: tuple[Carriageway, ...], rows: tuple[Bays, ...], random: np.random.Generator
+) -> None:
+    """Before rows of parking bays, and beside some of the slow streets where children are about."""
+    for row in rows:
+        posts.put(row.way, max(row.from_m - SLOPE_M - 1.5, 0.0), ("parking",))
+    for way, draw in zip(ways, random.random(len(ways)), strict=True):
+        slow = YARD_TO_KMH < way.speed_limit_kmh <= SUBURB_TO_KMH and not way.in_roundabout
+        if draw < _SCHOOL_SHARE and slow and way.tracks[0].length_m > 60.0:
+            posts.put(way, 0.5 * way.tracks[0].length_m, ("children",))
 
 
 def add_construction_sites(

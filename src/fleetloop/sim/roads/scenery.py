@@ -13,6 +13,7 @@ from fleetloop.sim.roads.furniture import (
     add_containers,
     add_crash_barriers,
     add_hedges,
+    add_parking_and_school_signs,
     add_production_halls,
     add_street_lamps,
     add_trees,
@@ -49,6 +50,7 @@ def make_scenery(
     add_signal_heads(boxes, site, lanes, ways, signals, signal_of)
     place_signs(posts, network, lanes, ways, region)
     add_construction_sites(posts, ways, random)
+    add_parking_and_school_signs(posts, ways, bays, random)
     add_bus_shelters(posts, ways, random)
     add_parked_cars(boxes, bays, random)
     add_buildings(boxes, site, ways, random)
