@@ -45,7 +45,8 @@ def find_conflicts(
 ) -> list[Conflict]:
     """Every pair of connectors of one junction that meet, once, first < second, and each with crossings.
 
-    Of a crossing or merging pair exactly one yields, unless signals never let both go. A signal that shows an
+    Of a crossing or merging pair exactly one yields, unless signals never let both go, or both take turns where a lane
+    of their road ends. A signal that shows an
     unprotected green against a conflict it must yield to is turned into GREEN_YIELD in place. Only ways of one
     junction meet: roads that cross on a bridge do not.
     """
@@ -269,6 +270,8 @@ def _right_of_way(
 ) -> tuple[bool, bool]:
     """Whether (first, second) yields."""
     one, two = lanes.connectors[first], lanes.connectors[second]
+    if _take_turns(lanes, first, second):
+        return False, False
     first_yields = second_yields = False
     if one.link >= 0 and two.link >= 0:
         first_yields, second_yields = bool(response[one.link, two.link]), bool(response[two.link, one.link])
@@ -296,6 +299,13 @@ def _right_of_way(
         if both and yielding.colours[phase] is SignalColour.GREEN:
             yielding.colours[phase] = SignalColour.GREEN_YIELD
     return first_yields, second_yields
+
+
+def _take_turns(lanes: LaneTable, first: int, second: int) -> bool:
+    """Whether a lane of the same road ends here, with nothing else to decide: like the teeth of a zip."""
+    one, two = lanes.connectors[first], lanes.connectors[second]
+    same = lanes.road_lanes[one.from_lane].edge == lanes.road_lanes[two.from_lane].edge
+    return same and one.to_lane == two.to_lane and not _decides(lanes, first)
 
 
 def _is_minor(lanes: LaneTable, first: int, second: int) -> bool:

@@ -7,6 +7,7 @@ from jaxtyping import Float64
 from scipy.ndimage import gaussian_filter1d
 
 from fleetloop.core.geometry import wrap_angle
+from fleetloop.core.types import WHEELBASE_M
 from fleetloop.sim.behaviour import BEND_DECELERATION_MPS2, LATERAL_ACCELERATION_MPS2
 
 DENSE_SPACING_M = 0.25
@@ -14,7 +15,7 @@ POINT_SPACING_M = 1.0
 TARGET_CURVATURE_1PM = 0.16
 """Roads are smoothed until they bend less than this; a car turns at up to 0.2."""
 
-_SMOOTHING_M = (0.75, 1.5, 2.5, 4.0, 6.0)
+_SMOOTHING_M = (0.75, 1.5, 2.5, 4.0, 6.0, 8.0)
 _BEZIER_SAMPLES = np.linspace(0.0, 1.0, 25)
 _CONTROL_SHARES = np.array([0.2, 0.28, 0.36, 0.44, 0.52, 0.6, 0.7, 0.85])
 
@@ -64,7 +65,7 @@ def peak_curvature(points: Float64[np.ndarray, "N 2"]) -> float:
 def smooth(
     shape: Float64[np.ndarray, "N 2"], limit_1pm: float = TARGET_CURVATURE_1PM
 ) -> Float64[np.ndarray, "M 2"]:
-    """Round the vertices of a polyline until it bends less than `limit_1pm`, or by 6 m; both ends stay where they are.
+    """Round the vertices of a polyline until it bends less than `limit_1pm`, or by 8 m; both ends stay where they are.
 
     Returns points about DENSE_SPACING_M apart.
     """
@@ -111,6 +112,9 @@ def centre_line(
     curvatures = np.gradient(headings, spacing) if len(points) > 2 else np.zeros(len(points))
     padded = np.pad(curvatures, 1, mode="edge")
     curvatures = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+    if along[-1] < WHEELBASE_M:
+        # A car averages over its wheelbase what happens within less.
+        curvatures = np.full(len(points), (headings[-1] - headings[0]) / WHEELBASE_M)
     return CentreLine(points, wrap_angle(headings), curvatures, spacing)
 
 
