@@ -24,7 +24,7 @@ from gymnasium.vector import AutoresetMode
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from fleetloop.core.errors import ConfigError, MapError
-from fleetloop.core.types import STEP_S, AgentKind
+from fleetloop.core.types import STEP_S, AgentKind, World
 from fleetloop.sim.cameras import DEFAULT_RIG, equal_rig
 from fleetloop.sim.environments import (
     DrivingEnv,
@@ -36,7 +36,9 @@ from fleetloop.sim.environments import (
 )
 from fleetloop.sim.environments.learner_worlds import LATERAL_MPS2, STRONGEST_MPS2
 from fleetloop.sim.environments.state_view import OTHER_FIELDS, OTHERS, OWN_FIELDS, STATE_FIELDS
+from fleetloop.sim.roads import TownLibrary
 from fleetloop.sim.safety_driver import Danger
+from fleetloop.sim.scenarios import FAMILIES
 from toy_world import toy_world
 
 TINY_RIG = equal_rig(24, 16)
@@ -130,9 +132,17 @@ def trace(make: Callable[[], DrivingVectorEnv], rows: slice, steps: int = 60) ->
     return np.stack(told)
 
 
+@pytest.fixture(scope="module")
+def generated_town(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return TownLibrary(tmp_path_factory.mktemp("towns")).world(["grid-0"])
+
+
 @pytest.mark.parametrize("learners", [1, 2])
-def test_same_seed_same_bits_whatever_the_batch_and_the_threads(learners: int) -> None:
-    world = toy_world()
+@pytest.mark.parametrize("generated", [False, True])
+def test_same_seed_same_bits_whatever_the_batch_and_the_threads(
+    learners: int, generated: bool, generated_town: World
+) -> None:
+    world = generated_town if generated else toy_world()
 
     def make(worlds: int, threads: int) -> DrivingVectorEnv:
         config = EnvironmentConfig(
@@ -263,6 +273,26 @@ def test_the_example_of_ppo_learns() -> None:
     assert any((new != old).any() for new, old in zip(driver.parameters(), first.parameters(), strict=True))
 
 
+def test_worlds_begin_with_scenarios_at_the_rate_asked_for() -> None:
+    family = next(iter(FAMILIES))
+    config = EnvironmentConfig(agents=16, episode_steps=5, scenarios=tuple(FAMILIES), scenario_share=0.5)
+    names = []
+    environment = DrivingVectorEnv(8, toy_world(), config)
+    environment.reset(seed=1)
+    for _ in range(50):
+        infos = environment.step(environment.demonstrate())[4]
+        names += infos["scenario"][infos["_final_obs"]].tolist() if "_final_obs" in infos else []
+    staged = [name for name in names if name]
+    # Some families find no place in so small a town.
+    assert len(names) >= 80 and 0.1 < len(staged) / len(names) < 0.65
+    assert len(set(staged)) >= 4 and set(staged) <= set(FAMILIES)
+    never = DrivingVectorEnv(
+        4, toy_world(), EnvironmentConfig(agents=16, scenarios=(family,), scenario_share=0.0)
+    )
+    never.reset(seed=1)
+    assert never.worlds.scenarios == [""] * 4
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -270,11 +300,19 @@ def test_the_example_of_ppo_learns() -> None:
         ({"learners": 9, "agents": 8}, "agents is 8; use 9 or more"),
         ({"variety": 1.5}, "variety is 1.5; use 0 to 1"),
         ({"penalty_m": -1.0}, "penalty_m is -1.0; use 0 or more"),
+        ({"scenario_share": 2.0}, "scenario_share is 2.0; use 0 to 1"),
+        ({"scenarios": ("dragons",)}, "scenario: 'dragons' is unknown"),
+        ({"scenarios": ("cut_in",), "learners": 2}, "scenarios are about one learner, not 2"),
     ],
 )
 def test_impossible_configurations_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         EnvironmentConfig(**fields)
+
+
+def test_several_learners_need_another_interface() -> None:
+    with pytest.raises(ConfigError, match="learners is 2; use 1, a DrivingVectorEnv"):
+        DrivingEnv(toy_world(), EnvironmentConfig(learners=2))
 
 
 def test_too_many_learners_for_a_town_are_refused() -> None:

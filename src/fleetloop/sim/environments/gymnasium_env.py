@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import World
 from fleetloop.sim.environments.learner_worlds import EnvironmentConfig, LearnerWorlds, Outcome
 from fleetloop.sim.environments.spaces import action_space, observation_space
@@ -78,12 +79,14 @@ class DrivingVectorEnv(VectorEnv):
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Drive 0.1 s with `actions` [num_envs, 2].
 
-        infos: `danger` [num_envs], the Danger that ended an episode or 0, and for those that ended `final_obs`.
+        infos: `danger` [num_envs], the Danger that ended an episode or 0; `scenario`, the name of the family that each
+        began with or nothing; and for those that ended `final_obs`.
         """
         worlds, shape = self.worlds, (self.worlds.worlds, self.config.learners)
         outcome = worlds.step(np.asarray(actions, np.float32).reshape(*shape, 2))
         worlds.look_around()
-        ended, infos = outcome.ended, {"danger": outcome.danger.ravel()}
+        staged = np.repeat(np.array(worlds.scenarios, object), self.config.learners)
+        ended, infos = outcome.ended, {"danger": outcome.danger.ravel(), "scenario": staged}
         if self.config.learners > 1:
             outcome = self._cut_off_companions(outcome)
             ended = outcome.ended
@@ -128,7 +131,11 @@ def _pictures(views: Views) -> tuple[np.ndarray, ...] | None:
 class DrivingEnv(gymnasium.Env):
     """One learner, with Gymnasium's usual interface; an episode that ended waits for `reset`.
 
-    For speed use DrivingVectorEnv: a step of 64 learners takes little longer than one of this.
+    For speed use DrivingVectorEnv: a step of many learners takes little longer than one of this.
+
+    Raises:
+        ConfigError: a number is out of its range, or there are several learners.
+        MapError: a town cannot be made, or has no room.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012
@@ -141,6 +148,10 @@ class DrivingEnv(gymnasium.Env):
         render_mode: str | None = None,
     ) -> None:
         self.config = config or EnvironmentConfig()
+        if self.config.learners != 1:
+            raise ConfigError(
+                f"environment: learners is {self.config.learners}; use 1, a DrivingVectorEnv or a DrivingParallelEnv"
+            )
         self.worlds = LearnerWorlds(world_of(towns, folder), 1, self.config)
         self.render_mode = render_mode
         self.action_space = action_space()
@@ -162,7 +173,7 @@ class DrivingEnv(gymnasium.Env):
         """Drive 0.1 s."""
         outcome = self.worlds.step(np.asarray(action, np.float32).reshape(1, 1, 2))
         self.worlds.look_around()
-        infos = {"danger": int(outcome.danger[0, 0])}
+        infos = {"danger": int(outcome.danger[0, 0]), "scenario": self.worlds.scenarios[0]}
         ends = bool(outcome.terminated[0, 0]), bool(outcome.truncated[0, 0])
         return self._observe(), float(outcome.reward[0, 0]), *ends, infos
 

@@ -18,7 +18,7 @@ from numba import njit, prange
 
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.kernels import device
-from fleetloop.core.random import Stream, bits
+from fleetloop.core.random import Stream, bits, uniform
 from fleetloop.core.types import EGO, STEP_S, AgentKind, CameraRig, World
 from fleetloop.sim.behaviour import BUBBLE_RADIUS_M, CRUISE_SPEED_MPS
 from fleetloop.sim.cameras import equal_rig
@@ -27,6 +27,7 @@ from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.rollout import ROAD_END_M, empty_state
 from fleetloop.sim.safety_driver import Danger, touching, watch
+from fleetloop.sim.scenarios import family_named, set_up_scenario
 from fleetloop.sim.spawn import NEEDED_M, place, spawn_world
 from fleetloop.sim.traffic import decide, empty_decision
 
@@ -71,6 +72,10 @@ class EnvironmentConfig:
     """After so many steps of 0.1 s an episode is cut off."""
     penalty_m: float = 25.0
     """Of a critical intervention or a collision, in metres made good."""
+    scenarios: tuple[str, ...] = ()
+    """Scenario families that worlds begin with, where the town has a place for them; for one learner in a world."""
+    scenario_share: float = 0.25
+    """Of the worlds that begin with a scenario, 0 to 1."""
     threads: int = 0
     """Of Numba; 0: one for small batches, otherwise all."""
 
@@ -88,8 +93,15 @@ class EnvironmentConfig:
         ):
             if getattr(self, name) < lowest:
                 raise ConfigError(f"environment: {name} is {getattr(self, name)}; use {lowest} or more")
-        if not 0.0 <= self.variety <= 1.0:
-            raise ConfigError(f"environment: variety is {self.variety}; use 0 to 1")
+        for name in ("variety", "scenario_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ConfigError(f"environment: {name} is {getattr(self, name)}; use 0 to 1")
+        for name in self.scenarios:
+            family_named(name)
+        if self.scenarios and self.learners > 1:
+            raise ConfigError(
+                f"environment: scenarios are about one learner, not {self.learners}; use learners=1"
+            )
         if self.penalty_m < 0.0:
             raise ConfigError(f"environment: penalty_m is {self.penalty_m}; use 0 or more")
 
@@ -152,6 +164,8 @@ class LearnerWorlds:
         self._started = np.zeros(shape, np.int32)
         self._seed = np.zeros(worlds, np.uint64)
         self._episodes = np.zeros(worlds, np.int64)
+        self.scenarios = [""] * worlds
+        """The family that each world began with, or nothing."""
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[None]:
@@ -197,10 +211,19 @@ class LearnerWorlds:
                 and (state.kind[w, :learners] != AgentKind.NONE).all()
             ):
                 self.driving[w], self._started[w] = True, 0
+                self.scenarios[w] = self._stage_scenario(w)
                 return
         raise MapError(
             f"the town has no room for {learners} learners within {BUBBLE_RADIUS_M:.0f} m; use a larger town or fewer"
         )
+
+    def _stage_scenario(self, w: int) -> str:
+        """Begin with a scenario now and then; its name, or nothing."""
+        seed, families = self.state.seed[w], self.config.scenarios
+        if not families or uniform(seed, 0, 0, int(Stream.SCENARIO), 0) >= self.config.scenario_share:
+            return ""
+        name = families[int(bits(seed, 0, 0, int(Stream.SCENARIO), 1) % np.uint64(len(families)))]
+        return name if set_up_scenario(self.world, self.state, w, name) else ""
 
     def look_around(self) -> None:
         """Decide what everybody does next; observations tell of it."""
