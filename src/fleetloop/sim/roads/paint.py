@@ -20,25 +20,26 @@ _BLOCK_PIXELS = _BLOCK_TILES * TILE_PIXELS
 _RIBBON_POINTS = 12
 _MARKING_SHIFT = 4
 _CURB_PIXELS = round(CURB_M / METRES_PER_PIXEL)
-_ROADWAY_TABLE = np.zeros(256, bool)
-_ROADWAY_TABLE[[Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING, Surface.JUNCTION]] = True
+_ROADWAY = (Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING, Surface.JUNCTION)
+# Pillow looks up bytes in a table much faster than NumPy does.
+_ROADWAY_TABLE = [int(value in _ROADWAY) for value in range(256)]
 
 # What a marking may be painted on; elsewhere (within junctions, on sidewalks) it is left out.
-_ROADWAY = (Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING)
+_LANES = (Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING)
 _CANVAS = {
-    Surface.WHITE_LINE: _ROADWAY,
-    Surface.YELLOW_LINE: _ROADWAY,
+    Surface.WHITE_LINE: _LANES,
+    Surface.YELLOW_LINE: _LANES,
     Surface.STOP_LINE: (Surface.ASPHALT, Surface.BUS_LANE, Surface.JUNCTION),
     Surface.CROSSING: (Surface.ASPHALT, Surface.BUS_LANE, Surface.JUNCTION, Surface.PARKING),
 }
 
 
-def _result_table() -> UInt8[np.ndarray, " 256"]:
+def _result_table() -> list[int]:
     """What is seen, by surface + (marking << _MARKING_SHIFT); marking 0 is none."""
-    table = np.arange(256, dtype=np.uint8) & ((1 << _MARKING_SHIFT) - 1)
+    table = [value & ((1 << _MARKING_SHIFT) - 1) for value in range(256)]
     for marking, allowed in _CANVAS.items():
         for surface in allowed:
-            table[(marking << _MARKING_SHIFT) | surface] = marking
+            table[(marking << _MARKING_SHIFT) | surface] = int(marking)
     return table
 
 
@@ -110,9 +111,11 @@ def rasterise(paint: Paint, origin_m: Float64[np.ndarray, " 2"], shape: tuple[in
             else:
                 draw_below.polygon(outline, fill=int(surface))
         inner = slice(_CURB_PIXELS, _CURB_PIXELS + _BLOCK_PIXELS)
-        image = _RESULT[(_with_curbs(np.asarray(below)) | np.asarray(above))[inner, inner]]
+        both = (_with_curbs(below) | np.asarray(above))[inner, inner]
+        image = np.asarray(Image.fromarray(both).point(_RESULT))
         grid = image.reshape(_BLOCK_TILES, TILE_PIXELS, _BLOCK_TILES, TILE_PIXELS).swapaxes(1, 2)
-        rows, columns = np.nonzero(grid.any(axis=(2, 3)))
+        used = np.bitwise_or.reduce(image.reshape(_BLOCK_TILES, TILE_PIXELS, _BLOCK_PIXELS), axis=1)
+        rows, columns = np.nonzero(used.reshape(_BLOCK_TILES, _BLOCK_TILES, TILE_PIXELS).any(axis=2))
         town_rows, town_columns = rows + row * _BLOCK_TILES, columns + column * _BLOCK_TILES
         inside = (town_rows >= 0) & (town_rows < shape[0]) & (town_columns >= 0) & (town_columns < shape[1])
         rows, columns = rows[inside], columns[inside]
@@ -122,14 +125,14 @@ def rasterise(paint: Paint, origin_m: Float64[np.ndarray, " 2"], shape: tuple[in
     return Ground(tile_index, np.concatenate(tiles))
 
 
-def _with_curbs(image: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+def _with_curbs(image: Image.Image) -> UInt8[np.ndarray, "H W"]:
     """Every pixel beside a roadway, up to CURB_M from it along either axis, becomes a curb.
 
     Slivers between roadways that would be nothing but curb become road.
     """
-    roadway = _ROADWAY_TABLE[image]
+    roadway = np.asarray(image.point(_ROADWAY_TABLE)).view(bool)
     near = _grown(roadway)
-    result = image.copy()
+    result = np.array(image)
     np.copyto(result, np.uint8(Surface.CURB), where=near & ~roadway)
     np.copyto(result, np.uint8(Surface.JUNCTION), where=~(roadway | _grown(~near)))
     return result
