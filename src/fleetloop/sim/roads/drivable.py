@@ -28,6 +28,8 @@ def close_undrivable(
             closed[_lesser(lanes, first, second)] = True
     if not closed.any():
         return lanes
+    for number, connector in enumerate(lanes.connectors):
+        closed[lanes.connector_lane(number)] |= closed[connector.to_lane]
     open_ways = tuple(
         () if closed[lane] else tuple(other for other in following if not closed[other])
         for lane, following in enumerate(lanes.successors)
