@@ -196,6 +196,14 @@ def fast_edges(ways: tuple[Carriageway, ...], lanes: LaneTable, flowing: frozens
         if way.speed_limit_kmh >= FAST_KMH
         and not ({way.edge.from_junction, way.edge.to_junction} & lanes.junction_names) - flowing
     ]
-    joined = {name for way in fast for name in (way.edge.from_junction, way.edge.to_junction)} & flowing
-    ramps = [way for way in ways if way.one_way and {way.edge.from_junction, way.edge.to_junction} & joined]
-    return frozenset(way.edge.name for way in (*fast, *ramps))
+    ends = {way.edge.name: {way.edge.from_junction, way.edge.to_junction} for way in ways}
+    joined = set[str]().union(*(ends[way.edge.name] for way in fast)) & flowing
+    found = {way.edge.name for way in fast}
+    front = joined
+    while front:
+        ramps = {way.edge.name for way in ways if way.one_way and ends[way.edge.name] & front} - found
+        found |= ramps
+        # A ramp goes on until there is something to decide.
+        front = set[str]().union(*(ends[name] for name in ramps)) - lanes.junction_names - joined
+        joined |= front
+    return frozenset(found)

@@ -195,8 +195,8 @@ def add_construction_sites(
             x, y, yaw = track.pose(float(along), beside)
             posts.boxes.add((x, y, 0.38), yaw, (0.11, 0.11, 0.38), _CONE)
         for along in (start - 2.0, start + _WORKS_M + 2.0):
-            x, y, yaw = track.pose(along, way.kerb_m + way.outer * 0.95)
-            posts.boxes.add((x, y, 0.9), yaw, (0.05, 0.8, 0.14), _BOARD)
+            x, y, yaw = track.pose(along, beside)
+            posts.boxes.add((x, y, 0.9), yaw, (0.8, 0.05, 0.14), _BOARD)
         x, y, yaw = track.pose(start + _WORKS_M / 2.0, way.kerb_m + way.outer * (SIDEWALK_M + 1.6))
         if posts.site.surface(np.array([[x, y]]))[0] == Surface.GRASS:
             posts.boxes.add((x, y, 0.5), yaw, (2.4, 1.2, 0.5), _HEAP)
