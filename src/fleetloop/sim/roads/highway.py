@@ -26,7 +26,7 @@ _RAMP_M, _VILLAGE_M = 230.0, 110.0
 
 _VILLAGE_AWAY_M, _VILLAGE_DEPTH_M = 90.0, (90.0, 130.0)
 _INTERCHANGE_SHARE = 0.7
-_STEP_M, _RAMP_STEP_M = 15.0, 5.0
+_STEP_M, _RAMP_STEP_M = 8.0, 5.0
 _MOTOR_VEHICLES = "passenger bus truck delivery emergency motorcycle"
 """Who may use a highway, as SUMO's classes."""
 

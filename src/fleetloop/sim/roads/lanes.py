@@ -96,7 +96,7 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
     )
     index = {(lane.edge, lane.index): number for number, lane in enumerate(road_lanes)}
     ways = permitted_ways(network, road_lanes, index)
-    dense = [DenseLine(lane.shape) for lane in road_lanes]
+    dense = [DenseLine(lane) for lane in road_lanes]
     deciding = _deciding_junctions(network)
     ends_at = {name: edge.to_junction for name, edge in network.edges.items()}
     decides = np.array([ends_at[road_lanes[way.from_lane].edge] in deciding for way in ways], bool)

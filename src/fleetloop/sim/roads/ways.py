@@ -92,8 +92,12 @@ def main_user(users: int) -> LaneUse:
 class DenseLine:
     """A smoothed road lane before it is cut and sampled."""
 
-    def __init__(self, shape: np.ndarray) -> None:
-        self.points = curves.smooth(shape)
+    def __init__(self, lane: NetLane) -> None:
+        # On a fast road the corners of a surveyed polyline would feel like bends.
+        limit = curves.TARGET_CURVATURE_1PM
+        if lane.speed_mps > _FAST_MPS:
+            limit = _SHIFT_ACCELERATION_MPS2 / lane.speed_mps**2
+        self.points = curves.smooth(lane.shape, limit)
         self.along = curves.arc_lengths(self.points)
         self.headings = curves.tangents(self.points)
 
