@@ -11,9 +11,6 @@ from fleetloop.sim.roads.carriageways import Turn
 ARROW_LENGTH_M = 5.0
 LETTER_LENGTH_M = 3.2
 BICYCLE_LENGTH_M = 2.4
-_ROW_M = 0.2
-"""Lettering and symbols are cut into rows of this length along the lane."""
-
 _LETTER_WIDTH_M, _SHAFT_M = 0.65, 0.28
 _TEXT_ROWS, _TEXT_PIXEL_M = 16, 0.065
 _BICYCLE_PIXELS = (16, 12)
