@@ -11,7 +11,7 @@ from fleetloop.core.errors import MapError
 from fleetloop.core.files import replacing_file, storage_errors
 from fleetloop.core.types import World
 from fleetloop.sim.roads.convert import convert, map_format, read_map
-from fleetloop.sim.roads.generate import generate_network, parse_generated_key
+from fleetloop.sim.roads.generate import TownKind, generate_network, parse_generated_key
 from fleetloop.sim.roads.pack import FORMAT_VERSION, load_world, pack, save_world
 from fleetloop.sim.roads.town import make_town
 
@@ -21,8 +21,8 @@ _FILE_KEY = re.compile(r"[A-Za-z0-9_.]+-[0-9a-f]{8}")
 class TownLibrary:
     """A folder of towns.
 
-    Keys are "grid-7", "organic-3" or "spider-2" (kind and seed of a generated town), or what `add_file`
-    returned.
+    Keys are such as "grid-7", "suburb-3" or "left_highway-1": kind (generate.TownKind) and seed of a generated
+    town, with "left_" before them where traffic keeps left; or what `add_file` returned.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,7 +74,8 @@ class TownLibrary:
         generated = parse_generated_key(key)
         if generated is None and not _FILE_KEY.fullmatch(key):
             raise MapError(
-                f"town {key}: unknown; use grid-1, organic-1, spider-1 and the like, or add a map file"
+                f"town {key}: unknown; use a kind ({', '.join(TownKind)}) and a number, such as suburb-1 or "
+                "left_grid-1, or add a map file"
             )
         world = load_world(self._world_file(key))
         if world is not None:
