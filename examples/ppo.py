@@ -183,6 +183,9 @@ def train(environment: DrivingVectorEnv, settings: Settings) -> tuple[Driver, li
     assert seen is not None and acts is not None, "this learns from the state alone"
     driver = Driver(seen[0], acts[0])
     optimiser = torch.optim.Adam(driver.parameters(), lr=settings.learning_rate, eps=1e-5)
+    # The first run on a machine compiles the world's kernels, which takes a minute or two: before the clock starts.
+    environment.reset(seed=settings.seed)
+    environment.step(np.zeros((environment.num_envs, *acts), np.float32))
     collector, history, steps = Collector(environment, settings), [], 0
     started = said = time.perf_counter()
     while (passed := time.perf_counter() - started) < settings.seconds:

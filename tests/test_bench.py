@@ -18,6 +18,7 @@ from fleetloop.bench.demonstrator import measure_demonstrator
 from fleetloop.bench.figures import FIGURES, Setup
 from fleetloop.bench.killed_writer import seconds_lost
 from fleetloop.bench.measure import Measurement, environment, median_of, readable, time_repeats
+from fleetloop.bench.peer import PeerMissingError
 from fleetloop.bench.recording import RATE_HZ, RecordingSize, at_rate, driven_steps, measure_recording
 from fleetloop.bench.traffic import TrafficSize, measure_traffic
 from fleetloop.bench.training import TrainingSize, measure_training
@@ -185,8 +186,23 @@ def test_all_prints_a_line_for_each_figure(
     assert f"demonstrator: 2 m (1 to 3 in 3 repeats); {figures.ROUTES} routes" in capsys.readouterr().out
 
 
+def test_all_leaves_out_what_needs_an_absent_program(
+    two_figures: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(setup: Setup) -> Measurement:
+        raise PeerMissingError("mujoco: is not installed; run pip install 'fleetloop[peers]'")
+
+    monkeypatch.setitem(figures.FIGURES, "first", absent)
+    run_benchmark("all", json=True, workspace=tmp_path)
+    printed = capsys.readouterr()
+    assert [orjson.loads(line)["name"] for line in printed.out.splitlines()] == ["demonstrator"]
+    assert "left out: mujoco: is not installed" in printed.err
+    with pytest.raises(PeerMissingError, match="mujoco: is not installed"):
+        run_benchmark("first", json=True, workspace=tmp_path)
+
+
 def test_unknown_names_and_wrong_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'frames' is unknown; use cameras, .*demonstrator or all"):
+    with pytest.raises(ConfigError, match=r"'frames' is unknown; use cameras, .*queue-discharge or all"):
         run_benchmark("frames", json=False, workspace=tmp_path)
     with pytest.raises(ConfigError, match="routes: the figure cameras drives none"):
         run_benchmark("cameras", json=False, routes=5, workspace=tmp_path)
