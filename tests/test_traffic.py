@@ -259,6 +259,8 @@ class RedLineWatch:
         rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
         for (w, a), lane in before.items():
             replaced = state.seed[w] != old[0][w] or state.odometer_m[w, a] < old[1][w, a]
+            # Who changes lanes has another line ahead.
+            replaced = replaced or state.changing_from[w, a] >= 0
             if lane < 0 or replaced or state.kind[w, a] == NOBODY or self.line_ahead(state, w, a)[0] == lane:
                 continue
             self.crossed += 1

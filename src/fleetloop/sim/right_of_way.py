@@ -223,14 +223,15 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
 
 @device
 def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
-    """Metres from the front bumper to where agent a waits for those who have right of way; FAR_M if it may go.
+    """Metres from the front bumper to where agent a waits, and to where it must wait by the rules; FAR_M if it may go.
 
     That is the line, or the crossing at the junction's exit; for those who cannot stop at the line any more, the
-    place where the others' way begins.
+    place where the others' way begins. The two differ where others take a right of way that is not theirs: nobody
+    may count on being let through.
     """
     square = np.float64(state.speed[w, a]) ** 2
     at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
-    best = np.float64(FAR_M)
+    best, due = np.float64(FAR_M), np.float64(FAR_M)
     for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
         if not world.conflict_yield[k] and world.conflict_kind[k] != _CROSS:
             continue
@@ -241,9 +242,11 @@ def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
         # Too late to stop: go, as people do.
         if square > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * (ahead - 0.3) or ahead < 0.3:
             continue
-        if ahead < best and _gives_way(world, state, occupancy, w, a, k, start):
-            best = ahead
-    return best
+        if ahead < max(best, due) and _gives_way(world, state, occupancy, w, a, k, start):
+            best = min(best, ahead)
+            if world.conflict_yield[k]:
+                due = min(due, ahead)
+    return best, due
 
 
 @device
@@ -261,14 +264,15 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
             break
         kind = world.lane_kind[lane]
         if kind != _ROAD and kind != _WALK:
-            line, point = start - front, np.float64(FAR_M)
+            line, point, due = start - front, np.float64(FAR_M), np.float64(FAR_M)
             if line > -0.5 and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
-                point = line
+                point, due = line, line
             elif line < 25.0:
-                point = _right_of_way_gap(world, state, occupancy, w, a, lane, start, line)
+                point, due = _right_of_way_gap(world, state, occupancy, w, a, lane, start, line)
+            if due < behaviour.LOOKAHEAD_M:
+                stop = min(stop, max(due - behaviour.STOP_MARGIN_M, 0.0))
             if point < behaviour.LOOKAHEAD_M:
                 short = point - behaviour.STOP_MARGIN_M
-                stop = min(stop, max(short, 0.0))
                 allowed = min(allowed, stop_at(speed, desired, short, headway))
                 if point <= line and line > -0.5:
                     return allowed, stop

@@ -137,7 +137,7 @@ def make_routes(
 
 
 @device
-def _touching_all(world, state, touched):
+def touching_all(world, state, touched):
     for w in range(touched.shape[0]):
         touched[w] = touching(world, state, w, np.int64(EGO))
 
@@ -323,7 +323,7 @@ class Rollout:
 
     def _account(self, began: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
         """Write down what happened, end routes that are over and start the next ones."""
-        _touching_all(self.world, self.state, self._touched)
+        touching_all(self.world, self.state, self._touched)
         ended = np.zeros(len(self.active), bool)
         for w in np.flatnonzero(self.active).tolist():
             result = self._current[w]

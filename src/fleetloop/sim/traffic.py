@@ -30,7 +30,7 @@ class Decision(NamedTuple):
 
     acceleration: Float32[np.ndarray, "W A"]
     halt_m: Float32[np.ndarray, "W A"]
-    """From the front bumper to where it means to stop for a line or a conflict; FAR_M when it does not."""
+    """From the front bumper to where it must stop, for a line or a conflict; FAR_M when it need not."""
     lead_gap_m: Float32[np.ndarray, "W A"]
     """Bumper to bumper to the vehicle ahead on its path; FAR_M when there is none."""
     lead_speed: Float32[np.ndarray, "W A"]
