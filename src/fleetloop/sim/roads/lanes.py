@@ -96,34 +96,8 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
     )
     index = {(lane.edge, lane.index): number for number, lane in enumerate(road_lanes)}
     ways = permitted_ways(network, road_lanes, index)
-    dense = [DenseLine(lane) for lane in road_lanes]
     deciding = _deciding_junctions(network)
-    ends_at = {name: edge.to_junction for name, edge in network.edges.items()}
-    decides = np.array([ends_at[road_lanes[way.from_lane].edge] in deciding for way in ways], bool)
-    trims, shares, peaks = trim_for_curves(road_lanes, dense, ways, decides)
-    fast, _ = drawn_out(road_lanes, ways, decides)
-    starts, ends = end_poses(dense, trims)
-    turns = np.array([turn_between(ends[way.from_lane], starts[way.to_lane]) for way in ways])
-    kept = choose_ways(ways, turns, peaks)
-    lines = [
-        curves.centre_line(line.cut(*trims[lane]), starts[lane][2], ends[lane][2])
-        for lane, line in enumerate(dense)
-    ]
-    connectors, kinds = [], [LaneKind.ROAD] * len(road_lanes)
-    widths = [lane.width_m for lane in road_lanes]
-    speeds = [lane.speed_mps for lane in road_lanes]
-    for number in kept:
-        way = ways[number]
-        start, end = ends[way.from_lane], starts[way.to_lane]
-        line = curves.joining_curve(start, end, shares[number])
-        if not fast[number]:
-            line = surveyed_way(network, way.via, line, start, end, peaks[number])
-        lines.append(curves.centre_line(line, start[2], end[2]))
-        connectors.append(_connector(network, way, float(turns[number])))
-        kinds.append(LaneKind.JUNCTION if connectors[-1].junction in deciding else LaneKind.CONNECTOR)
-        widths.append(min(widths[way.from_lane], widths[way.to_lane]))
-        limits = [network.internal_lanes[name].speed_mps for name in way.via]
-        speeds.append(min([speeds[way.from_lane], speeds[way.to_lane], *limits]))
+    lines, connectors, kinds, widths, speeds = _lines(network, road_lanes, ways, deciding)
     successors = _successors(len(road_lanes), connectors)
     use = np.array([*(lane.users for lane in road_lanes), *(way.users for way in connectors)], np.uint8)
     use &= ~_too_tight_for_buses(lines, use, len(road_lanes), connectors)
@@ -153,6 +127,40 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         junction_names=frozenset(deciding),
         left_hand=network.left_hand,
     )
+
+
+def _lines(
+    network: Network, road_lanes: tuple[NetLane, ...], ways: list[Way], deciding: set[str]
+) -> tuple[list[CentreLine], list[Connector], list[LaneKind], list[float], list[float]]:
+    """Centre lines of road lanes and of the connectors between, those connectors, and of all: kinds, widths, limits."""
+    dense = [DenseLine(lane) for lane in road_lanes]
+    ends_at = {name: edge.to_junction for name, edge in network.edges.items()}
+    decides = np.array([ends_at[road_lanes[way.from_lane].edge] in deciding for way in ways], bool)
+    trims, shares, peaks = trim_for_curves(road_lanes, dense, ways, decides)
+    fast, _ = drawn_out(road_lanes, ways, decides)
+    starts, ends = end_poses(dense, trims)
+    turns = np.array([turn_between(ends[way.from_lane], starts[way.to_lane]) for way in ways])
+    kept = choose_ways(ways, turns, peaks)
+    lines = [
+        curves.centre_line(line.cut(*trims[lane]), starts[lane][2], ends[lane][2])
+        for lane, line in enumerate(dense)
+    ]
+    connectors, kinds = [], [LaneKind.ROAD] * len(road_lanes)
+    widths = [lane.width_m for lane in road_lanes]
+    speeds = [lane.speed_mps for lane in road_lanes]
+    for number in kept:
+        way = ways[number]
+        start, end = ends[way.from_lane], starts[way.to_lane]
+        line = curves.joining_curve(start, end, shares[number])
+        if not fast[number]:
+            line = surveyed_way(network, way.via, line, start, end, peaks[number])
+        lines.append(curves.centre_line(line, start[2], end[2]))
+        connectors.append(_connector(network, way, float(turns[number])))
+        kinds.append(LaneKind.JUNCTION if connectors[-1].junction in deciding else LaneKind.CONNECTOR)
+        widths.append(min(widths[way.from_lane], widths[way.to_lane]))
+        limits = [network.internal_lanes[name].speed_mps for name in way.via]
+        speeds.append(min([speeds[way.from_lane], speeds[way.to_lane], *limits]))
+    return lines, connectors, kinds, widths, speeds
 
 
 def _connector(network: Network, way: Way, turn_rad: float) -> Connector:

@@ -127,20 +127,7 @@ def make_walks(
         np.repeat(np.array(widths_m) / 2.0, [len(line.points) for line in vehicle_lines]),
         network.left_hand,
     )
-    at_start: dict[str, _Terminal] = {}
-    at_end: dict[str, _Terminal] = {}
-    for crossing in network.crossings.values():
-        there, back = _pair(walks, crossing.shape, crossing.width_m, LaneKind.CROSSING, network.left_hand)
-        walks.crossings.append(Crossing(there, crossing))
-        at_start[crossing.name] = _Terminal(back, there)
-        at_end[crossing.name] = _Terminal(there, back)
-    for edge in network.edges.values():
-        for lane in edge.lanes:
-            if lane.users == LaneUse.PEDESTRIAN:
-                name = f"{lane.edge}_{lane.index}"
-                shape = _trimmed(lane.shape)
-                there, back = _pair(walks, shape, lane.width_m, LaneKind.WALK, network.left_hand)
-                at_start[name], at_end[name] = _Terminal(back, there), _Terminal(there, back)
+    at_start, at_end = _terminals(network, walks)
     pairs: list[tuple[int, int]] = []
     for area in network.walking_areas:
         sidewalks = [at_end[name] for name in area.arriving if name in at_end]
@@ -163,6 +150,25 @@ def make_walks(
             pairs.append((terminal.incoming, terminal.outgoing))
     _join(walks, site, pairs)
     return walks
+
+
+def _terminals(network: Network, walks: Walks) -> tuple[dict[str, _Terminal], dict[str, _Terminal]]:
+    """Add the lanes of crossings, then of sidewalks; returns their first and last ends by the names of the lanes."""
+    at_start: dict[str, _Terminal] = {}
+    at_end: dict[str, _Terminal] = {}
+    for crossing in network.crossings.values():
+        there, back = _pair(walks, crossing.shape, crossing.width_m, LaneKind.CROSSING, network.left_hand)
+        walks.crossings.append(Crossing(there, crossing))
+        at_start[crossing.name] = _Terminal(back, there)
+        at_end[crossing.name] = _Terminal(there, back)
+    for edge in network.edges.values():
+        for lane in edge.lanes:
+            if lane.users == LaneUse.PEDESTRIAN:
+                name = f"{lane.edge}_{lane.index}"
+                shape = _trimmed(lane.shape)
+                there, back = _pair(walks, shape, lane.width_m, LaneKind.WALK, network.left_hand)
+                at_start[name], at_end[name] = _Terminal(back, there), _Terminal(there, back)
+    return at_start, at_end
 
 
 def _edge_of(lanes: tuple[str, ...]) -> str:
