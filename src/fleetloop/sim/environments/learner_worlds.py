@@ -77,7 +77,7 @@ class EnvironmentConfig:
     scenario_share: float = 0.25
     """Of the worlds that begin with a scenario, 0 to 1."""
     threads: int = 0
-    """Of Numba; 0: one for small batches, otherwise all."""
+    """Of Numba, but for pictures, which take all; 0: one for small batches, otherwise all."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.

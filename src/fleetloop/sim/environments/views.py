@@ -1,7 +1,7 @@
 """What learners observe: arrays with a row for each learner of each world, world by world."""
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from fleetloop.core.types import HISTORY_STEPS, Scene
 from fleetloop.sim.cameras import Appearance, appearances, image_shapes, render
@@ -43,30 +43,32 @@ class Views:
             if STATE in self.arrays:
                 describe(worlds.world, worlds.state, worlds.decision, self._state)
             if HISTORY in self.arrays:
-                self._update_cameras(chosen)
+                self._look()
+        if HISTORY in self.arrays:
+            self._draw(np.flatnonzero(np.repeat(chosen, worlds.config.learners)))
         return self.arrays
 
-    def _update_cameras(self, chosen: Bool[np.ndarray, " W"]) -> None:
-        worlds, config = self._worlds, self._worlds.config
-        hints = self.arrays[NAVIGATION].reshape(worlds.worlds, config.learners, 4)
+    def _look(self) -> None:
+        """What is in view, and what odometers and phones tell."""
+        worlds, learners = self._worlds, self._worlds.config.learners
+        hints = self.arrays[NAVIGATION].reshape(worlds.worlds, learners, 4)
         for learner, scene in enumerate(self._scenes):
             see(worlds.world, worlds.state, scene, learner)
             navigate(worlds.world, worlds.state, self._hint, learner)
             hints[:, learner] = self._hint
-        self.arrays[HISTORY][:] = worlds.state.history[:, : config.learners].reshape(-1, HISTORY_STEPS, 3)
-        rows = np.flatnonzero(np.repeat(chosen, config.learners))
+        self.arrays[HISTORY][:] = worlds.state.history[:, :learners].reshape(-1, HISTORY_STEPS, 3)
+
+    def _draw(self, rows: Int[np.ndarray, " rows"]) -> None:
+        """Pictures of some learners; on all threads, for a picture is more work than a step of a world."""
         if not len(rows):
             return
-        scene = Scene(
-            *(
-                np.stack(parts, 1).reshape(-1, *parts[0].shape[1:])[rows]
-                for parts in zip(*self._scenes, strict=True)
-            )
-        )
+        fields = zip(*self._scenes, strict=True)
+        scene = Scene(*(np.stack(parts, 1).reshape(-1, *parts[0].shape[1:])[rows] for parts in fields))
         looks = Appearance(*(array[rows] for array in self._appearance()))
         pictures = [array for name, array in self.arrays.items() if name.startswith(CAMERAS)]
-        for array, drawn in zip(pictures, render(worlds.world, config.rig, scene, looks), strict=True):
-            array[rows] = drawn
+        drawn = render(self._worlds.world, self._worlds.config.rig, scene, looks)
+        for array, images in zip(pictures, drawn, strict=True):
+            array[rows] = images
 
     def _appearance(self) -> Appearance:
         """Weather and light of every row; drawn again only when a world began anew."""
