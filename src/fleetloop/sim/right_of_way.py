@@ -20,10 +20,13 @@ from fleetloop.sim.paths import FAR_M
 from fleetloop.sim.signals import signal_colour
 
 _ROAD, _WALK, _CROSSING = int(LaneKind.ROAD), int(LaneKind.WALK), int(LaneKind.CROSSING)
+_CONNECTOR = int(LaneKind.CONNECTOR)
 _SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
 _RED, _YELLOW = int(SignalColour.RED), int(SignalColour.YELLOW)
 _CROSS, _MERGE, _DIVERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE), int(ConflictKind.DIVERGE)
 
+_ZIP_M = 18.0
+"""This far before two lanes become one, people sort themselves out."""
 _EXIT_M = 6.0
 """A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
 
@@ -163,7 +166,9 @@ def _in_the_way(world, state, w, a, b, k, position, start, at_line):
         return np.float64(FAR_M), 0.0
     inside = other_front > world.conflict_other_from_m[k] - 0.3
     # Two that turn into one lane side by side sort themselves out before they meet.
-    merging = world.conflict_kind[k] == _MERGE and other_front > 0.0 and state.speed[w, b] > 0.5
+    # Where a lane ends there is no line to wait at: they do so before it.
+    early = _ZIP_M if world.lane_kind[world.conflict_lane[k]] == _CONNECTOR else 0.0
+    merging = world.conflict_kind[k] == _MERGE and other_front > -early and state.speed[w, b] > 0.5
     if not inside and not merging:
         return np.float64(FAR_M), 0.0
     if world.conflict_kind[k] == _CROSS:
@@ -195,7 +200,7 @@ def _occupied(world, state, occupancy, w, a, k, start):
         b = np.int64(occupancy.agent[w, entry])
         position = np.float64(occupancy.position[w, entry])
         # A body reaches no farther back than a bus is long.
-        if occupancy.lane[w, entry] == other and b != a and position > -12.0:
+        if occupancy.lane[w, entry] == other and b != a and position > -_ZIP_M - 12.0:
             gap, speed = _in_the_way(world, state, w, a, b, k, position, start, at_line)
             if gap < best:
                 best, best_speed = gap, speed
