@@ -353,6 +353,27 @@ class WorldScenario:
 
 
 @dataclass(frozen=True)
+class WorldGallery:
+    """Draw every weather, road user, sign, kind of town and scenario, as PNGs."""
+
+    out: Path = Path("gallery")
+    """Folder of the pictures."""
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.gallery import write_gallery
+        from fleetloop.stages import Workspace
+
+        if self.out.is_file():
+            raise InputError(f"{self.out}: is a file; give --out the name of a folder")
+        with stage("gallery") as progress:
+            written = write_gallery(Workspace(self.workspace).library, self.out, progress)
+        say(f"{len(written)} pictures: {self.out}")
+
+
+@dataclass(frozen=True)
 class Bench:
     """Measure one of the project's figures."""
 
@@ -384,6 +405,7 @@ _VERBS = {
     "show": Show,
     "world preview": WorldPreview,
     "world scenario": WorldScenario,
+    "world gallery": WorldGallery,
     "bench": Bench,
 }
 

@@ -71,11 +71,13 @@ PRESETS = {
         ),
     ),
     "laptop": Preset(
-        turns=4,
+        turns=3,
         training_towns=8,
         evaluation_towns=4,
-        demonstrate=DriveConfig(vehicles=64, steps=900, camera_interval_steps=10, recorder=_EVERYTHING),
-        drive=DriveConfig(vehicles=64, steps=900),
+        demonstrate=DriveConfig(
+            vehicles=64, steps=900, camera_interval_steps=10, scenario_share=0.1, recorder=_EVERYTHING
+        ),
+        drive=DriveConfig(vehicles=64, steps=900, scenario_share=0.1),
         curate=CurateConfig(),
         network=NetworkConfig(),
         imitate=ImitationConfig(samples=270_000, warmup_samples=10_000),
@@ -87,8 +89,10 @@ PRESETS = {
         turns=8,
         training_towns=40,
         evaluation_towns=10,
-        demonstrate=DriveConfig(vehicles=256, steps=1800, camera_interval_steps=10, recorder=_EVERYTHING),
-        drive=DriveConfig(vehicles=256, steps=1800),
+        demonstrate=DriveConfig(
+            vehicles=256, steps=1800, camera_interval_steps=10, scenario_share=0.1, recorder=_EVERYTHING
+        ),
+        drive=DriveConfig(vehicles=256, steps=1800, scenario_share=0.1),
         curate=CurateConfig(),
         network=NetworkConfig(),
         imitate=ImitationConfig(samples=2_000_000, batch_size=512, warmup_samples=50_000),
