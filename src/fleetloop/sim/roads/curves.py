@@ -15,6 +15,7 @@ POINT_SPACING_M = 1.0
 TARGET_CURVATURE_1PM = 0.16
 """Roads are smoothed until they bend less than this; a car turns at up to 0.2."""
 
+_JOG_RAD = 0.5
 _SMOOTHING_M = (0.75, 1.5, 2.5, 4.0, 6.0, 8.0)
 _BEZIER_SAMPLES = np.linspace(0.0, 1.0, 25)
 _CONTROL_SHARES = np.array([0.2, 0.28, 0.36, 0.44, 0.52, 0.6, 0.7, 0.85])
@@ -112,7 +113,7 @@ def centre_line(
     curvatures = np.gradient(headings, spacing) if len(points) > 2 else np.zeros(len(points))
     padded = np.pad(curvatures, 1, mode="edge")
     curvatures = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
-    if along[-1] < WHEELBASE_M:
+    if along[-1] < WHEELBASE_M and np.ptp(headings) < _JOG_RAD:
         # A car averages over its wheelbase what happens within less.
         curvatures = np.full(len(points), (headings[-1] - headings[0]) / WHEELBASE_M)
     return CentreLine(points, wrap_angle(headings), curvatures, spacing)

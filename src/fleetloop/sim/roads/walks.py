@@ -32,6 +32,7 @@ _FINE_SPACING_M = 0.25
 
 _EASE_M = 1.5
 _PUSHES = 6
+_MAX_DETOUR = 1.25
 _SMOOTH_POINTS = 2.0
 _SHORTEST_SIDEWALK_M = 2.0
 _TURN_M = 1.2
@@ -85,8 +86,11 @@ class _Site:
     def beside_traffic(
         self, points: Float64[np.ndarray, "N 2"], clear_m: float = CLEAR_OF_TRAFFIC_M
     ) -> Float64[np.ndarray, "N 2"]:
-        """`points` moved off the lanes of vehicles where they come too near; both ends stay where they are."""
-        along = curves.arc_lengths(points)
+        """`points` moved off the lanes of vehicles where they come too near; both ends stay where they are.
+
+        A line that runs right across the road stays as it is.
+        """
+        along, drawn = curves.arc_lengths(points), points
         ease = np.clip(np.minimum(along, along[-1] - along) / _EASE_M, 0.0, 1.0)[:, None]
         for _ in range(_PUSHES):
             distance, nearest = self.tree.query(points)
@@ -96,7 +100,7 @@ class _Site:
             away = (points - self.tree.data[nearest]) / np.maximum(distance, 0.1)[:, None]
             push = np.clip(lacking, 0.0, None)[:, None] * away
             points = points + ease * gaussian_filter1d(push, _SMOOTH_POINTS, axis=0, mode="constant")
-        return points
+        return points if curves.arc_lengths(points)[-1] < _MAX_DETOUR * along[-1] else drawn
 
 
 @dataclass(frozen=True)
