@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import KDTree
-from tests.small_towns import crossroads
 
 from fleetloop.core.types import (
     METRES_PER_PIXEL,
@@ -24,6 +23,7 @@ from fleetloop.sim.roads.carriageways import Turn, main_use, turn_of
 from fleetloop.sim.roads.markings import DOUBLE_INSET_M
 from fleetloop.sim.roads.paint import CURB_M, Ground, Paint, rasterise
 from fleetloop.sim.roads.stamps import ARROW_LENGTH_M, LETTER_LENGTH_M, arrow, bicycle, lettering
+from small_towns import crossroads
 
 ROADWAY = (Surface.ASPHALT, Surface.BUS_LANE, Surface.PARKING, Surface.JUNCTION)
 MARKINGS = (Surface.WHITE_LINE, Surface.YELLOW_LINE, Surface.STOP_LINE, Surface.CROSSING)

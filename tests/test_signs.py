@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.small_towns import CROSSROADS, Street, both_ways, crossroads, small_town
 
 from fleetloop.core.geometry import wrap_angle
 from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, Control, LaneKind, LaneUse, World
@@ -13,6 +12,7 @@ from fleetloop.sim.roads.pack import pack
 from fleetloop.sim.roads.regions import REGIONS, region_of
 from fleetloop.sim.roads.sign_places import bus_lane_key, half_size
 from fleetloop.sim.roads.signs import EXAMPLE_SIGNS, SIGN_KINDS, sign_face
+from small_towns import CROSSROADS, Street, both_ways, crossroads, small_town
 
 RIGHT, LEFT = -1.0, 1.0
 
