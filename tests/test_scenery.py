@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.test_ground import surface_at, whole_town
 
 from fleetloop.core.types import STREET_LAMP, LaneKind, Surface, World
 from fleetloop.sim.roads import TownLibrary
@@ -12,6 +11,7 @@ from fleetloop.sim.roads.furniture import LAMP_HEIGHT_M
 from fleetloop.sim.roads.signs import sign_face
 from fleetloop.sim.roads.town import make_town
 from small_towns import CROSSROADS, both_ways, small_network
+from test_ground import surface_at, whole_town
 
 GLASS, CONE, RAIL = (38, 44, 52), (236, 104, 24), (168, 172, 176)
 CONTAINERS = ((40, 84, 140), (164, 60, 44), (52, 116, 82), (198, 150, 50), (126, 128, 130))
