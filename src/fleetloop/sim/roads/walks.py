@@ -31,6 +31,7 @@ _FINE_SPACING_M = 0.25
 """Between the points of lanes that turn more sharply than _SHARP_1PM."""
 
 _EASE_M = 1.5
+_SHORTEST_M = 0.1
 _PUSHES = 6
 _MAX_DETOUR = 1.25
 _SMOOTH_POINTS = 2.0
@@ -208,6 +209,10 @@ def _pair(
 def _line(
     points: Float64[np.ndarray, "N 2"], start_heading: float | None = None, end_heading: float | None = None
 ) -> CentreLine:
+    if curves.arc_lengths(points)[-1] < _SHORTEST_M:
+        # Two sidewalks that meet end to end.
+        heading = 0.0 if start_heading is None else start_heading
+        points = points[0] + _SHORTEST_M * np.array([[0.0, 0.0], [np.cos(heading), np.sin(heading)]])
     line = curves.centre_line(points, start_heading, end_heading)
     if len(line.points) < 3 or np.abs(line.curvatures).max() > _SHARP_1PM:
         line = curves.centre_line(points, start_heading, end_heading, _FINE_SPACING_M)
