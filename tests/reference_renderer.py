@@ -22,6 +22,7 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.cameras.appearance import Appearance
+from fleetloop.sim.cameras.boxes import SMALLEST_PX
 from fleetloop.sim.cameras.gather import LAMPS_FROM, LIT_FROM, WET_DARKER, WETTED
 from fleetloop.sim.cameras.ground import STRAIGHT_MIRROR, WET_MIRROR
 from fleetloop.sim.cameras.lamps import (
@@ -386,19 +387,13 @@ def _background(world: World, camera: Camera, scene: Scene, look: Appearance, b:
     return image, depths, wet
 
 
-def _draw_box(
-    box: _Box,
-    origin: np.ndarray,
-    rays: np.ndarray,
-    forward: np.ndarray,
-    look: Appearance,
-    b: int,
-    held: _Pixels,
-) -> None:
-    """Draw a box where it is nearer than `held.depth`."""
+def _draw_box(box: _Box, view: tuple, look: Appearance, b: int, held: _Pixels) -> None:
+    """Draw a box where it is nearer than `held.depth`; `view`: origin, rays, forward axis, focal length."""
+    origin, rays, forward, focal = view
     by_day = _strength(look, b) == 0.0
     depth = float((box.centre - origin) @ forward)
-    if depth < -np.linalg.norm(box.half):
+    radius = float(np.linalg.norm(box.half))
+    if depth < -radius or (not box.glows and radius * focal <= depth * SMALLEST_PX):
         return
     t, axis, normals = _hits(origin, rays, box)
     for face in range(3):
@@ -540,7 +535,7 @@ def picture(
     )
     lamps = _lamps(world, scene, look, b)
     for box in _agent_boxes(scene, look, b, detail) + _static_boxes(world, scene, look, b):
-        _draw_box(box, origin, rays, axes[2], look, b, held)
+        _draw_box(box, (origin, rays, axes[2], focal), look, b, held)
     _draw_signs(world, scene, look, b, lamps, (origin, rays, axes[2], focal), held)
     ground = np.isinf(held.depth)
     held.depth[ground] = row_depth[ground]

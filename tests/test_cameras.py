@@ -527,7 +527,8 @@ def test_an_ambulance_flashes_left_and_right_in_turn() -> None:
 def test_legs_swing_with_the_way_walked_and_rest_when_standing() -> None:
     scene, later = (one_agent(AgentKind.PEDESTRIAN, 8.0, math.pi / 2) for _ in range(2))
     later.clock_s[:] = 7.3
-    assert np.array_equal(*(drawn_by(toy_world(), front_main(8), each) for each in (scene, later)))
+    first, second = (drawn_by(toy_world(), front_main(8), each) for each in (scene, later))
+    assert np.array_equal(first, second)
     wide = []
     for side in np.arange(0.0, 1.5, 0.375):
         scene = one_agent(AgentKind.PEDESTRIAN, 8.0, math.pi / 2)

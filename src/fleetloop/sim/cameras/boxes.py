@@ -29,11 +29,15 @@ _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _NEAR, _FULL = np.float32(NEAR_M), np.float32(FULL)
 _WHITE = np.float32(255.0)
 _GLOW_THROUGH_FOG = np.float32(0.25)
+SMALLEST_PX = 0.35
+"""Boxes whose bounding ball has a smaller radius in the picture would only flicker; lit lamps are drawn."""
+_SMALLEST_PX = np.float32(SMALLEST_PX)
+_CUT, _HIDDEN, _WHOLE = 0, 1, 2
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _find_in_sight(camera, boxes, count, half_width, half_height, found):
-    """List in `found` the boxes whose bounding ball touches the view; returns how many."""
+    """List in `found` the boxes whose bounding ball touches the view and is large enough; returns how many."""
     focal = camera[_FOCAL]
     width_reach = math.sqrt(focal * focal + half_width * half_width)
     height_reach = math.sqrt(focal * focal + half_height * half_height)
@@ -47,6 +51,7 @@ def _find_in_sight(camera, boxes, count, half_width, half_height, found):
             (z > _NEAR - radius)
             & (abs(x) * focal - z * half_width < radius * width_reach)
             & (abs(y) * focal - z * half_height < radius * height_reach)
+            & ((radius * focal > z * _SMALLEST_PX) | (boxes[index, _GLOW] > _ZERO))
         )
     return sights
 
@@ -76,17 +81,26 @@ def _place(camera, box, centre, axes, corners):
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _project_corners(corners, focal, half_width, half_height, pixels):
-    """Fill pixels [8, 2]; False, and nothing filled, if a corner is nearer than the near plane."""
+    """Fill pixels [8, 2]; returns one of _CUT (and nothing is filled), _HIDDEN and _WHOLE.
+
+    _CUT: a corner is nearer than the near plane. _HIDDEN: no centre of a pixel lies between the corners.
+    """
     nearest = corners[0, 2]
     for corner in range(1, 8):
         nearest = min(nearest, corners[corner, 2])
     if nearest < _NEAR:
-        return False
+        return _CUT
     for corner in range(8):
         scale = focal / corners[corner, 2]
         pixels[corner, 0] = half_width + scale * corners[corner, 0]
         pixels[corner, 1] = half_height + scale * corners[corner, 1]
-    return True
+    left, right, top, bottom = pixels[0, 0], pixels[0, 0], pixels[0, 1], pixels[0, 1]
+    for corner in range(1, 8):
+        left, right = min(left, pixels[corner, 0]), max(right, pixels[corner, 0])
+        top, bottom = min(top, pixels[corner, 1]), max(bottom, pixels[corner, 1])
+    left, top = max(left - _HALF, _ZERO), max(top - _HALF, _ZERO)
+    hidden = ceiling(left) >= right - _HALF or ceiling(top) >= bottom - _HALF
+    return _HIDDEN if hidden else _WHOLE
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -138,7 +152,9 @@ def draw_boxes(camera, boxes, count, light, image):
     for sight in range(_find_in_sight(camera, boxes, count, half_width, half_height, found)):
         box = boxes[found[sight]]
         _place(camera, box, centre, axes, corners)
-        whole = _project_corners(corners, focal, half_width, half_height, pixels)
+        shown = _project_corners(corners, focal, half_width, half_height, pixels)
+        if shown == _HIDDEN:
+            continue
         for axis in range(3):
             half = box[_HALF_SIZE + axis]
             middle = axes[axis, 0] * centre[0] + axes[axis, 1] * centre[1] + axes[axis, 2] * centre[2]
@@ -150,7 +166,7 @@ def draw_boxes(camera, boxes, count, light, image):
             first, second = 1 << ((axis + 1) % 3), 1 << ((axis + 2) % 3)
             order[0], order[1], order[2], order[3] = base, base + first, base + first + second, base + second
             size = 4
-            if whole:
+            if shown == _WHOLE:
                 for corner in range(4):
                     polygon[corner, 0] = pixels[order[corner], 0]
                     polygon[corner, 1] = pixels[order[corner], 1]

@@ -30,9 +30,7 @@ _TILE_SHIFT = np.uint32(TILE_PIXELS.bit_length() - 1)
 _TILE_MASK, _TILE_AREA = np.uint32(TILE_PIXELS - 1), np.uint32(TILE_PIXELS * TILE_PIXELS)
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _STRAIGHT, _WET_MIRROR = np.float32(STRAIGHT_MIRROR), np.float32(WET_MIRROR)
-# The bit WETTED is taken from the first sample of a pixel only.
-_ALL_BITS, _COLOUR_BITS = np.uint32(0xFFFFFFFF), np.uint32(WETTED - np.uint64(1))
-_WETTED_BIT, _NO_BIT = np.uint32(WETTED), np.uint32(0)
+_WETTED_BIT = np.uint32(WETTED)
 _FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
 
 
@@ -96,7 +94,10 @@ def mirror_share(light, slope):
 
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _palette(ground, light, mirror, slope, fog, scale, palette):
-    """Packed colours of all surfaces with a share of the sky mirrored, under a share of haze, times scale."""
+    """Fill palette [2, surfaces]: packed colours with a share of the sky mirrored, under haze, times scale.
+
+    The first row, for the first sample of a pixel, also says what shines when wet.
+    """
     sky = min(slope / _ZENITH_SLOPE, _ONE)
     sky_red = light[_HORIZON] + sky * (light[_ZENITH] - light[_HORIZON])
     sky_green = light[_HORIZON + 1] + sky * (light[_ZENITH + 1] - light[_HORIZON + 1])
@@ -112,7 +113,9 @@ def _palette(ground, light, mirror, slope, fog, scale, palette):
             blue + fog * (light[_HORIZON + 2] - blue),
             scale,
         )
-        palette[surface] = colour | (_NO_BIT if surface == _GRASS else _WETTED_BIT)
+        palette[0, surface] = palette[1, surface] = colour
+        if surface != _GRASS:
+            palette[0, surface] |= _WETTED_BIT
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -126,11 +129,10 @@ def samples_per_pixel(depth, focal, height_m):
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, bits, line):
+def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line):
     """Add one sample of the ground to each pixel of a row that no box covers.
 
-    start and step are in pixels of the ground; index and tiles are flat; `bits` are those of the palette that
-    count. Outside of the town is grass.
+    start and step are in pixels of the ground; index and tiles are flat. Outside of the town is grass.
     """
     width = np.float32(tile_columns << _TILE_SHIFT)
     height = np.float32(tile_rows << _TILE_SHIFT)
@@ -151,7 +153,7 @@ def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index
                 tile = np.uint32(index[(i >> _TILE_SHIFT) * tile_columns + (j >> _TILE_SHIFT)])
                 pixel = ((i & _TILE_MASK) << _TILE_SHIFT) + (j & _TILE_MASK)
                 surface = np.uint32(tiles[tile * _TILE_AREA + pixel])
-            line[column] += np.uint64(palette[surface] & bits)
+            line[column] += np.uint64(palette[surface])
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
@@ -177,8 +179,7 @@ def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, til
             np.uint32(tiles_shape[1]),
             index,
             tiles,
-            palette,
-            _ALL_BITS if sample == 0 else _COLOUR_BITS,
+            palette[0 if sample == 0 else 1],
             line,
         )
 
@@ -190,7 +191,7 @@ def draw_ground(camera, ego, light, ground, origin, tiles_shape, index, tiles, i
     `ground` [surfaces, 3] are the lit colours; `index` starts at the town's grid of tiles; `tiles` is flat.
     """
     height = image.shape[0]
-    palette = np.empty(_SURFACES, np.uint32)
+    palette = np.empty((2, _SURFACES), np.uint32)
     palette_fog, palette_samples = -_ONE, 0
     lit_later, wet = light[_LAMPS] > _ZERO, light[_WETNESS] > _ZERO
     for row in range(height):

@@ -7,10 +7,10 @@ import numpy as np
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind
 from fleetloop.sim.cameras.materials import Material, SeenFrom
 
-LIGHTS_RANGE_M = 60.0
-_TRIM_RANGE_M = 36.0
-_SHAPE_RANGE_M = 14.0
-_DETAIL_RANGE_M = 6.0
+LIGHTS_RANGE_M = 55.0
+_TRIM_RANGE_M = 28.0
+_SHAPE_RANGE_M = 11.0
+_DETAIL_RANGE_M = 5.0
 _FAR_M = 1e6
 _SHRINK_M = 0.00015
 _ANYWHERE, _FRONT, _BEHIND = SeenFrom.ANYWHERE, SeenFrom.FRONT, SeenFrom.BEHIND
