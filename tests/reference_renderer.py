@@ -14,7 +14,6 @@ from fleetloop.core.types import (
     STREET_LAMP,
     TILE_PIXELS,
     VEHICLE_SIZES,
-    AgentKind,
     Camera,
     Scene,
     SignalColour,
@@ -23,16 +22,8 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.cameras.appearance import Appearance
 from fleetloop.sim.cameras.boxes import SMALLEST_PX
-from fleetloop.sim.cameras.gather import LAMPS_FROM, LIT_FROM, WET_DARKER, WETTED
+from fleetloop.sim.cameras.gather import LIT_FROM, WET_DARKER, WETTED
 from fleetloop.sim.cameras.ground import STRAIGHT_MIRROR, WET_MIRROR
-from fleetloop.sim.cameras.lamps import (
-    BEAM_BACK_M,
-    BLUE_LIGHT,
-    HEAD_LIGHT,
-    LAMPS_RANGE_M,
-    MAX_LAMPS,
-    STREET_LIGHT,
-)
 from fleetloop.sim.cameras.materials import (
     BEACON_COLOUR,
     BLUE_COLOUR,
@@ -58,8 +49,7 @@ from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
 from fleetloop.sim.cameras.signs import BACK_COLOUR, RETROREFLECTION, SHADED
 from fleetloop.sim.cameras.statics import BUILDING_HALF_M
 from fleetloop.sim.signals import signal_colour
-
-OTHERS_RANGE_M = 38.0
+from reference_lamps import Lamp, lamp_light, lamps_of, mirrored, strength_of
 
 
 class _Box(NamedTuple):
@@ -71,19 +61,6 @@ class _Box(NamedTuple):
     colour: np.ndarray
     glows: bool
     pattern: int = 0
-
-
-class _Lamp(NamedTuple):
-    """A row of LampField in the town frame."""
-
-    place: np.ndarray
-    direction: np.ndarray
-    colour: np.ndarray
-    range_m: float
-    half_m: float
-    gain: float
-    beam: float
-    lift: float
 
 
 class _Pixels(NamedTuple):
@@ -98,10 +75,6 @@ class _Pixels(NamedTuple):
     """Sine of the angle under which the middle of the pixel's row looks down."""
     final: np.ndarray
     """True where albedo is the colour to show already."""
-
-
-def _strength(look: Appearance, b: int) -> float:
-    return min(max((float(look.darkness[b]) - LAMPS_FROM) / (1.0 - LAMPS_FROM), 0.0), 1.0)
 
 
 def _glow_and_colour(
@@ -194,70 +167,6 @@ def _static_boxes(world: World, scene: Scene, look: Appearance, b: int) -> list[
     return found
 
 
-def _lamp(kind: tuple, place: tuple[float, float, float], yaw: float | None, strength: float) -> _Lamp:
-    direction = np.zeros(3) if yaw is None else np.array([math.cos(yaw), math.sin(yaw), 0.0])
-    return _Lamp(np.array(place), direction, np.array(kind[5:8]) * strength, *kind[8:13])
-
-
-def _lamps(world: World, scene: Scene, look: Appearance, b: int) -> list[_Lamp]:
-    """The ego's own first, then the nearest of the others."""
-    strength, ego = _strength(look, b), scene.ego_pose[b].astype(np.float64)
-    if strength == 0.0:
-        return []
-    found: list[tuple[float, _Lamp]] = []
-
-    def add(kind: tuple, place: tuple[float, float, float], yaw: float | None) -> None:
-        lamp = _lamp(kind, place, yaw, strength)
-        middle, reach = lamp.place, lamp.range_m
-        if yaw is not None:
-            lamp = lamp._replace(range_m=OTHERS_RANGE_M)
-            middle, reach = lamp.place + lamp.direction * OTHERS_RANGE_M / 2, OTHERS_RANGE_M / 2
-        nearness = math.hypot(middle[0] - ego[0], middle[1] - ego[1]) - reach
-        if nearness <= LAMPS_RANGE_M:
-            found.append((nearness, lamp))
-
-    lit = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.EMERGENCY)
-    for kind, pose in zip(scene.agent_kind[b], scene.agent_pose[b].astype(np.float64), strict=True):
-        x, y, yaw = pose
-        if kind in lit:
-            front = float(VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]) - BEAM_BACK_M
-            add(HEAD_LIGHT, (x + front * math.cos(yaw), y + front * math.sin(yaw), HEAD_LIGHT[2]), yaw)
-        if kind == AgentKind.EMERGENCY:
-            add(BLUE_LIGHT, (x, y, BLUE_LIGHT[2]), None)
-    for box, lamp in zip(world.boxes.astype(np.float64), world.box_lamp, strict=True):
-        if lamp == STREET_LAMP:
-            add(STREET_LIGHT, (box[0], box[1], box[2] - box[6]), None)
-    front = float(VEHICLE_SIZES[AgentKind.CAR, 0] - VEHICLE_SIZES[AgentKind.CAR, 3]) - BEAM_BACK_M
-    place = (ego[0] + front * math.cos(ego[2]), ego[1] + front * math.sin(ego[2]), HEAD_LIGHT[2])
-    found.sort(key=lambda item: item[0])
-    return [_lamp(HEAD_LIGHT, place, float(ego[2]), strength)] + [lamp for _, lamp in found[: MAX_LAMPS - 1]]
-
-
-def _lamp_light(lamp: _Lamp, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Share of the lamp's colour that falls on each point."""
-    way = points - lamp.place
-    square, level = (way**2).sum(axis=-1), np.hypot(way[..., 0], way[..., 1])
-    window = np.maximum(1.0 - square / lamp.range_m**2, 0.0) ** 2
-    facing = np.clip(-(way * normals).sum(axis=-1) / np.sqrt(square) * lamp.gain, 0.0, 1.0)
-    rim = np.clip(((way @ lamp.direction) / level - lamp.beam) / (1.0 - lamp.beam), 0.0, 1.0) ** 2
-    lift = np.clip(1.0 - lamp.lift * way[..., 2] / level, 0.1, 1.0)
-    return (
-        window * lamp.half_m**2 / (lamp.half_m**2 + square) * facing * (rim if lamp.beam > -1 else 1.0) * lift
-    )
-
-
-def _mirrored(lamp: _Lamp, points: np.ndarray, eye: np.ndarray) -> np.ndarray:
-    """Share of the lamp that wet ground sends to the eye."""
-    way = lamp.place - points
-    distance, level = np.linalg.norm(way, axis=-1), np.hypot(way[..., 0], way[..., 1])
-    window = np.maximum(1.0 - distance**2 / lamp.range_m**2, 0.0)
-    rim = np.clip((-(way @ lamp.direction) / level - lamp.beam) / (1.0 - lamp.beam), 0.0, 1.0)
-    to_eye = eye - points
-    half = way / distance[..., None] + to_eye / np.linalg.norm(to_eye, axis=-1)[..., None]
-    share = half[..., 2] / np.linalg.norm(half, axis=-1)
-    return np.maximum(share, 0.0) ** 128 * window * (rim if lamp.beam > -1 else 1.0)
-
-
 def _window(box: _Box, face: int, points: np.ndarray) -> np.ndarray:
     """0 for wall, 1 for dark glass, above for lit windows."""
     along = np.array([math.cos(box.yaw), math.sin(box.yaw)])
@@ -333,7 +242,7 @@ def _palette(look: Appearance, b: int) -> np.ndarray:
     """Colours of the surfaces, lit by day and unlit where lamps light them."""
     wetted = np.array([WETTED.get(surface, 1.0) for surface in Surface])
     palette = look.surfaces[b] * look.exposure[b] * (1.0 - look.wetness[b] * WET_DARKER * wetted)[:, None]
-    if _strength(look, b) == 0.0:
+    if strength_of(look, b) == 0.0:
         palette = palette * (look.ambient[b] + look.sun[b] * max(float(look.sun_direction[b, 2]), 0.0))
     return palette.clip(max=255.0)
 
@@ -349,7 +258,7 @@ def _samples(depth: float, focal: float, height: float) -> list[tuple[float, flo
 def _background(world: World, camera: Camera, scene: Scene, look: Appearance, b: int) -> tuple:
     """Sky and ground [height, width, 3], the depth of each row (0 for sky), and which ground shines when wet."""
     focal, (right, down, forward) = focal_length_px(camera), camera_axes(camera)
-    camera_height, palette, by_day = camera.position_in_ego[2], _palette(look, b), _strength(look, b) == 0.0
+    camera_height, palette, by_day = camera.position_in_ego[2], _palette(look, b), strength_of(look, b) == 0.0
     x0, y0, yaw = scene.ego_pose[b].astype(np.float64)
     image, depths = np.empty((camera.height, camera.width, 3)), np.zeros(camera.height)
     wet = np.zeros((camera.height, camera.width), bool)
@@ -390,7 +299,7 @@ def _background(world: World, camera: Camera, scene: Scene, look: Appearance, b:
 def _draw_box(box: _Box, view: tuple, look: Appearance, b: int, held: _Pixels) -> None:
     """Draw a box where it is nearer than `held.depth`; `view`: origin, rays, forward axis, focal length."""
     origin, rays, forward, focal = view
-    by_day = _strength(look, b) == 0.0
+    by_day = strength_of(look, b) == 0.0
     depth = float((box.centre - origin) @ forward)
     radius = float(np.linalg.norm(box.half))
     if depth < -radius or (not box.glows and radius * focal <= depth * SMALLEST_PX):
@@ -427,12 +336,12 @@ def _axis(box: _Box, axis: int) -> np.ndarray:
 
 
 def _sign_light(
-    sign: np.ndarray, normal: np.ndarray, front: bool, lamps: list[_Lamp], look: Appearance, b: int, ego
+    sign: np.ndarray, normal: np.ndarray, front: bool, lamps: list[Lamp], look: Appearance, b: int, ego
 ):
     """Light that comes back from a plate."""
     light = look.ambient[b] + look.sun[b] * max(float(normal @ look.sun_direction[b]), SHADED)
     for number, lamp in enumerate(lamps):
-        share = float(_lamp_light(lamp, sign[:3], normal))
+        share = float(lamp_light(lamp, sign[:3], normal))
         if number == 0 and front and (sign[:2] - ego[:2]) @ normal[:2] < 0.0:
             way = sign[:2] - lamp.place[:2]
             level = math.hypot(*way)
@@ -461,7 +370,7 @@ def _texels(image: np.ndarray, level: int, u: np.ndarray, v: np.ndarray) -> np.n
 
 
 def _draw_signs(
-    world: World, scene: Scene, look: Appearance, b: int, lamps: list[_Lamp], view: tuple, held: _Pixels
+    world: World, scene: Scene, look: Appearance, b: int, lamps: list[Lamp], view: tuple, held: _Pixels
 ) -> None:
     """Draw all signs where they are nearer than `held.depth`."""
     origin, rays, forward, focal = view
@@ -489,15 +398,15 @@ def _draw_signs(
         held.depth[hit], held.final[hit] = t[hit], True
 
 
-def _light_up(held: _Pixels, lamps: list[_Lamp], look: Appearance, b: int, origin: np.ndarray) -> None:
+def _light_up(held: _Pixels, lamps: list[Lamp], look: Appearance, b: int, origin: np.ndarray) -> None:
     """Give the pixels that are not final the light of moon and lamps."""
     todo = ~held.final
     point, normal, wet = held.point[todo], held.normal[todo], held.wet[todo]
     light = look.ambient[b] + np.maximum(normal @ look.sun_direction[b], 0.0)[:, None] * look.sun[b]
     shine = np.zeros_like(light)
     for lamp in lamps:
-        light = light + _lamp_light(lamp, point, normal)[:, None] * lamp.colour
-        shine += (wet * look.wetness[b] * _mirrored(lamp, point, origin))[:, None] * lamp.colour
+        light = light + lamp_light(lamp, point, normal)[:, None] * lamp.colour
+        shine += (wet * look.wetness[b] * mirrored(lamp, point, origin))[:, None] * lamp.colour
     colour = np.minimum(held.albedo[todo] * light, 255.0)
     mirror = np.array([_mirror(look, b, slope) for slope in held.slope[todo]]) * wet
     colour = np.minimum(colour + mirror[:, None] * (_sky(look, b, 0.0) - colour) + 255.0 * shine, 255.0)
@@ -523,7 +432,7 @@ def picture(
     middle = axes[2] + v[:, None] * axes[1]
     slope = np.clip(-middle[:, 2] / np.linalg.norm(middle, axis=1), 0.0, 1.0)
     row_depth = np.repeat(depths, camera.width)
-    by_day = _strength(look, b) == 0.0
+    by_day = strength_of(look, b) == 0.0
     held = _Pixels(
         albedo=background.reshape(-1, 3),
         normal=np.tile([0.0, 0.0, 1.0], (len(rays), 1)),
@@ -533,7 +442,7 @@ def picture(
         slope=np.repeat(slope, camera.width),
         final=(row_depth == 0.0) | by_day,
     )
-    lamps = _lamps(world, scene, look, b)
+    lamps = lamps_of(world, scene, look, b)
     for box in _agent_boxes(scene, look, b, detail) + _static_boxes(world, scene, look, b):
         _draw_box(box, (origin, rays, axes[2], focal), look, b, held)
     _draw_signs(world, scene, look, b, lamps, (origin, rays, axes[2], focal), held)
