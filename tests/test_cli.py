@@ -208,7 +208,7 @@ def test_a_map_that_cannot_be_driven(name: str, tmp_path: Path, command: Cli):
 
 @pytest.mark.parametrize("key", ["grid", "paris-1", "../grid-1", "grid-x"])
 def test_a_town_that_nobody_knows(key: str, tmp_path: Path, command: Cli):
-    assert f"town {key}: unknown; use grid-1" in command.fail(
+    assert f"town {key}: unknown; use a kind (grid, organic" in command.fail(
         "world", "preview", "--key", key, "--workspace", tmp_path, "--out", tmp_path / "preview.png"
     )
 

@@ -50,7 +50,7 @@ def _gathered(batch: int) -> tuple[np.ndarray, ...]:
 @functools.lru_cache(maxsize=64)
 def detail_of(rig: CameraRig) -> np.float32:
     """Factor on the range of the finer parts of road users."""
-    finest = max(focal_length_px(camera) for camera in rig.cameras)
+    finest = max((focal_length_px(camera) for camera in rig.cameras), default=1.0)
     return np.float32(min(max(finest / _DETAIL_FOCAL_PX, 1.0), _MOST_DETAIL))
 
 
