@@ -6,7 +6,8 @@ from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import SCENE_AGENTS, AgentKind, LaneKind, Scene, World
 
 _GAP_M = 11.0
-_KIND_SHARES = (0.62, 0.1, 0.08, 0.06, 0.07, 0.07)
+_KIND_SHARES = (0.6, 0.1, 0.08, 0.06, 0.07, 0.06, 0.01, 0.01, 0.005, 0.005)
+"""By AgentKind."""
 _LIGHT_BITS = 8
 
 
