@@ -15,7 +15,7 @@ from toy_world import toy_world
 
 
 def pictures(paths: list[Path]) -> dict[str, np.ndarray]:
-    return {path.stem: np.asarray(Image.open(path)).astype(int) for path in paths}
+    return {path.stem: np.asarray(Image.open(path).convert("RGB")).astype(int) for path in paths}
 
 
 def test_road_users_and_signs(tmp_path: Path) -> None:

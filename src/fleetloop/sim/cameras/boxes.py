@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from fleetloop.sim.cameras.fields import BoxField, CameraField, LightField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.pixels import FINISHED, FULL, fog_share, packed
 from fleetloop.sim.cameras.polygons import (
     EDGES,
@@ -35,7 +36,7 @@ _SMALLEST_PX = np.float32(SMALLEST_PX)
 _CUT, _HIDDEN, _WHOLE = 0, 1, 2
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _find_in_sight(camera, boxes, count, half_width, half_height, found):
     """List in `found` the boxes whose bounding ball touches the view and is large enough; returns how many."""
     focal = camera[_FOCAL]
@@ -56,7 +57,7 @@ def _find_in_sight(camera, boxes, count, half_width, half_height, found):
     return sights
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _place(camera, box, centre, axes, corners):
     """Fill the box's centre [3], axes (length, width, height) [3, 3] and corners [8, 3], all in camera axes.
 
@@ -79,7 +80,7 @@ def _place(camera, box, centre, axes, corners):
         corners[6, k], corners[7, k] = high - u + v, high + u + v
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _project_corners(corners, focal, half_width, half_height, pixels):
     """Fill pixels [8, 2]; returns one of _CUT (and nothing is filled), _HIDDEN and _WHOLE.
 
@@ -103,7 +104,7 @@ def _project_corners(corners, focal, half_width, half_height, pixels):
     return _HIDDEN if hidden else _WHOLE
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _face_colour(box, light, axis, sign, depth):
     """Packed colour of the face whose normal is sign times the box's axis (0 length, 1 width, 2 height)."""
     if axis == 0:
@@ -129,7 +130,7 @@ def _face_colour(box, light, axis, sign, depth):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def face_number(index, axis, positive):
     """The face of a box as the low half of a pixel; its bit FINISHED is not set."""
     return np.uint64((index << 3) | (axis << 1) | int(positive))

@@ -7,6 +7,7 @@ from numba import njit, prange
 
 from fleetloop.core.types import Surface
 from fleetloop.sim.cameras.fields import LightField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.lamps import start_lamps
 from fleetloop.sim.cameras.statics import gather_static
 from fleetloop.sim.cameras.users import gather_user_lamps, gather_users
@@ -39,13 +40,13 @@ _WET_DARKER, _LIT_FROM, _LAMPS_FROM = np.float32(WET_DARKER), np.float32(LIT_FRO
 _ZERO, _ONE, _WHITE = np.float32(0.0), np.float32(1.0), np.float32(255.0)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def lamp_strength(darkness):
     """How strongly lamps light the scene: 0 (not at all) in daylight and dusk, 1 in the darkest night."""
     return min(max((darkness - _LAMPS_FROM) / (_ONE - _LAMPS_FROM), _ZERO), _ONE)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _light(b, yaw, look, light, ground):
     """Fill the row of light of scene b, and `ground` [surfaces, 3] with the colours of level ground.
 
@@ -78,7 +79,7 @@ def _light(b, yaw, look, light, ground):
     light[_GLARE] = look.glare[b] if look.darkness[b] >= _LIT_FROM else _ZERO
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _gather_scene(b, scene, grid, statics, signals, signs, look, detail, out, counts, light, ground):
     """`gather` for one scene; `out`, `counts`, `light` and `ground` are its rows."""
     ego, clock_s, exposure = scene.ego_pose[b], scene.clock_s[b], look.exposure[b]

@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from fleetloop.sim.cameras.fields import BoxField, CameraField, LightField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.pixels import DEPTH_SHIFT, DRAWN
 from fleetloop.sim.cameras.polygons import to_camera
 
@@ -24,7 +24,7 @@ _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _LEAST = np.float32(1e-4)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _add_halo(light, box, column, row, radius, out):
     """A disc of light that fades to its rim; sums saturate, so that their order does not matter."""
     height, width, _ = out.shape
@@ -40,7 +40,7 @@ def _add_halo(light, box, column, row, radius, out):
                     out[i, j, channel] = np.uint8(min(np.int32(out[i, j, channel]) + added, np.int32(255)))
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def add_glare(camera, light, boxes, count, image, out):
     """Brighten the picture around every lit lamp that is seen. `image` still has the depths."""
     height, width = image.shape

@@ -7,6 +7,7 @@ from numba import njit
 
 from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Surface
 from fleetloop.sim.cameras.fields import CameraField, LightField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.pixels import DRAWN, FULL, WETTED, fog_share, packed
 
 GROUND_DEPTH_M = 400.0
@@ -34,7 +35,7 @@ _WETTED_BIT = np.uint32(WETTED)
 _FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def row_ray(camera, row, height):
     """The ray through the middle column of a row (a fraction is allowed), per metre of depth, ego frame."""
     down = (row - np.float32(height) * _HALF) / camera[_FOCAL]
@@ -45,21 +46,21 @@ def row_ray(camera, row, height):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def row_depth(camera, row, height):
     """Depth of the ground in the middle of a row, or 0 where the sky is seen."""
     _, _, z = row_ray(camera, np.float32(row) + _HALF, height)
     return camera[2] / -z if -z * _FAR > camera[2] else _ZERO
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def row_slope(camera, row, height):
     """Sine of the angle under which the middle of a row looks down."""
     x, y, z = row_ray(camera, np.float32(row) + _HALF, height)
     return -z / math.sqrt(x * x + y * y + z * z)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _sky_colour(camera, light, row, height):
     """Packed colour of a row of the sky, from the elevation of its middle."""
     x, y, z = row_ray(camera, np.float32(row) + _HALF, height)
@@ -72,7 +73,7 @@ def _sky_colour(camera, light, row, height):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def clear(camera, light, image):
     """Start a picture: sky above, nothing where the ground will be."""
     height = image.shape[0]
@@ -81,7 +82,7 @@ def clear(camera, light, image):
         image[row, :] = np.uint64(_sky_colour(camera, light, row, height)) if sky else np.uint64(0)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def mirror_share(light, slope):
     """Share of light that a wet road mirrors where it is seen under an angle with this sine.
 
@@ -92,7 +93,7 @@ def mirror_share(light, slope):
     return light[_WETNESS] * _WET_MIRROR * (_STRAIGHT + (_ONE - _STRAIGHT) * square * square * grazing)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _palette(ground, light, mirror, slope, fog, scale, palette):
     """Fill palette [2, surfaces]: packed colours with a share of the sky mirrored, under haze, times scale.
 
@@ -118,7 +119,7 @@ def _palette(ground, light, mirror, slope, fog, scale, palette):
             palette[0, surface] |= _WETTED_BIT
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def samples_per_pixel(depth, focal, height_m):
     """How many samples of the ground a pixel at a depth takes, for a camera `height_m` above it."""
     across = depth / focal
@@ -128,7 +129,7 @@ def samples_per_pixel(depth, focal, height_m):
     return 2 if footprint > _TWO_SAMPLES_M else 1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line):
     """Add one sample of the ground to each pixel of a row that no box covers.
 
@@ -156,7 +157,7 @@ def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index
             line[column] += np.uint64(palette[surface])
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, line):
     """Sample the ground for one row of the image. No two samples of a pixel share a column or a row in it."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])

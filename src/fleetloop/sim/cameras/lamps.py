@@ -8,10 +8,10 @@ nearly even on the road as far as it reaches and dark above its cut-off, as UN R
 import math
 
 import numpy as np
-from numba import njit
 
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind
 from fleetloop.sim.cameras.fields import LAMP_FIELDS, LampField
+from fleetloop.sim.cameras.kernels import device
 
 MAX_LAMPS = 12
 """Most lamps of one scene: the ego's own, then the nearest of others."""
@@ -59,7 +59,7 @@ EGO_BEAM_M = float(_FRONT_M[AgentKind.CAR]) - BEAM_BACK_M
 _BACK = np.float32(BEAM_BACK_M)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _fill(lamp, row, x, y, z, cosine, sine, strength, nearness):
     for field in range(LAMP_FIELDS):
         lamp[field] = _LAMPS[row, field]
@@ -69,7 +69,7 @@ def _fill(lamp, row, x, y, z, cosine, sine, strength, nearness):
     lamp[_NEARNESS] = nearness
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def start_lamps(strength, lamps):
     """The ego's own head lights as the first lamp; returns how many lamps there are: 1, or 0 by day."""
     if strength <= _ZERO:
@@ -88,7 +88,7 @@ def start_lamps(strength, lamps):
     return 1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def offer_lamp(row, x, y, z, cosine, sine, strength, lamps, count):
     """Take in a lamp (a row of the table of lamps) at a place if it is near enough; returns how many there are.
 
@@ -116,7 +116,7 @@ def offer_lamp(row, x, y, z, cosine, sine, strength, lamps, count):
     return count + 1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def offer_head_lights(kind, x, y, cosine, sine, strength, lamps, count):
     """`offer_lamp` for the head lights of a road user whose rear axle is at (x, y), if its kind has any."""
     if _FRONT_M[kind] <= _ZERO:
@@ -135,7 +135,7 @@ def offer_head_lights(kind, x, y, cosine, sine, strength, lamps, count):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def lamp_in_registers(lamp):
     """A lamp's row as a tuple, for loops over many pixels."""
     return (
@@ -156,7 +156,7 @@ def lamp_in_registers(lamp):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def lamp_light(lamp, x, y, z, normal_x, normal_y, normal_z):
     """Share of the lamp's colour that falls on a surface at a point with a unit normal, 0 to 1.
 
@@ -180,7 +180,7 @@ def lamp_light(lamp, x, y, z, normal_x, normal_y, normal_z):
     return window * window * half / (half + square) * facing * rim * lift
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def beam_on_sign(lamp, x, y):
     """What a retroreflective sign at a level place sends back of a lamp near the camera, 0 to 1.
 

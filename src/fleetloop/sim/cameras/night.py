@@ -7,6 +7,7 @@ from numba import njit
 
 from fleetloop.sim.cameras.fields import BoxField, CameraField, LampField, LightField
 from fleetloop.sim.cameras.ground import mirror_share, row_depth, row_ray, row_slope
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.lamps import lamp_in_registers, lamp_light
 from fleetloop.sim.cameras.pixels import (
     DEPTH_SHIFT,
@@ -60,7 +61,7 @@ _ALBEDO, _LIGHT, _SHINE, _SHARE = 8, 11, 14, 17
 LINE_ROWS = 18
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _span(side, depth, radius, focal, half, size):
     """First and one past the last pixel across which a ball may be seen, from its place in a plane."""
     distance = math.sqrt(side * side + depth * depth)
@@ -79,7 +80,7 @@ def _span(side, depth, radius, focal, half, size):
     return first, last
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _lamp_spans(camera, lamps, count, width, height, spans):
     """Fill spans [lamps, 4]: the columns and rows (first, one past the last) that each lamp may light."""
     focal = camera[_FOCAL]
@@ -95,7 +96,7 @@ def _lamp_spans(camera, lamps, count, width, height, spans):
         spans[index, 2], spans[index, 3] = _span(y, z, radius, focal, np.float32(height) * _HALF, height)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def window(pattern, face, across_m, up_m, wall_m):
     """0: this place of a building is wall; 1: dark glass; above 1: a lit window, up to 2 for the brightest.
 
@@ -130,7 +131,7 @@ def window(pattern, face, across_m, up_m, wall_m):
     return _ONE + lit if glass else _ZERO
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _decode_ground(pixels, first, stop, depth, wetness, line):
     """Read ground, unlit and of one depth, from the pixels first to stop - 1 of a row."""
     for column in range(np.uint64(first), np.uint64(stop)):
@@ -141,7 +142,7 @@ def _decode_ground(pixels, first, stop, depth, wetness, line):
         line[_ALBEDO, column], line[_ALBEDO + 1, column], line[_ALBEDO + 2, column] = unpacked(value)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _decode_face(pixels, first, stop, box, axis, positive, line):
     """Read one face of a box from the pixels first to stop - 1 of a row."""
     sign = _ONE if positive else -_ONE
@@ -160,7 +161,7 @@ def _decode_face(pixels, first, stop, box, axis, positive, line):
         line[_ALBEDO, column], line[_ALBEDO + 1, column], line[_ALBEDO + 2, column] = red, green, blue
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _draw_windows(camera, light, ray, pixels, first, stop, box, axis, positive, line):
     """Windows in the pixels first to stop - 1 of a row, which show a wall: dark glass, or lit and so finished."""
     half_width = np.float32(len(pixels)) * _HALF
@@ -200,7 +201,7 @@ def _draw_windows(camera, light, ray, pixels, first, stop, box, axis, positive, 
                 line[_ALBEDO + channel, column] *= _DARK_GLASS
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _decode_row(camera, light, boxes, row, image, line):
     """Read what a row shows into its scratch, line [LINE_ROWS, width]; depth 0 stands for a finished pixel.
 
@@ -236,7 +237,7 @@ def _decode_row(camera, light, boxes, row, image, line):
     return found
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _start_light(camera, light, row, height, width, line):
     """Fill places and the light of sky and moon for a decoded row."""
     ray = row_ray(camera, np.float32(row) + _HALF, height)
@@ -257,7 +258,7 @@ def _start_light(camera, light, row, height, width, line):
         line[_SHINE + channel, :] = _ZERO
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _add_lamps(lamps, count, spans, row, line):
     """Add the light of all lamps to the pixels of a decoded row.
 
@@ -279,7 +280,7 @@ def _add_lamps(lamps, count, spans, row, line):
             blues[k] += shares[k] * lamp[_RED + 2]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def mirrored(lamp, x, y, z, eye_x, eye_y, eye_z):
     """Share of a lamp that wet, rough, level ground at a point sends to the eye, by Blinn's half vector."""
     dx, dy, dz = lamp[_X] - x, lamp[_X + 1] - y, lamp[_X + 2] - z
@@ -307,7 +308,7 @@ def mirrored(lamp, x, y, z, eye_x, eye_y, eye_z):
     return power * window * rim
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _add_shine(camera, lamps, count, spans, row, line):
     """Add what wet ground mirrors of all lamps to the pixels of a row."""
     x, y, z, wet = line[_PX], line[_PY], line[_PZ], line[_WET]
@@ -326,7 +327,7 @@ def _add_shine(camera, lamps, count, spans, row, line):
             blues[k] += shares[k] * lamp[_RED + 2]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _finish_row(light, mirror, row, image, line):
     """Pack the colours of a row that has all its light."""
     depth, wet = line[_DEPTH], line[_WET]

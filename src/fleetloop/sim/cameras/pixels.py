@@ -8,9 +8,9 @@ lit later; a colour that is final has the bit FINISHED, and one of ground that s
 """
 
 import numpy as np
-from numba import njit
 
 from fleetloop.sim.cameras.fields import LightField
+from fleetloop.sim.cameras.kernels import device
 
 CHANNEL_BITS = 10
 FULL = 4
@@ -28,7 +28,7 @@ _LOW_BITS = np.uint64(0xFFFFFFFF)
 _ZERO, _HALF, _ONE, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def packed(red, green, blue, scale):
     """A colour (0 to 255 a channel, cut there) times scale (at most FULL) as one integer."""
     red = np.uint32(min(red, _WHITE) * scale + _HALF)
@@ -37,7 +37,7 @@ def packed(red, green, blue, scale):
     return red | (green << _GREEN_SHIFT) | (blue << _BLUE_SHIFT)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def unpacked(value):
     """Red, green and blue of a packed colour at full scale, 0 to 255."""
     colour = np.uint32(value & _LOW_BITS)
@@ -48,13 +48,13 @@ def unpacked(value):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def fog_share(light, depth):
     """Share of haze at a depth along the optical axis."""
     return min(max((depth - light[_FOG_START]) * light[_FOG_PER_M], _ZERO), _ONE)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def unpack(image, out):
     """Pixels to bytes [height, width, 3]."""
     for row in range(image.shape[0]):
@@ -66,7 +66,7 @@ def unpack(image, out):
             line[3 * column + 2] = np.uint8((value >> _BLUE_SHIFT) & _BYTE)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def add_noise(out, strength, key):
     """Add triangular noise with a standard deviation in grey levels, from a hash of pixel, channel and key.
 

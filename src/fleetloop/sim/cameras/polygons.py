@@ -1,9 +1,9 @@
 """Polygons in the picture: into camera axes, cut at the near plane, scan converted nearest first by depth."""
 
 import numpy as np
-from numba import njit
 
 from fleetloop.sim.cameras.fields import CameraField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.pixels import DEPTH_SHIFT
 from fleetloop.sim.cameras.project import NEAR_M
 
@@ -19,14 +19,14 @@ _LEAST = np.float32(1e-6)
 _FLAT_PX = np.float32(3e-3)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def ceiling(value):
     """The smallest integer not below a value; math.ceil takes three times as long."""
     whole = int(value)
     return whole + 1 if np.float32(whole) < value else whole
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def to_camera(camera, x, y, z):
     """A point of the ego frame in camera axes. The axis to the right is level."""
     x, y, z = x - camera[0], y - camera[1], z - camera[2]
@@ -37,7 +37,7 @@ def to_camera(camera, x, y, z):
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def clip_near(corners, order, focal, half_width, half_height, polygon):
     """Cut the face with the given corners at the near plane and project it; returns its number of corners."""
     count = 0
@@ -60,7 +60,7 @@ def clip_near(corners, order, focal, half_width, half_height, polygon):
     return count
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def bounds_of(polygon, corners, width, height):
     """Left, top, right and bottom of the polygon, cut at the image, less half a pixel.
 
@@ -75,7 +75,7 @@ def bounds_of(polygon, corners, width, height):
     return left, top, right, bottom
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def split_edges(polygon, corners, turns_left, bounds, edges):
     """Sort the edges of a convex polygon into those that bound it on the left and on the right.
 
@@ -101,7 +101,7 @@ def split_edges(polygon, corners, turns_left, bounds, edges):
         x0, y0 = x1, y1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def face_plane(axis, offset, focal, half_width, half_height, plane):
     """Fill `plane` (see fill) for the points p in camera axes with axis . p = offset.
 
@@ -112,7 +112,7 @@ def face_plane(axis, offset, focal, half_width, half_height, plane):
     plane[0] = axis[2] / offset - plane[1] * half_width - plane[2] * half_height
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def fill(edges, bounds, plane, colour, image):
     """Draw a convex polygon, given by its edges, where it is nearer than what is there.
 

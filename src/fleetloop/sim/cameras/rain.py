@@ -1,10 +1,10 @@
 """What rain does to a picture itself: falling drops as streaks, and drops on the glass."""
 
 import numpy as np
-from numba import njit
 
 from fleetloop.core.random import Stream, bits
 from fleetloop.sim.cameras.fields import LightField
+from fleetloop.sim.cameras.kernels import device
 
 _STREAM = int(Stream.APPEARANCE)
 _STREAKS_ACROSS, _STREAKS_DOWN = 20, 6
@@ -19,13 +19,13 @@ _SHIFT, _UNIT = np.uint64(40), np.float32(1.0 / 16777216.0)
 _ZERO, _HALF, _ONE, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _drawn(key, number):
     """A uniform float32 in [0, 1) from a key."""
     return np.float32(bits(key, 0, 0, _STREAM, number) >> _SHIFT) * _UNIT
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def add_streaks(light, key, out):
     """Blend streaks of falling rain towards the colour of the sky; `key` changes with every picture."""
     height, width, _ = out.shape
@@ -50,7 +50,7 @@ def add_streaks(light, key, out):
                     out[row, j, channel] = np.uint8(min(value + share * (bright - value) + _HALF, _WHITE))
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def add_drops(light, key, out):
     """Drops on the glass: each shows what is behind it upside down, and darker; `key` lasts for a while."""
     height, width, _ = out.shape

@@ -8,6 +8,7 @@ from numba import njit
 
 from fleetloop.core.types import SIGN_PIXELS
 from fleetloop.sim.cameras.fields import CameraField, LampField, LightField, SignField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.lamps import beam_on_sign, lamp_in_registers, lamp_light
 from fleetloop.sim.cameras.pixels import DEPTH_SHIFT, FINISHED, FULL, fog_share, packed
 from fleetloop.sim.cameras.polygons import (
@@ -74,7 +75,7 @@ def sign_pictures(images: UInt8[np.ndarray, "images 48 48 4"]) -> UInt8[np.ndarr
     return pictures
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def picture_level(texels_per_pixel):
     """The picture whose pixels are nearest in size to those of the image, as a number from 0."""
     level = 0
@@ -84,7 +85,7 @@ def picture_level(texels_per_pixel):
     return level
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _light_on_sign(sign, light, lamps, lamp_count, facing_sign, out):
     """Fill out [3] with the light that comes back from the plate's front (facing_sign 1) or back (-1)."""
     normal_x, normal_y = facing_sign * sign[3], facing_sign * sign[4]
@@ -101,7 +102,7 @@ def _light_on_sign(sign, light, lamps, lamp_count, facing_sign, out):
             out[channel] += share * lamps[index, _RED + channel]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _texel(picture, edge, column, row, out):
     """Fill out [4] with colours times alpha, and alpha, between the four pixels around a place in a picture.
 
@@ -165,7 +166,7 @@ def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, li
             image[row, column] = max(image[row, column], value)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _place_sign(camera, sign, centre, axes, corners):
     """Fill the plate's centre [3], its axes (right as seen from its front, up, normal) [3, 3], corners [4, 3].
 
@@ -183,7 +184,7 @@ def _place_sign(camera, sign, centre, axes, corners):
         corners[2, k], corners[3, k] = centre[k] - high + wide, centre[k] - high - wide
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _picture_plane(axis, half, centre, edge, focal, half_width, half_height, place):
     """Fill `place` (see _fill_sign) for one axis of the plate, along which the picture has `edge` pixels.
 
@@ -197,7 +198,7 @@ def _picture_plane(axis, half, centre, edge, focal, half_width, half_height, pla
     )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _sign_in_sight(camera, sign, half_width, half_height):
     """Whether the ball around the plate touches the view."""
     x, y, z = to_camera(camera, sign[0], sign[1], sign[2])

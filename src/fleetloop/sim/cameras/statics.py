@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from fleetloop.core.types import BOX_CELL_M, STREET_LAMP, SignalColour
 from fleetloop.sim.cameras.fields import SignField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.lamps import STREET_ROW, offer_lamp
 from fleetloop.sim.cameras.users import put_box
 from fleetloop.sim.signals import phase_colour_at
@@ -34,7 +34,7 @@ _ACROSS, _ALONG = np.float32(7.0), np.float32(64.0)
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _windows_of(box):
     """Which windows of a static box are lit, as a number from 1 that follows from its place; 0 without any."""
     if box[4] < _BUILDING_LENGTH or box[5] < _BUILDING_WIDTH or box[6] < _BUILDING_HEIGHT:
@@ -43,7 +43,7 @@ def _windows_of(box):
     return _ONE + np.float32(place % _PATTERNS)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _signal_glow(signal, lamp, signals, clock_s, distance):
     """1 when the lamp of a signal is lit, 0 when not, -1 when it is not worth drawing."""
     shown = phase_colour_at(signals[0], signals[1], signals[2], signals[3], signals[4], signal, clock_s)
@@ -54,7 +54,7 @@ def _signal_glow(signal, lamp, signals, clock_s, distance):
     return -1 if distance > _UNLIT_RANGE_M else 0
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _gather_cell(first, end, ego, clock_s, statics, signals, tint, dark, boxes, count):
     """Static boxes first to end - 1 that are near the ego; returns how many boxes there are now."""
     static_boxes, box_signal, box_lamp = statics
@@ -101,7 +101,7 @@ def _gather_cell(first, end, ego, clock_s, statics, signals, tint, dark, boxes, 
     return count
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _gather_cell_lamps(first, end, ego, static_boxes, box_lamp, strength, lamps, count):
     """Street lamps among the static boxes first to end - 1; returns how many lamps there are now."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
@@ -114,7 +114,7 @@ def _gather_cell_lamps(first, end, ego, static_boxes, box_lamp, strength, lamps,
     return count
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _gather_cell_signs(first, end, ego, signs, sign_image, gathered, count):
     """Signs first to end - 1 that are near the ego; returns how many there are now."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
@@ -134,7 +134,7 @@ def _gather_cell_signs(first, end, ego, signs, sign_image, gathered, count):
     return count
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def gather_static(ego, clock_s, town, grid, statics, signals, signs, tint, dark, strength, out, counts):
     """Visit cells in growing rings around the ego, the nearest first.
 

@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from fleetloop.core.types import AgentKind
 from fleetloop.sim.cameras.fields import BoxField
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.lamps import BLUE_LIGHT, BLUE_ROW, offer_head_lights, offer_lamp
 from fleetloop.sim.cameras.materials import (
     BEACON_COLOUR,
@@ -54,7 +54,7 @@ _BLUE = tuple(np.float32(value) for value in BLUE_COLOUR)
 _BEACON_LIT = tuple(np.float32(value) for value in BEACON_COLOUR)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def put_box(
     box, x, y, z, cosine, sine, half_length, half_width, half_height, red, green, blue, glow, windows
 ):
@@ -67,7 +67,7 @@ def put_box(
     box[_WINDOWS] = windows
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _part_glow(material, lights, blink_on, flash_left, dark):
     """-1: the part is not there; 0: it is not lit; 1: it is lit."""
     if material == _INDICATOR_LEFT:
@@ -83,7 +83,7 @@ def _part_glow(material, lights, blink_on, flash_left, dark):
     return 1 if material in (_HEAD, _SIGN_LIT) else 0
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def _part_colour(material, lit, lights, paint, colour):
     """RGB of a part that is lit or not."""
     if material in (_PAINT, _SECOND_PAINT):
@@ -99,7 +99,7 @@ def _part_colour(material, lit, lights, paint, colour):
     return MATERIAL_COLOURS[material, 0], MATERIAL_COLOURS[material, 1], MATERIAL_COLOURS[material, 2]
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, dark, detail, boxes):
     """Boxes of the road users of one scene; returns how many. `detail` is a factor on the range of parts."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
@@ -156,7 +156,7 @@ def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, d
     return count
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
+@device
 def gather_user_lamps(ego, poses, kinds, strength, lamps, count):
     """Head lights and flashing blue lights of the road users; returns how many lamps there are now."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
