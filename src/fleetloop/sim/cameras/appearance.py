@@ -103,7 +103,7 @@ _RAIN_DARKER = 0.3
 _RAIN_FOG_M = np.array([20.0, 190.0])
 _DUSK_DARKNESS = 0.6
 """Dusk is not dark enough for lamps to light the road: they only burn."""
-_NIGHT_SHARE, _RAIN_SHARE = 0.06, 0.1
+_NIGHT_SHARE, _RAIN_SHARE = 0.08, 0.1
 """Of all rows at full variety."""
 
 
