@@ -19,8 +19,8 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Poli
 from fleetloop.safety.limits import Controls, limit_plan
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
-from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.sim.safety_driver import Danger
+from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.vehicle.recorder import FleetStep, Recorder, RecorderConfig
 from fleetloop.vehicle.triggers import Moment, Trigger, TriggerConfig, TriggerSet
 

@@ -13,7 +13,15 @@ FORMAT_VERSION = 13
 """Of the cached file, and of how towns are made: raise it whenever a town would come out differently."""
 
 _JOINED = (
-    *("points", "headings", "heights_m", "curvatures", "bend_speed_mps", "lane_point_count", "lane_spacing_m"),
+    *(
+        "points",
+        "headings",
+        "heights_m",
+        "curvatures",
+        "bend_speed_mps",
+        "lane_point_count",
+        "lane_spacing_m",
+    ),
     *("lane_length_m", "lane_width_m", "lane_speed_limit_mps", "lane_kind", "lane_use", "lane_reach_m"),
     *("lane_control", "town_left_hand", "signs", "sign_images"),
     *("conflict_kind", "conflict_from_m", "conflict_to_m", "conflict_other_from_m", "conflict_other_to_m"),
