@@ -385,6 +385,8 @@ class Bench:
     """Print one line of JSON for each figure, and nothing else."""
     routes: int | None = None
     """Of the demonstrator, instead of the default number."""
+    towns: tuple[str, ...] = ()
+    """Of the demonstrator, instead of its twelve: keys such as suburb-1, and map files."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
 
@@ -392,7 +394,7 @@ class Bench:
         """Run the verb."""
         from fleetloop.bench import run_benchmark
 
-        run_benchmark(self.name, self.json, self.routes, self.workspace)
+        run_benchmark(self.name, self.json, self.routes, self.workspace, self.towns)
 
 
 _VERBS = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fleetloop.core.errors import ConfigError
@@ -12,7 +13,11 @@ ALL = "all"
 
 
 def run_benchmark(
-    name: str, json: bool, routes: int | None = None, workspace: Path = Path("workspace")
+    name: str,
+    json: bool,
+    routes: int | None = None,
+    workspace: Path = Path("workspace"),
+    towns: Sequence[str] = (),
 ) -> None:
     """Measure a figure and print it as a line: for a person, or with `json` as one object of JSON.
 
@@ -21,9 +26,11 @@ def run_benchmark(
         json: nothing but the line goes to stdout; progress goes to stderr.
         routes: how many the demonstrator drives, instead of the default.
         workspace: holds the towns; those that are missing are made.
+        towns: keys of generated towns, and map files, for the demonstrator instead of its own.
 
     Raises:
-        ConfigError: there is no such figure, or `routes` does not apply to it or is less than 1.
+        ConfigError: there is no such figure, or `routes` or `towns` do not apply to it, or `routes` is less than 1.
+        MapError: a town cannot be made.
         PeerMissingError: a program that the figure is compared with is absent; with "all", the figure is left out
             and stderr says so.
     """
@@ -37,7 +44,9 @@ def run_benchmark(
         raise ConfigError(f"routes: the figure {name} drives none; use it with demonstrator or {ALL}")
     if routes is not None and routes < 1:
         raise ConfigError(f"routes: {routes} is less than 1; drive at least one")
-    setup = Setup(workspace, routes)
+    if towns and name != "demonstrator":
+        raise ConfigError(f"towns: the figure {name} has its own; use them with demonstrator")
+    setup = Setup(workspace, routes, towns)
     for measure in FIGURES.values() if name == ALL else [FIGURES[name]]:
         with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
             try:

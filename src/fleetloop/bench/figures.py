@@ -1,6 +1,6 @@
 """The table of figures: the name of each and how it is measured at full size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -32,9 +32,16 @@ ROUTES, ROUTE_M = 500, 1000.0
 class Setup:
     """What the figures are measured on, made when it is first asked for."""
 
-    def __init__(self, workspace: Path, routes: int | None = None) -> None:
+    def __init__(self, workspace: Path, routes: int | None = None, towns: Sequence[str] = ()) -> None:
         self.library = Workspace(workspace).library
         self.routes = routes or ROUTES
+        self.towns = towns
+
+    def demonstrator_towns(self) -> list[str]:
+        """Keys of what the demonstrator drives on; map files are taken in."""
+        if not self.towns:
+            return preset_named("laptop").evaluation_keys()
+        return [self.library.add_file(Path(town)) if "." in town else town for town in self.towns]
 
     @cached_property
     def world(self) -> World:
@@ -43,7 +50,7 @@ class Setup:
 
 
 def _demonstrator(setup: Setup) -> Measurement:
-    towns = preset_named("laptop").evaluation_keys()
+    towns = setup.demonstrator_towns()
     config = EvaluateConfig(routes=setup.routes, route_m=ROUTE_M)
     return measure_demonstrator("demonstrator", make_world(setup.library, towns), towns, config)
 
