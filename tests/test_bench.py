@@ -204,7 +204,9 @@ def test_all_leaves_out_what_needs_an_absent_program(
 def test_unknown_names_and_wrong_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'frames' is unknown; use cameras, .*queue-discharge or all"):
         run_benchmark("frames", json=False, workspace=tmp_path)
-    with pytest.raises(ConfigError, match="towns: the figure cameras has its own; use them with demonstrator"):
+    with pytest.raises(
+        ConfigError, match="towns: the figure cameras has its own; use them with demonstrator"
+    ):
         run_benchmark("cameras", json=True, towns=["suburb-1"])
     with pytest.raises(ConfigError, match="routes: the figure cameras drives none"):
         run_benchmark("cameras", json=False, routes=5, workspace=tmp_path)
