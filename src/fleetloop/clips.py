@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.files import write_bytes
-from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, CameraRig, State, World
+from fleetloop.core.types import EGO, STEP_S, VEHICLE_SIZES, AgentKind, CameraRig, State, World
 from fleetloop.evaluate.video import encode_h264
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.cameras.mosaic import mosaic
@@ -75,6 +75,19 @@ def compose(
     return np.concatenate([np.asarray(bar), np.concatenate([overhead, cameras], axis=1)])
 
 
+def scenario_frame(
+    rollout: Rollout, overhead: Overhead, rig: CameraRig, name: str
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What world 0 of a scenario looks like now: the road from above, the cameras of `rig`, time and speed."""
+    images = [group[0] for group in rollout.observe(rig).images]
+    sheet = Image.fromarray(mosaic(images, rig, 1))
+    sheet = sheet.resize((_SHEET_WIDTH, round(sheet.height * _SHEET_WIDTH / sheet.width)))
+    state = rollout.state
+    view = overhead.draw(state, 0, sheet.height)
+    caption = f"{name}   {float(state.step[0]) * STEP_S:.1f} s   {state.speed[0, EGO] * 3.6:.0f} km/h"
+    return compose(view, np.asarray(sheet), caption)
+
+
 def scenario_rollout(world: World, name: str, seed: int, agents: int = 20) -> Rollout:
     """One world that begins with a scenario, at the first place that a town has for it.
 
@@ -115,14 +128,7 @@ def scenario_clip(
     frames: list[np.ndarray] = []
     while rollout.active.any():
         rollout.decide()
-        images = [group[0] for group in rollout.observe(fine).images]
-        sheet = Image.fromarray(mosaic(images, fine, 1))
-        sheet = sheet.resize((_SHEET_WIDTH, round(sheet.height * _SHEET_WIDTH / sheet.width)))
-        view = overhead.draw(rollout.state, 0, sheet.height)
-        caption = (
-            f"{name}   {rollout.state.step[0] / CLIP_HZ:.1f} s   {rollout.state.speed[0, EGO] * 3.6:.0f} km/h"
-        )
-        frames.append(compose(view, np.asarray(sheet), caption))
+        frames.append(scenario_frame(rollout, overhead, fine, name))
         rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
         if progress is not None:
             progress(min(current.distance_m / current.route.length_m, 1.0))

@@ -8,13 +8,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fleetloop.clips import Overhead, compose, scenario_rollout
+from fleetloop.clips import Overhead, scenario_frame, scenario_rollout
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import (
     BOX_CELL_M,
     EGO,
     SCENE_AGENTS,
-    STEP_S,
     VEHICLE_SIZES,
     AgentKind,
     Camera,
@@ -65,7 +64,6 @@ _VIEW_M, _VIEW_HALF_ANGLE_RAD = (6.0, 45.0), 0.5
 _SCENARIO_SEED, _LONGEST_STEPS = 1, 600
 _ACTOR_M, _ASIDE_WORTH_M, _CHILD_WORTH_M = 13.0, 40.0, 20.0
 """An actor is seen best at this distance; a radian to the side, and a child, count like that many metres."""
-_SHEET_WIDTH = 960
 
 
 def write_gallery(
@@ -316,18 +314,16 @@ def _best_step(world: World, name: str) -> int:
 def _scenarios(library: TownLibrary, out: Path) -> Iterator[Path]:
     """Every scenario as its actor is seen best: the road from above and the cameras."""
     world, fine = library.world(SCENARIO_TOWNS), scaled_rig(DEFAULT_RIG, 4)
+    overheads: dict[int, Overhead] = {}
     for name in FAMILIES:
         step = _best_step(world, name)
         rollout = scenario_rollout(world, name, _SCENARIO_SEED)
         actors = _actors(rollout)
         for _ in _drive(rollout, step + 1):
             pass
-        images = [group[0] for group in rollout.observe(fine).images]
-        sheet = Image.fromarray(mosaic(images, fine, 1))
-        sheet = sheet.resize((_SHEET_WIDTH, round(sheet.height * _SHEET_WIDTH / sheet.width)))
         # The view from above marks actors by their script, which may have come to its end.
         rollout.state.script[0, actors] = np.maximum(rollout.state.script[0, actors], 1)
-        view = Overhead(world, int(rollout.state.town[0])).draw(rollout.state, 0, sheet.height)
-        seconds = float(rollout.state.step[0]) * STEP_S
-        caption = f"{name}   {seconds:.1f} s   {rollout.state.speed[0, EGO] * 3.6:.0f} km/h"
-        yield _save(compose(view, np.asarray(sheet), caption), out / f"scenario-{name}.png")
+        town = int(rollout.state.town[0])
+        if town not in overheads:
+            overheads[town] = Overhead(world, town)
+        yield _save(scenario_frame(rollout, overheads[town], fine, name), out / f"scenario-{name}.png")

@@ -21,6 +21,7 @@ from fleetloop.bench.peer import PeerMissingError
 from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import STEP_S, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, Script, State, World
 from fleetloop.sim import behaviour
+from fleetloop.sim.following import temperament
 from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.paths import path_point, rail_pose
@@ -44,11 +45,8 @@ class Driver(NamedTuple):
 
 def drivers(seed: int, count: int) -> list[Driver]:
     """The drivers that our traffic gives to agents 0 to `count` - 1 of a world of this seed."""
-    low, high = behaviour.DESIRED_SPEED_FACTOR
-    draws = [float(uniform(np.uint64(seed), 0, 0, int(Stream.DRIVER), agent)) for agent in range(count)]
-    return [
-        Driver(low + (high - low) * draw, behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)) for draw in draws
-    ]
+    draws = (uniform(np.uint64(seed), 0, 0, int(Stream.DRIVER), agent) for agent in range(count))
+    return [Driver(*temperament(float(draw))) for draw in draws]
 
 
 def make_network(folder: Path, name: str, plain: dict[str, str]) -> Path:

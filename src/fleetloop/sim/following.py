@@ -36,6 +36,13 @@ def top_speed(kind, factor):
 
 
 @device
+def temperament(draw):
+    """(share of the limit that a driver wants, time headway in seconds) by a number in [0, 1): calm to hurried."""
+    low, high = behaviour.DESIRED_SPEED_FACTOR
+    return low + (high - low) * draw, behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
+
+
+@device
 def idm(speed, desired, gap, lead_speed, headway):
     """Acceleration of the Intelligent Driver Model (Treiber et al. 2000)."""
     product = math.sqrt(behaviour.MAXIMUM_ACCELERATION_MPS2 * behaviour.COMFORTABLE_DECELERATION_MPS2)

@@ -14,7 +14,7 @@ from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import STEP_S, AgentKind, State, World
 from fleetloop.sim import behaviour
-from fleetloop.sim.following import desired_speed, front_m, idm, is_on_foot, leader
+from fleetloop.sim.following import desired_speed, front_m, idm, is_on_foot, leader, temperament
 from fleetloop.sim.lane_change import choose_lane
 from fleetloop.sim.occupancy import Occupancy, occupy
 from fleetloop.sim.paths import FAR_M
@@ -68,9 +68,7 @@ def _mind_walkers(state, occupancy, w, a, speed, desired, headway):
 def _decide_agent(world, state, decision, occupancy, w, a):
     # A learner's place is taken by the demonstrator: brisk, but no faster than allowed.
     draw = np.float32(1.0) if state.learner[w, a] else uniform(state.seed[w], 0, 0, _DRIVER, a)
-    low, high = behaviour.DESIRED_SPEED_FACTOR
-    factor = low + (high - low) * draw
-    headway = behaviour.TIME_HEADWAY_S[1] - 0.6 * (1.0 - draw)
+    factor, headway = temperament(draw)
     speed = np.float64(state.speed[w, a])
     desired = desired_speed(world, state, w, a, factor)
     gap, ahead = np.float64(FAR_M), -1

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from scipy.spatial import KDTree
 
 from fleetloop.core.types import LaneKind
+from fleetloop.sim.paths import LEVEL_M
 from fleetloop.sim.roads.conflicts import Conflict
 from fleetloop.sim.roads.lanes import LaneTable, reach_of_users
 
@@ -15,7 +16,6 @@ SHARPEST_1PM = 0.205
 """A car's turning circle of about 10 m, and what rounding adds."""
 OVERLAP_M = 1.9
 """Centre lines this near leave no room for two cars side by side."""
-LEVEL_M = 3.0
 
 
 def close_undrivable(

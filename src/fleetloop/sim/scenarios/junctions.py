@@ -14,6 +14,8 @@ _GREENS = (SignalColour.GREEN, SignalColour.GREEN_YIELD)
 _FRONT_M = 3.7
 """From a car's rear axle to its front bumper."""
 _SHORTEST_APPROACH_M = 32.0
+_GREEN_S = 8.0
+"""The learner's signal stays green this long: until it has crossed."""
 _SPEED = Range(7.0, 11.0, "m/s")
 _LATE = Range(-1.0, 1.2, "s")
 
@@ -77,16 +79,18 @@ def _choose(stage: Stage, fits: Callable[[_Meeting], bool]) -> _Meeting | None:
     return found[int(stage.random.integers(len(found)))] if found else None
 
 
-def _let_green(stage: Stage, meeting: _Meeting, seconds: float) -> bool:
-    """Turn the clock to when the learner's signal stays green for long enough, and the other's is red."""
+def _let_green(stage: Stage, meeting: _Meeting, others_red: bool = False) -> bool:
+    """Turn the clock to when the learner's signal stays green for long enough, and if asked for the other's red."""
     world, mine = stage.world, stage.world.lane_signal[meeting.connector]
     other = world.lane_signal[meeting.other_connector]
     start = float(stage.state.clock_s[stage.w])
     for clock in start + stage.random.permutation(int(world.signal_cycle_s[mine])):
-        moments = np.arange(0.0, seconds, 1.0)
-        green = all(signal_colour(world, mine, np.float32(clock + t)) in _GREENS for t in moments)
-        red = all(signal_colour(world, other, np.float32(clock + t)) == SignalColour.RED for t in moments)
-        if green and red:
+        moments = [np.float32(clock + t) for t in np.arange(0.0, _GREEN_S, 1.0)]
+        if all(
+            signal_colour(world, mine, moment) in _GREENS
+            and not (others_red and signal_colour(world, other, moment) != SignalColour.RED)
+            for moment in moments
+        ):
             stage.state.clock_s[stage.w] = clock
             return True
     return False
@@ -130,7 +134,7 @@ def _against_red(kind: AgentKind) -> Callable[[Stage, Parameters], bool]:
             meeting = _choose(stage, _is_signalled(stage))
             if meeting is None:
                 return False
-            if _let_green(stage, meeting, 8.0):
+            if _let_green(stage, meeting, others_red=True):
                 _both_arrive(stage, meeting, parameters, kind, Script.INSIST)
                 return True
         return False
@@ -179,18 +183,8 @@ def _left_turn_across(stage: Stage, parameters: Parameters) -> bool:
         if meeting is None:
             return False
         signalled = stage.world.lane_signal[meeting.connector] >= 0
-        if not signalled or _let_both_green(stage, meeting):
+        if not signalled or _let_green(stage, meeting):
             _both_arrive(stage, meeting, parameters, AgentKind.CAR, Script.INSIST)
-            return True
-    return False
-
-
-def _let_both_green(stage: Stage, meeting: _Meeting) -> bool:
-    world, mine = stage.world, stage.world.lane_signal[meeting.connector]
-    start = float(stage.state.clock_s[stage.w])
-    for clock in start + stage.random.permutation(int(world.signal_cycle_s[mine])):
-        if all(signal_colour(world, mine, np.float32(clock + t)) in _GREENS for t in np.arange(0.0, 8.0)):
-            stage.state.clock_s[stage.w] = clock
             return True
     return False
 
@@ -200,7 +194,7 @@ def _blocked_junction(stage: Stage, parameters: Parameters) -> bool:
     meeting = _choose(stage, lambda m: world.lane_length_m[m.other_connector] > m.other_from_m + 2.0)
     if meeting is None:
         return False
-    if world.lane_signal[meeting.connector] >= 0 and not _let_both_green(stage, meeting):
+    if world.lane_signal[meeting.connector] >= 0 and not _let_green(stage, meeting):
         return False
     length = float(world.lane_length_m[meeting.approach])
     stage.put_learner([meeting.approach, meeting.connector], max(length - 45.0, 1.0), parameters["speed_mps"])
