@@ -109,7 +109,7 @@ def test_bad_input_is_named():
 
 
 def test_a_clip_needs_a_place(world: World):
-    from fleetloop.clips import scenario_rollout
+    from fleetloop.recording import scenario_rollout
 
     with pytest.raises(MapError, match="the town has no place for it; use another --town or --key"):
         scenario_rollout(toy_world(), "cut_in", 0)

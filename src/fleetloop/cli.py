@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fleetloop.artifacts.report import Report
 
 PresetName = Literal["smoke", "laptop", "gpu"]
+WeatherName = Literal["clear", "overcast", "dusk", "night", "rain", "fog", "night_rain"]
 MAXIMUM_SEED = 2**31 - 1
 
 
@@ -317,6 +318,53 @@ class WorldPreview:
 
 
 @dataclass(frozen=True)
+class WorldRecord:
+    """Record a drive for a person or a tool: as MP4 of the eight cameras and the road from above, MCAP or Rerun."""
+
+    out: Path = Path("drive.mp4")
+    """What is written; the ending picks the format: .mp4, .mcap (Foxglove) or .rrd (Rerun)."""
+    town: Path | None = None
+    """A map; without it the generated town `key`."""
+    key: str = "grid-1000"
+    """A generated town, by kind and seed."""
+    scenario: str = ""
+    """A family to begin with; `fleetloop world scenario` lists them."""
+    seconds: float | None = None
+    """Without it a scenario is driven to its end, anything else for half a minute."""
+    weather: WeatherName = "clear"
+    release: bool = False
+    """Let the release drive that the vehicles of the workspace install, not the demonstrator."""
+    agents: int = 24
+    """Road users, where the streets have room for so many."""
+    workspace: Path = Path("workspace")
+    """Holds the towns, and the repository that releases come from."""
+    seed: int = 0
+    """Draws the place, the traffic and a scenario's parameters."""
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.recording import RecordConfig, record_drive
+        from fleetloop.recording.recording import check_path
+        from fleetloop.sim.cameras import Weather
+        from fleetloop.stages import Workspace, make_world
+        from fleetloop.updates import update_vehicles
+
+        check_path(self.out)
+        config = RecordConfig(self.seconds, self.scenario, Weather(self.weather), self.agents)
+        workspace, policy = Workspace(self.workspace), None
+        if self.release:
+            installed = update_vehicles(workspace, vehicles=1, threads=1)
+            if installed is None:
+                raise InputError(f"{workspace.repository}: holds no release; run fleetloop loop first")
+            policy = installed.policy
+        key = workspace.library.add_file(self.town) if self.town is not None else self.key
+        world = make_world(workspace.library, [key])
+        with stage(f"record {self.scenario or key}") as progress:
+            outcome, paths = record_drive(world, [key], self.out, config, self.seed, policy, progress)
+        say(f"{outcome}: {', '.join(map(str, paths))}")
+
+
+@dataclass(frozen=True)
 class WorldScenario:
     """Show a scenario as a clip: the eight cameras and the road from above, the demonstrator driving."""
 
@@ -327,6 +375,7 @@ class WorldScenario:
     key: str = "grid-1000"
     """A generated town, by kind and seed."""
     out: Path = Path("scenario.mp4")
+    """The ending picks the format: .mp4, .mcap (Foxglove) or .rrd (Rerun)."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
     seed: int = 0
@@ -334,22 +383,17 @@ class WorldScenario:
 
     def run(self) -> None:
         """Run the verb."""
-        from fleetloop.clips import scenario_clip
         from fleetloop.sim.scenarios import FAMILIES, family_named
-        from fleetloop.stages import Workspace, make_world
 
         if not self.name:
             for family in FAMILIES.values():
                 say(f"{family.name:<26} {family.description}")
             return
         family = family_named(self.name)
-        if self.out.is_dir():
-            raise InputError(f"{self.out}: is a folder; give --out the name of an MP4 file")
-        library = Workspace(self.workspace).library
-        world = make_world(library, [library.add_file(self.town) if self.town is not None else self.key])
-        with stage(f"scenario {self.name}") as progress:
-            outcome = scenario_clip(world, self.name, self.seed, self.out, progress)
-        say(f"{family.description}\nTo pass: {family.success}\n{outcome}: {self.out}")
+        say(f"{family.description}\nTo pass: {family.success}")
+        WorldRecord(
+            self.out, self.town, self.key, self.name, workspace=self.workspace, seed=self.seed, agents=20
+        ).run()
 
 
 @dataclass(frozen=True)
@@ -406,6 +450,7 @@ _VERBS = {
     "release": Release,
     "show": Show,
     "world preview": WorldPreview,
+    "world record": WorldRecord,
     "world scenario": WorldScenario,
     "world gallery": WorldGallery,
     "bench": Bench,

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fleetloop.clips import Overhead, scenario_frame, scenario_rollout
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import (
     BOX_CELL_M,
@@ -24,6 +23,8 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.preview import town_preview
+from fleetloop.recording import look, scenario_rollout
+from fleetloop.recording.frames import Overhead, frame
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of, render
 from fleetloop.sim.cameras.mosaic import labelled, mosaic
 from fleetloop.sim.cameras.rig import scaled_rig
@@ -326,4 +327,4 @@ def _scenarios(library: TownLibrary, out: Path) -> Iterator[Path]:
         town = int(rollout.state.town[0])
         if town not in overheads:
             overheads[town] = Overhead(world, town)
-        yield _save(scenario_frame(rollout, overheads[town], fine, name), out / f"scenario-{name}.png")
+        yield _save(frame(look(rollout, fine), overheads[town], name), out / f"scenario-{name}.png")

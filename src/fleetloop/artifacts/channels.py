@@ -12,7 +12,7 @@ import orjson
 from foxglove import Schema
 
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES
+from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES, CameraRig
 
 JsonFields = dict[str, tuple[int, ...] | type[str]]
 """Name to shape of a number or array of numbers; `str` for text."""
@@ -154,13 +154,34 @@ ROAD_USERS_VIEW = Channel(
     {},
 )
 
-CHANNELS = (EGO, NAVIGATION, PLAN, TEACHER, CONTROL, EVENT, SCENE, FRAMES, PLAN_VIEW, ROAD_USERS_VIEW)
-"""All channels but the cameras, whose names come from the rig."""
+LANES_VIEW = Channel(
+    "/map/lanes",
+    Encoding.PROTOBUF,
+    0.0,
+    "Centre lines of the town's lanes, for Foxglove's 3D panel; once, in recordings for people only.",
+    messages.SceneUpdate.get_schema(),
+    {},
+)
+CAMERA_FRAMES = Channel(
+    "/tf/cameras",
+    Encoding.PROTOBUF,
+    0.0,
+    "The cameras' frames in the ego frame; once, in recordings for people only.",
+    messages.FrameTransforms.get_schema(),
+    {},
+)
+
+CHANNELS = (
+    *(EGO, NAVIGATION, PLAN, TEACHER, CONTROL, EVENT, SCENE),
+    *(FRAMES, PLAN_VIEW, ROAD_USERS_VIEW),
+)
+"""All channels of a drive but the cameras, whose names come from the rig."""
 
 STEP_CHANNELS = (EGO, NAVIGATION, PLAN, CONTROL)
 """Every step has a message on each of these."""
 
 CAMERA_PREFIX = "/camera/"
+CALIBRATION_PREFIX = "/calibration/"
 
 
 def camera_channel(name: str) -> Channel:
@@ -173,3 +194,21 @@ def camera_channel(name: str) -> Channel:
         messages.CompressedImage.get_schema(),
         {},
     )
+
+
+def calibration_channel(name: str) -> Channel:
+    """The channel of one camera's pinhole model; once, in recordings for people only."""
+    return Channel(
+        CALIBRATION_PREFIX + name,
+        Encoding.PROTOBUF,
+        0.0,
+        f"Pinhole model of camera {name}.",
+        messages.CameraCalibration.get_schema(),
+        {},
+    )
+
+
+def known_channels(rig: CameraRig) -> list[Channel]:
+    """Every channel that an Episode with this rig may have."""
+    cameras = [make(camera.name) for camera in rig.cameras for make in (camera_channel, calibration_channel)]
+    return [*CHANNELS, LANES_VIEW, CAMERA_FRAMES, *cameras]

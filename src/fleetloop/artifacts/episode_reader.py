@@ -133,8 +133,7 @@ def recover_episode(partial: Path) -> Path:
         raise EpisodeError(
             f"{partial}: holds no whole step, there is nothing to recover; remove it and record again"
         )
-    known = {channel.topic for channel in channels.CHANNELS}
-    known |= {CAMERA_PREFIX + camera.name for camera in metadata.rig.cameras}
+    known = {channel.topic for channel in channels.known_channels(metadata.rig)}
     unknown = {topic for topic, _, _ in recording.messages} - known
     if unknown:
         raise EpisodeError(

@@ -8,6 +8,7 @@ killed, and the very bytes can move on into a Dataset that is read at random.
 
 import io
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,11 +18,11 @@ import numpy as np
 import orjson
 from foxglove import messages
 from foxglove.mcap import MCAPWriteOptions
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from fleetloop.artifacts import channels
-from fleetloop.artifacts.channels import CAMERA_PREFIX, Channel, camera_channel
+from fleetloop.artifacts.channels import CALIBRATION_PREFIX, CAMERA_PREFIX, Channel
 from fleetloop.artifacts.episode import (
     EPISODE_MAXIMUM_S,
     EpisodeEvent,
@@ -30,10 +31,19 @@ from fleetloop.artifacts.episode import (
     TeacherLabel,
     metadata_to_json,
 )
-from fleetloop.artifacts.episode_view import frame_transform, plan_poses, road_users, timestamp
+from fleetloop.artifacts.episode_view import (
+    camera_calibration,
+    camera_transforms,
+    frame_transform,
+    lane_map,
+    plan_poses,
+    road_users,
+    timestamp,
+)
 from fleetloop.core.errors import EpisodeError
 from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors
 from fleetloop.core.scene import SCENE_BYTES
+from fleetloop.core.types import LaneKind
 
 METADATA_NAME = "fleetloop.episode"
 CHUNK_BYTES = 64 * 1024
@@ -77,8 +87,7 @@ class EpisodeWriter:
             for name, value in fields.items()
         }
         self._writer.write_metadata(METADATA_NAME, as_text)
-        cameras = [camera_channel(camera.name) for camera in metadata.rig.cameras]
-        self._table = {channel.topic: channel for channel in (*channels.CHANNELS, *cameras)}
+        self._table = {channel.topic: channel for channel in channels.known_channels(metadata.rig)}
         self._open: dict[str, foxglove.Channel] = {}
         self._writer.flush()
         if self._file.error is not None:
@@ -120,6 +129,20 @@ class EpisodeWriter:
         for channel in channels.STEP_CHANNELS:
             self._log_json(channel, step, time_ns)
         self.end_step(time_ns)
+
+    def write_scenery(
+        self, lanes: Mapping[LaneKind, Sequence[Float[np.ndarray, "points 2"]]], time_ns: int
+    ) -> None:
+        """Append what stands still, for a viewer: lines of lanes in the town frame, and where the cameras look.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        self.log(channels.LANES_VIEW.topic, lane_map(lanes, time_ns), time_ns)
+        self.log(channels.CAMERA_FRAMES.topic, camera_transforms(self.metadata.rig, time_ns), time_ns)
+        for camera in self.metadata.rig.cameras:
+            self.log(CALIBRATION_PREFIX + camera.name, camera_calibration(camera, time_ns), time_ns)
+        self._raise_storage_error()
 
     def write_event(self, event: EpisodeEvent) -> None:
         """Append an event, at any time.

@@ -4,14 +4,12 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from fleetloop.bench.measure import REPEATS, Measurement, core_count, median_of, time_repeats
 from fleetloop.core.types import EGO, STEP_S, World
 from fleetloop.policy.network import NetworkConfig
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import preset_named
-from fleetloop.safety.limits import Controls, limit_plan
+from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.rollout import Rollout, make_routes
 from fleetloop.stages import untrained_network
@@ -44,20 +42,15 @@ def measure_closed_loop(name: str, world: World, size: ClosedLoopSize) -> Measur
     towns = range(len(world.town_first_lane) - 1)
     routes = make_routes(0, towns, 10**9, size.route_m)
     rollout = Rollout(world, routes, size.vehicles, size.agents)
-    zeros = np.zeros(size.vehicles, np.float32)
-    previous = Controls(zeros, zeros.copy())
+    safety_layer = SafetyLayer(size.vehicles, STEP_S)
 
     def work() -> None:
-        nonlocal previous
         for _ in range(size.steps):
             rollout.decide()
             plan = driver.plan(rollout.observe(DEFAULT_RIG, 0.5))
-            controls = limit_plan(plan, rollout.state.speed[:, EGO], previous, STEP_S)
+            controls = safety_layer.limit(plan, rollout.state.speed[:, EGO])
             step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
-            previous = Controls(
-                np.where(step.ended, np.float32(0.0), step.curvature),
-                np.where(step.ended, np.float32(0.0), step.acceleration),
-            )
+            safety_layer.remember(step.curvature, step.acceleration, step.ended)
             if step.ended.any():
                 driver.reset(step.ended)
 

@@ -18,7 +18,7 @@ from fleetloop.artifacts.report import (
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
-from fleetloop.safety.limits import Controls, limit_plan
+from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
@@ -103,8 +103,7 @@ def drive_suite(
     routes = list(make_routes(seed, numbers, config.routes, config.route_m, scenarios, config.scenario_share))
     rollout = Rollout(world, iter(routes), config.vehicles, config.agents)
     film = _Film(rollout, towns, rig, config.clips if policy is not None else 0)
-    zeros = np.zeros(config.vehicles, np.float32)
-    previous = Controls(zeros, zeros.copy())
+    safety_layer = SafetyLayer(config.vehicles, STEP_S)
     while rollout.active.any():
         rollout.decide()
         if policy is None:
@@ -113,13 +112,10 @@ def drive_suite(
             observation = rollout.observe(rig, config.variety)
             plan = policy.plan(observation)
             film.expose(observation, plan)
-        controls = limit_plan(plan, rollout.state.speed[:, EGO], previous, STEP_S)
+        controls = safety_layer.limit(plan, rollout.state.speed[:, EGO])
         step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
         film.note(step.danger, step.ended)
-        previous = Controls(
-            np.where(step.ended, np.float32(0.0), step.curvature),
-            np.where(step.ended, np.float32(0.0), step.acceleration),
-        )
+        safety_layer.remember(step.curvature, step.acceleration, step.ended)
         if policy is not None and step.ended.any():
             policy.reset(step.ended)
         if progress is not None:

@@ -4,6 +4,7 @@ import base64
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -37,20 +38,45 @@ def encode_clip(frames: UInt8[np.ndarray, "T H W 3"], rate_hz: int = 10) -> tupl
 
 def encode_h264(frames: UInt8[np.ndarray, "T H W 3"], rate_hz: int) -> bytes:
     """RGB frames as the bytes of an MP4 file with H.264."""
-    # yuv420p, which every browser plays, takes even sizes only.
-    height, width = frames.shape[1:3]
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     # To move the index to the front, the muxer opens its file again by name.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        with av.open(path, "w", options={"movflags": "faststart"}) as container:
-            stream = container.add_stream("libx264", rate=rate_hz, options=_SAME_BYTES | {"crf": "24"})
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
+        with H264File(path, rate_hz) as video:
             for image in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-            container.mux(stream.encode())
+                video.write(image)
         return path.read_bytes()
+
+
+class H264File:
+    """An MP4 file with H.264 that grows frame by frame; a context manager."""
+
+    def __init__(self, path: Path, rate_hz: int) -> None:
+        self.frames = 0
+        """Written so far."""
+        self._rate_hz = rate_hz
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
+        self._stream: Any = None
+
+    def __enter__(self) -> "H264File":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()
+
+    def write(self, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Append an RGB frame; all are of one size."""
+        # yuv420p, which every browser plays, takes even sizes only.
+        height, width = image.shape[:2]
+        image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._stream is None:
+            options = _SAME_BYTES | {"crf": "24"}
+            self._stream = self._container.add_stream("libx264", rate=self._rate_hz, options=options)
+            self._stream.height, self._stream.width = image.shape[:2]
+            self._stream.pix_fmt = "yuv420p"
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        self.frames += 1
 
 
 def _encode_webp(frames: UInt8[np.ndarray, "T H W 3"], rate_hz: int) -> bytes:

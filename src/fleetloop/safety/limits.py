@@ -91,6 +91,30 @@ def limit_plan(
     )
 
 
+class SafetyLayer:
+    """`limit_plan` for vehicles that drive step by step: it remembers what each carried out last."""
+
+    def __init__(self, vehicles: int, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._previous = Controls(np.zeros(vehicles, np.float32), np.zeros(vehicles, np.float32))
+
+    def limit(self, plan: Plan | None, speed_mps: Float[np.ndarray, " W"]) -> Controls:
+        """Controls for the next step."""
+        return limit_plan(plan, speed_mps, self._previous, self._interval_s)
+
+    def remember(
+        self,
+        curvature_1pm: Float32[np.ndarray, " W"],
+        acceleration_mps2: Float32[np.ndarray, " W"],
+        ended: Bool[np.ndarray, " W"],
+    ) -> None:
+        """Take note of what was carried out, by whom ever; who `ended` begins anew, straight and with no force."""
+        zero = np.float32(0.0)
+        self._previous = Controls(
+            np.where(ended, zero, curvature_1pm), np.where(ended, zero, acceleration_mps2)
+        )
+
+
 def _is_finite(plan: Plan) -> Bool[np.ndarray, " W"]:
     """Whether every number of each vehicle's plan is finite."""
     return (

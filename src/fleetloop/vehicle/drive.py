@@ -16,7 +16,7 @@ from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
 from fleetloop.core.random import Stream, normal, uniform
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
-from fleetloop.safety.limits import Controls, limit_plan
+from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
 from fleetloop.sim.safety_driver import Danger
@@ -137,8 +137,7 @@ class _Fleet:
         self.rollout, self.policy, self.rig, self.config = rollout, policy, rig, config
         self.triggers = TriggerSet(config.triggers, config.vehicles, STEP_S)
         self.interventions = {danger.name.lower(): 0 for danger in Danger if danger is not Danger.NONE}
-        zeros = np.zeros(config.vehicles, np.float32)
-        self._previous = Controls(zeros, zeros.copy())
+        self._safety_layer = SafetyLayer(config.vehicles, STEP_S)
 
     def look(self, with_images: bool) -> _Before:
         """Let everybody decide and the driver plan."""
@@ -167,17 +166,14 @@ class _Fleet:
     def move(self, before: _Before) -> RolloutStep:
         """Drive one step through the safety layer, under the safety driver."""
         speed_mps = before.observation.ego_history[:, -1, 0]
-        controls = limit_plan(before.plan, speed_mps, self._previous, STEP_S)
+        controls = self._safety_layer.limit(before.plan, speed_mps)
         curvature, acceleration = controls.curvature_1pm, controls.acceleration_mps2
         if self.policy is None:
             scale_1pm = self.config.steering_noise_1pm
             pull, brake = disturb(before.seed, before.step, speed_mps, scale_1pm)
             curvature, acceleration = curvature + pull, acceleration - brake
         step = self.rollout.step(curvature, acceleration)
-        self._previous = Controls(
-            np.where(step.ended, np.float32(0.0), step.curvature),
-            np.where(step.ended, np.float32(0.0), step.acceleration),
-        )
+        self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
         if self.policy is not None and step.ended.any():
             self.policy.reset(step.ended)
         return step

@@ -1,0 +1,204 @@
+"""A recording for the Rerun viewer (rerun.io): cameras, boxes, lanes and plan in space, controls over time."""
+
+import contextlib
+import importlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fleetloop.artifacts.episode_view import KIND_COLOURS
+from fleetloop.artifacts.episode_writer import encode_jpeg
+from fleetloop.core.errors import ConfigError, InputError
+from fleetloop.core.files import replacing_file
+from fleetloop.core.types import VEHICLE_SIZES, AgentKind, CameraRig, LaneKind
+from fleetloop.recording.moment import DrivenStep, Moment
+from fleetloop.recording.scenery import lane_lines
+from fleetloop.sim.cameras.project import camera_axes, focal_length_px
+
+TIMELINE = "time"
+"""Seconds since the recording began."""
+MAP, EGO_FRAME, USERS = "town/map", "town/ego", "town/road_users"
+CAMERAS = f"{EGO_FRAME}/cameras"
+SERIES = {"speed": "km/h", "curvature": "1/m", "acceleration": "m/s²"}
+"""Curves over time and their units; of the latter two, what was wanted and what was carried out."""
+_LANE_COLOURS = {
+    LaneKind.ROAD: (150, 150, 160),
+    LaneKind.CONNECTOR: (150, 150, 160),
+    LaneKind.JUNCTION: (110, 110, 140),
+    LaneKind.WALK: (90, 130, 90),
+    LaneKind.CROSSING: (190, 190, 110),
+}
+_EGO_COLOUR, _OTHER_COLOUR, _PLAN_COLOUR = (40, 130, 255), (170, 170, 170), (40, 220, 120)
+_WANTED_COLOUR, _CARRIED_OUT_COLOUR = (40, 220, 120), (40, 130, 255)
+_EYE_IN_EGO_M = (-18.0, 0.0, 10.0)
+
+
+def rerun_modules() -> tuple[Any, Any]:
+    """rerun and rerun.blueprint.
+
+    Raises:
+        ConfigError: Rerun is not installed.
+    """
+    try:
+        return importlib.import_module("rerun"), importlib.import_module("rerun.blueprint")
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name}: is not installed, which .rrd needs; run pip install 'fleetloop[rerun]', or record .mcap"
+        ) from error
+
+
+class RerunFile:
+    """Writes the steps of a recording as an .rrd, with a blueprint that lays out its views."""
+
+    def __init__(self, path: Path, towns: Sequence[str], title: str) -> None:
+        self.paths: list[Path] = []
+        self._rerun, self._blueprint = rerun_modules()
+        self._path, self._towns, self._written = path, towns, 0
+        self._open = contextlib.ExitStack()
+        partial = self._open.enter_context(replacing_file(path))
+        self._stream = self._rerun.RecordingStream("fleetloop")
+        self._stream.send_recording_name(title or path.stem)
+        self._partial = partial
+        self._rig: CameraRig | None = None
+
+    def write(self, step: DrivenStep) -> None:
+        """Log a step."""
+        moment, stream = step.moment, self._stream
+        if self._rig is None:
+            self._rig = moment.rig
+            stream.save(self._partial, default_blueprint=self._layout(moment.rig))
+            self._log_constants(moment.rig)
+        stream.set_time(TIMELINE, duration=step.time_s)
+        if step.begins:
+            self._log_town(moment)
+        self._log_ego(step)
+        self._log_users(moment)
+        self._log_images(moment)
+        self._log_series(step)
+        self._written += 1
+
+    def close(self, failed: bool) -> None:
+        """Finish the file; after a failure, or without a step, there is none."""
+        self._stream.disconnect()
+        if failed or not self._written:
+            error = InputError(f"{self._path}: no step was recorded; record at least two")
+            self._open.__exit__(type(error), error, None)
+            if not failed:
+                raise error
+            return
+        self._open.close()
+        self.paths.append(self._path)
+
+    def _layout(self, rig: CameraRig) -> Any:
+        """The town from behind the learner and curves on the left, the cameras on the right."""
+        views = self._blueprint
+        space = views.Spatial3DView(
+            origin="town",
+            name="town",
+            eye_controls=views.EyeControls3D(tracking_entity=EGO_FRAME),
+        )
+        curves = [views.TimeSeriesView(origin=name, name=f"{name}, {unit}") for name, unit in SERIES.items()]
+        pictures = [
+            views.Spatial2DView(origin=f"{CAMERAS}/{camera.name}", name=camera.name.replace("_", " "))
+            for camera in rig.cameras
+        ]
+        return views.Blueprint(
+            views.Horizontal(
+                views.Vertical(space, views.Horizontal(*curves), row_shares=[3, 1]),
+                views.Grid(*pictures),
+                column_shares=[1, 1],
+            ),
+            collapse_panels=True,
+        )
+
+    def _log_constants(self, rig: CameraRig) -> None:
+        """Axes, cameras and the names of curves."""
+        rerun, stream = self._rerun, self._stream
+        stream.log("town", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        for camera in rig.cameras:
+            entity = f"{CAMERAS}/{camera.name}"
+            ego_from_camera = camera_axes(camera).T
+            pose = rerun.Transform3D(translation=camera.position_in_ego, mat3x3=ego_from_camera)
+            lens = rerun.Pinhole(
+                focal_length=focal_length_px(camera),
+                width=camera.width,
+                height=camera.height,
+                camera_xyz=rerun.ViewCoordinates.RDF,
+                image_plane_distance=1.0,
+            )
+            stream.log(entity, pose, lens, static=True)
+        length, width, height, overhang = (float(value) for value in VEHICLE_SIZES[AgentKind.CAR])
+        body = rerun.Boxes3D(
+            centers=[[length / 2.0 - overhang, 0.0, height / 2.0]],
+            sizes=[[length, width, height]],
+            colors=[_EGO_COLOUR],
+        )
+        stream.log(f"{EGO_FRAME}/body", body, static=True)
+        for name, colour in (("wanted", _WANTED_COLOUR), ("carried_out", _CARRIED_OUT_COLOUR)):
+            line = rerun.SeriesLines(colors=[colour], names=[name.replace("_", " ")])
+            for series in ("curvature", "acceleration"):
+                stream.log(f"{series}/{name}", line, static=True)
+        stream.log("speed", rerun.SeriesLines(colors=[_EGO_COLOUR], names=["speed"]), static=True)
+
+    def _log_town(self, moment: Moment) -> None:
+        self._stream.log(MAP, self._rerun.Clear(recursive=True))
+        for kind, lines in lane_lines(moment.world, moment.town).items():
+            strips = [np.pad(line, ((0, 0), (0, 1))) for line in lines]
+            drawn = self._rerun.LineStrips3D(strips, colors=[_LANE_COLOURS[kind]], radii=[0.06])
+            self._stream.log(f"{MAP}/{kind.name.lower()}", drawn)
+        town = self._towns[moment.town] if moment.town < len(self._towns) else f"town {moment.town}"
+        self._stream.log("events", self._rerun.TextLog(f"{town}, seed {moment.seed}"))
+
+    def _log_ego(self, step: DrivenStep) -> None:
+        rerun, (x, y, yaw) = self._rerun, (float(value) for value in step.moment.pose)
+        turn = rerun.Quaternion(xyzw=[0.0, 0.0, math.sin(yaw / 2.0), math.cos(yaw / 2.0)])
+        self._stream.log(EGO_FRAME, rerun.Transform3D(translation=[x, y, 0.0], quaternion=turn))
+        poses = np.nan_to_num(step.plan.poses_in_ego[0].astype(np.float64))
+        line = np.concatenate([np.zeros((1, 3)), np.pad(poses[:, :2], ((0, 0), (0, 1)))])
+        line[:, 2] = 0.1
+        strip = rerun.LineStrips3D([line], colors=[_PLAN_COLOUR], radii=[0.12])
+        self._stream.log(f"{EGO_FRAME}/plan", strip)
+
+    def _log_users(self, moment: Moment) -> None:
+        """Boxes of all other road users of the world."""
+        rerun, state = self._rerun, moment.state
+        present = state.kind[0] != AgentKind.NONE
+        present[moment.agent] = False
+        kinds, (x, y, yaw) = state.kind[0, present], state.pose[0, present].astype(np.float64).T
+        length, width, height, overhang = VEHICLE_SIZES[kinds].astype(np.float64).T
+        ahead = length / 2.0 - overhang
+        centres = np.stack([x + ahead * np.cos(yaw), y + ahead * np.sin(yaw), height / 2.0], axis=1)
+        zeros = np.zeros_like(yaw)
+        turns = np.stack([zeros, zeros, np.sin(yaw / 2.0), np.cos(yaw / 2.0)], axis=1)
+        boxes = rerun.Boxes3D(
+            centers=centres,
+            sizes=np.stack([length, width, height], axis=1),
+            quaternions=turns,
+            colors=[_kind_colour(int(kind)) for kind in kinds],
+            labels=[AgentKind(int(kind)).name.lower() for kind in kinds],
+            show_labels=False,
+        )
+        self._stream.log(USERS, boxes)
+
+    def _log_images(self, moment: Moment) -> None:
+        for group, pictures in zip(moment.rig.groups, moment.images, strict=True):
+            for camera, picture in zip(group, pictures, strict=True):
+                image = self._rerun.EncodedImage(contents=encode_jpeg(picture), media_type="image/jpeg")
+                self._stream.log(f"{CAMERAS}/{camera.name}", image)
+
+    def _log_series(self, step: DrivenStep) -> None:
+        plan, scalars, log = step.plan, self._rerun.Scalars, self._stream.log
+        log("speed", scalars(step.moment.speed_mps * 3.6))
+        log("curvature/wanted", scalars(float(plan.curvature_1pm[0])))
+        log("curvature/carried_out", scalars(step.curvature_1pm))
+        log("acceleration/wanted", scalars(float(plan.acceleration_mps2[0])))
+        log("acceleration/carried_out", scalars(step.acceleration_mps2))
+        log("driver", self._rerun.TextLog(step.driver.name.lower().replace("_", " ")))
+
+
+def _kind_colour(kind: int) -> tuple[int, int, int]:
+    red, green, blue = KIND_COLOURS.get(AgentKind(kind), (0.7, 0.7, 0.7))
+    return round(255 * red), round(255 * green), round(255 * blue)
