@@ -272,13 +272,19 @@ def test_a_network_may_drive(tmp_path: Path):
     assert set(episode.driver) == {Driver.NETWORK} and (episode.plan_acceleration_mps2 == -3.0).all()
 
 
-def test_the_verbs_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    workspace = ["--workspace", str(tmp_path / "workspace")]
-    drive, scenario = tmp_path / "drive.mcap", tmp_path / "scenario.mp4"
-    main(["world", "record", "--out", str(drive), "--key", "grid-1000", "--seconds", "1", *workspace])
-    assert len(read_episode(drive).timestamp_ns) == 10
-    main(["world", "scenario", "hard_braking_lead", "--out", str(scenario), *workspace])
-    assert "passed" in capsys.readouterr().out and len(frames_of(scenario)) > 50
+def test_the_verb_records(tmp_path: Path):
+    workspace = ["--workspace", str(tmp_path / "workspace"), "--key", "grid-1000", "--seconds", "1"]
+    for name, more in (("traffic", ()), ("scenario", ("--scenario", "hard_braking_lead"))):
+        path = tmp_path / f"{name}.mcap"
+        main(["world", "record", "--out", str(path), *more, *workspace])
+        assert len(read_episode(path).timestamp_ns) == 10
+
+
+@pytest.mark.slow
+def test_a_scenario_is_recorded_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path, workspace = tmp_path / "scenario.mp4", str(tmp_path / "workspace")
+    main(["world", "scenario", "hard_braking_lead", "--out", str(path), "--workspace", workspace])
+    assert "passed" in capsys.readouterr().out and len(frames_of(path)) > 50
 
 
 @given(st.floats(0.0, 30.0), st.floats(-0.2, 0.2), st.floats(-8.0, 4.0))
