@@ -61,6 +61,11 @@ def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observati
     )
 
 
+def encode_forward(network: DriverNetwork, rig: CameraRig, observation: Observation) -> torch.Tensor:
+    inputs = inputs_from(observation, rig)
+    return network.encode_forward(inputs.images[0], inputs.geometry[0])
+
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Small networks gain nothing from threads, and a busy machine makes them wait for one another."""
@@ -133,22 +138,20 @@ class TestGeometry:
     def test_order_of_cameras_does_not_matter(self, network: DriverNetwork):
         """Swapped cameras with swapped images give the same embedding: geometry says which is which."""
         swapped_rig = CameraRig((RIG.groups[0][::-1], RIG.groups[1][::-1]))
-        swapped = build_network(network.config, swapped_rig)
-        swapped.load_state_dict(network.state_dict())
         observation = random_observation(3, 5)
         mirrored = dataclasses.replace(
             observation, images=tuple(images[:, ::-1] for images in observation.images)
         )
         with torch.no_grad():
-            expected = network.encode_forward(inputs_from(observation).images[0])
-            actual = swapped.encode_forward(inputs_from(mirrored).images[0])
+            expected = encode_forward(network, RIG, observation)
+            actual = encode_forward(network, swapped_rig, mirrored)
         assert torch.allclose(expected, actual, atol=1e-4)
 
     def test_another_rig_takes_the_same_weights(self, network: DriverNetwork):
         other_rig = CameraRig((tuple(camera(yaw, width=128, height=96) for yaw in (-0.4, 0.4)),))
         other = build_network(network.config, other_rig)
         other.load_state_dict(network.state_dict())
-        plan = TorchDriver(other.eval(), 2).plan(random_observation(2, 0, other_rig))
+        plan = TorchDriver(other.eval(), other_rig, 2).plan(random_observation(2, 0, other_rig))
         assert np.isfinite(plan.poses_in_ego).all()
 
 
@@ -226,31 +229,35 @@ class TestExperts:
 class TestMemory:
     def test_streaming_equals_the_batched_form(self, network: DriverNetwork):
         sequence = [random_observation(3, seed) for seed in range(2 * MEMORY_DELAY_STEPS + 1)]
-        driver = TorchDriver(network, 3)
+        driver = TorchDriver(network, RIG, 3)
         for step, observation in enumerate(sequence):
             plan = driver.plan(observation)
             has_past = step >= MEMORY_DELAY_STEPS
             earlier = sequence[step - MEMORY_DELAY_STEPS] if has_past else observation
             with torch.no_grad():
                 outputs = network.forward_pair(
-                    inputs_from(observation), inputs_from(earlier).images[0], torch.full((3,), has_past)
+                    inputs_from(observation, RIG),
+                    inputs_from(earlier, RIG).images[0],
+                    torch.full((3,), has_past),
                 )
             assert np.allclose(plan.poses_in_ego, outputs.poses_in_ego.numpy(), atol=1e-5)
             assert np.allclose(plan.curvature_1pm, heads.decode(outputs).curvature_1pm.numpy(), atol=1e-6)
 
     def test_memory_matters(self, network: DriverNetwork):
         observation, past = random_observation(3, 1), random_observation(3, 2)
-        inputs = inputs_from(observation)
+        inputs = inputs_from(observation, RIG)
         with torch.no_grad():
             outputs = [
-                network.forward_pair(inputs, inputs_from(past).images[0], torch.full((3,), valid)).lead_speed
+                network.forward_pair(
+                    inputs, inputs_from(past, RIG).images[0], torch.full((3,), valid)
+                ).lead_speed
                 for valid in (True, False)
             ]
         assert not torch.allclose(outputs[0], outputs[1], atol=1e-4)
 
     def test_reset_forgets_only_the_masked(self, network: DriverNetwork):
         sequence = [random_observation(2, seed) for seed in range(MEMORY_DELAY_STEPS + 1)]
-        kept, reset = TorchDriver(network, 2), TorchDriver(network, 2)
+        kept, reset = TorchDriver(network, RIG, 2), TorchDriver(network, RIG, 2)
         for observation in sequence[:-1]:
             kept.plan(observation)
             reset.plan(observation)
@@ -302,7 +309,7 @@ class TestOnnx:
 
     def test_any_batch_and_reset(self, network: DriverNetwork, onnx_path: Path):
         for vehicles in (1, 5):
-            driver, reference = OnnxDriver(onnx_path, vehicles), TorchDriver(network, vehicles)
+            driver, reference = OnnxDriver(onnx_path, RIG, vehicles), TorchDriver(network, RIG, vehicles)
             mask = np.arange(vehicles) % 2 == 0
             for seed in range(3):
                 driver.plan(random_observation(vehicles, seed))
@@ -314,16 +321,37 @@ class TestOnnx:
                 expected = reference.plan(random_observation(vehicles, seed))
                 assert np.allclose(actual.poses_in_ego, expected.poses_in_ego, atol=1e-3)
 
+    def test_another_layout_is_an_input(self, network: DriverNetwork, onnx_path: Path):
+        """One exported file drives a vehicle whose cameras sit elsewhere, as the checkpoint would there."""
+        lifted = CameraRig(
+            tuple(
+                tuple(dataclasses.replace(c, position_in_ego=(2.0, 0.0, 2.2), yaw=c.yaw + 0.3) for c in group)
+                for group in RIG.groups
+            )
+        )
+        drivers = [OnnxDriver(onnx_path, rig, 2) for rig in (RIG, lifted)]
+        reference = TorchDriver(network, lifted, 2)
+        for seed in range(MEMORY_DELAY_STEPS + 2):
+            seen = random_observation(2, seed)
+            known, other = (driver.plan(seen) for driver in drivers)
+            expected = reference.plan(seen)
+            assert np.allclose(other.poses_in_ego, expected.poses_in_ego, atol=1e-3)
+            assert not np.allclose(other.poses_in_ego, known.poses_in_ego, atol=1e-2)
+
+    def test_a_rig_of_other_images_is_refused(self, onnx_path: Path):
+        with pytest.raises(InputError, match="rig"):
+            OnnxDriver(onnx_path, CameraRig((RIG.groups[0],)), 1)
+
     def test_the_same_input_gives_the_same_bits(self, onnx_path: Path):
         plans = []
         for _ in range(2):
-            driver = OnnxDriver(onnx_path, 4)
+            driver = OnnxDriver(onnx_path, RIG, 4)
             plans.append([driver.plan(random_observation(4, seed)) for seed in range(5)][-1])
         assert np.array_equal(plans[0].poses_in_ego, plans[1].poses_in_ego)
         assert np.array_equal(plans[0].curvature_1pm, plans[1].curvature_1pm)
 
     def test_outputs_are_a_plan(self, onnx_path: Path):
-        driver = OnnxDriver(onnx_path, 4)
+        driver = OnnxDriver(onnx_path, RIG, 4)
         plan = driver.plan(random_observation(4, 0))
         assert plan.curvature_1pm.shape == (4,) and plan.poses_in_ego.shape == (4, 8, 3)
         assert (np.abs(plan.curvature_1pm) <= 0.2 + 1e-6).all() and (plan.spread_m > 0).all()
@@ -335,11 +363,11 @@ class TestOnnx:
         observation.ego_history[:] = np.nan
         observation.navigation[:] = np.inf
         black = dataclasses.replace(observation, images=tuple(0 * images for images in observation.images))
-        plan = OnnxDriver(onnx_path, 2).plan(black)
+        plan = OnnxDriver(onnx_path, RIG, 2).plan(black)
         assert np.isfinite(plan.poses_in_ego).all() and np.isfinite(plan.curvature_1pm).all()
 
     def test_wrong_input_is_named(self, onnx_path: Path):
-        driver = OnnxDriver(onnx_path, 2)
+        driver = OnnxDriver(onnx_path, RIG, 2)
         good = random_observation(2, 0)
         with pytest.raises(InputError, match="images_around"):
             driver.plan(dataclasses.replace(good, images=(good.images[0], good.images[1][:, :4])))
@@ -354,10 +382,10 @@ class TestOnnx:
 
     def test_foreign_and_broken_files_are_refused(self, onnx_path: Path, tmp_path: Path):
         with pytest.raises(BundleError, match="nowhere"):
-            OnnxDriver(tmp_path / "nowhere.onnx", 1)
+            OnnxDriver(tmp_path / "nowhere.onnx", RIG, 1)
         (tmp_path / "cut.onnx").write_bytes(onnx_path.read_bytes()[:5000])
         with pytest.raises(BundleError, match="cut"):
-            OnnxDriver(tmp_path / "cut.onnx", 1)
+            OnnxDriver(tmp_path / "cut.onnx", RIG, 1)
         torch.onnx.export(
             torch.nn.Linear(3, 2),
             (torch.zeros(1, 3),),
@@ -366,4 +394,4 @@ class TestOnnx:
             verbose=False,
         )
         with pytest.raises(BundleError, match="not a driver"):
-            OnnxDriver(tmp_path / "foreign.onnx", 1)
+            OnnxDriver(tmp_path / "foreign.onnx", RIG, 1)

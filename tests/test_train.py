@@ -54,6 +54,7 @@ def square_batches(first: int) -> Iterator[Batch]:
                 navigation=np.tile(np.array([150.0, 0.0, 150.0, 0.0], np.float32), (size, 1)),
                 time_of_day_h=np.full(size, 12.0, np.float32),
             ),
+            rig=RIG,
             earlier_images=images.copy(),
             earlier_valid=np.ones(size, bool),
             curvature_1pm=(0.2 * side**3).astype(np.float32),

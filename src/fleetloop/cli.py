@@ -94,7 +94,7 @@ class Drive:
         preset, workspace = preset_named(self.preset), Workspace(self.workspace)
         config, policy, release = preset.demonstrate, None, ""
         if self.release:
-            installed = update_vehicles(workspace, preset.drive.vehicles, preset.threads)
+            installed = update_vehicles(workspace, DEFAULT_RIG, preset.drive.vehicles, preset.threads)
             if installed is None:
                 raise InputError(f"{workspace.repository}: holds no release; run fleetloop loop first")
             config, policy, release = preset.drive, installed.policy, installed.bundle_id
@@ -201,6 +201,8 @@ class Evaluate:
     """Instead of the preset's number."""
     scenario_share: float | None = None
     """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
+    rig: str | None = None
+    """Name of the cameras of the vehicles, default or shuttle, instead of the preset's."""
     seed: int = 0
     json: bool = False
     """Print the key figures as one line of JSON, and nothing else."""
@@ -235,6 +237,8 @@ class Evaluate:
         if self.scenario_share is not None:
             evaluate = replace(preset.evaluate, scenario_share=self.scenario_share)
             preset = replace(preset, evaluate=evaluate)
+        if self.rig is not None:
+            preset = replace(preset, evaluate=replace(preset.evaluate, rig=self.rig))
         towns = preset.evaluation_keys() if self.town is None else [library.add_file(self.town)]
         suite = Suite(library, towns, preset, self.seed)
         if self.in_service is not None:

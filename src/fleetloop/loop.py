@@ -144,7 +144,8 @@ class Turns:
 
     def _installed(self) -> InstalledDriver | None:
         try:
-            return update_vehicles(self.workspace, self.preset.drive.vehicles, self.preset.threads)
+            preset = self.preset
+            return update_vehicles(self.workspace, DEFAULT_RIG, preset.drive.vehicles, preset.threads)
         except BundleError as error:
             say(f"  no release can drive: {error}")
             return None

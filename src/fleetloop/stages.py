@@ -43,7 +43,7 @@ from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
 from fleetloop.sim import traffic
-from fleetloop.sim.cameras import DEFAULT_RIG
+from fleetloop.sim.cameras import DEFAULT_RIG, rig_named
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
 from fleetloop.train.batches import sample_batches
@@ -208,7 +208,7 @@ class Suite:
         world = self.world
         with stage("demonstrator on the same routes") as progress:
             config = self.preset.evaluate
-            return drive_suite(world, self.towns, DEFAULT_RIG, config, self.seed, None, progress)[0]
+            return drive_suite(world, self.towns, rig_named(config.rig), config, self.seed, None, progress)[0]
 
     def summary_of_demonstrator(self) -> DriveResult:
         """The demonstrator's own counts."""
@@ -218,11 +218,10 @@ class Suite:
         """Drive the suite with an ONNX network."""
         demonstrator = self.demonstrator
         config = self.preset.evaluate
-        policy = OnnxDriver(network, config.vehicles, self.preset.threads)
+        rig = rig_named(config.rig)
+        policy = OnnxDriver(network, rig, config.vehicles, self.preset.threads)
         with stage(title) as progress:
-            results, clips = drive_suite(
-                self.world, self.towns, DEFAULT_RIG, config, self.seed, policy, progress
-            )
+            results, clips = drive_suite(self.world, self.towns, rig, config, self.seed, policy, progress)
         return summarise(subject, self.towns, self.seed, results, demonstrator), clips
 
     def untrained(self, folder: Path) -> DriveResult:
@@ -290,7 +289,7 @@ def untrained_network(path: Path, preset: Preset, seed: int) -> None:
 
 def settings_of(preset: Preset) -> dict[str, str | int | float | bool | None]:
     """What a Report's figures depend on beside the driver."""
-    return {**asdict(preset.evaluate), "step_s": STEP_S, "rig": "default"}
+    return {**asdict(preset.evaluate), "step_s": STEP_S}
 
 
 # Release

@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata, Timestamp
 from fleetloop.artifacts.bundle import BUNDLE_TARGET
 from fleetloop.core.errors import BundleError
 from fleetloop.core.files import write_bytes
+from fleetloop.core.types import CameraRig
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.progress import say
 from fleetloop.release.keys import load_or_create_keys
@@ -33,7 +34,9 @@ class InstalledDriver:
     release: int
 
 
-def update_vehicles(workspace: Workspace, vehicles: int, threads: int) -> InstalledDriver | None:
+def update_vehicles(
+    workspace: Workspace, rig: CameraRig, vehicles: int, threads: int
+) -> InstalledDriver | None:
     """Let the vehicles ask for an update, and load what they run then; None before the first release.
 
     An update that is refused is said, and the vehicles keep what they have.
@@ -53,7 +56,7 @@ def update_vehicles(workspace: Workspace, vehicles: int, threads: int) -> Instal
         if installed is None:
             raise
         say(f"  update refused: {error}")
-    policy = OnnxDriver(installed.bundle.network, vehicles, threads)
+    policy = OnnxDriver(installed.bundle.network, rig, vehicles, threads)
     return InstalledDriver(policy, installed.sha256, installed.release)
 
 

@@ -32,7 +32,7 @@ def onnx_driver(config: NetworkConfig, vehicles: int, threads: int) -> OnnxDrive
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         untrained_network(path, replace(preset_named("laptop"), network=config), seed=0)
-        return OnnxDriver(path, vehicles, threads)
+        return OnnxDriver(path, DEFAULT_RIG, vehicles, threads)
 
 
 def measure_closed_loop(name: str, world: World, size: ClosedLoopSize) -> Measurement:

@@ -19,6 +19,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.sim.cameras import rig_named
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
@@ -53,6 +54,8 @@ class EvaluateConfig:
     """Of the demonstrator's distance, that the gate asks for."""
     scenario_share: float = 0.0
     """Of routes that begin with a scenario, each family in turn."""
+    rig: str = "default"
+    """Name of the cameras of the vehicles; a network may never have seen such a layout."""
 
     def __post_init__(self) -> None:
         for name in ("routes", "vehicles", "agents"):
@@ -60,6 +63,7 @@ class EvaluateConfig:
                 raise ConfigError(f"evaluate: {name} is {getattr(self, name)}; use 1 or more")
         if not self.route_m > 0.0:
             raise ConfigError(f"evaluate: route_m is {self.route_m}; use a length above 0")
+        rig_named(self.rig)
         if not 0.0 <= self.scenario_share <= 1.0:
             raise ConfigError(f"evaluate: scenario_share is {self.scenario_share}; use 0 to 1")
 

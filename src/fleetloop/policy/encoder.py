@@ -1,6 +1,7 @@
 """One convolutional encoder for all cameras; the cameras' geometry generates how their cells are pooled."""
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -68,19 +69,25 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
     return np.concatenate(features).astype(np.float32)
 
 
+@lru_cache(maxsize=64)
+def rig_geometry(rig: CameraRig) -> tuple[Float32[np.ndarray, "cells features"], ...]:
+    """`geometry_features` of each group of the rig: the network's input that says where its cameras are."""
+    return tuple(map(geometry_features, rig.groups))
+
+
 class CameraEncoder(nn.Module):
     """Images -> one embedding for each group of cameras.
 
     A flatten-and-project layer would tie the network to one rig. Here the weight that a cell has in the
     embedding is generated from the cell's geometry: `basis` functions of the ray weigh the cells, and a
-    linear layer mixes what they gathered. The basis depends on the rig alone, so it is computed once for the
-    whole batch, and the same weights work with cameras placed elsewhere.
+    linear layer mixes what they gathered. Geometry is an input, one for the whole batch, so the same weights
+    work with cameras placed elsewhere.
 
     The first convolution goes straight to a quarter of the resolution: at equal processor time that beat two
     convolutions of stride 2 in every reading tried (lane offset, heading, gap ahead, signal colour).
     """
 
-    def __init__(self, rig: CameraRig, channels: tuple[int, int, int], basis: int, width: int) -> None:
+    def __init__(self, channels: tuple[int, int, int], basis: int, width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in zip((3, *channels[:-1]), channels, strict=True):
@@ -93,15 +100,13 @@ class CameraEncoder(nn.Module):
         self.channels = channels[-1]
         self.basis = nn.Sequential(nn.Linear(GEOMETRY_FEATURES, 128), nn.ReLU(), nn.Linear(128, basis))
         self.project = nn.Linear(channels[-1] * basis, width)
-        for index, group in enumerate(rig.groups):
-            # The rig is given at construction and named in the config: it is no part of the weights.
-            features = torch.from_numpy(geometry_features(group))
-            self.register_buffer(f"geometry_{index}", features, persistent=False)
 
     def forward(
-        self, images: UInt8[Tensor, "B cameras height width 3"], group: int
+        self,
+        images: UInt8[Tensor, "B cameras height width 3"],
+        geometry: Float32[Tensor, "cells features"],
     ) -> Float[Tensor, "B width"]:
-        """Embedding of the cameras of one group of the rig."""
+        """Embedding of the cameras of one group of a rig, and that group's `geometry_features`."""
         batch, cameras, height, width, _ = images.shape
         # Already channels-last in memory: the permutation copies nothing.
         pixels = images.reshape(batch * cameras, height, width, 3).permute(0, 3, 1, 2)
@@ -110,6 +115,6 @@ class CameraEncoder(nn.Module):
         )
         cells = self.convolutions(scaled * (1.0 / 64.0) - 2.0)
         cells = cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
-        weights = self.basis(getattr(self, f"geometry_{group}")) / math.sqrt(cells.shape[1])
+        weights = self.basis(geometry) / math.sqrt(cells.shape[1])
         gathered = torch.matmul(cells.transpose(1, 2), weights.to(cells.dtype))
         return self.project(gathered.flatten(1))

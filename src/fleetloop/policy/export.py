@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from fleetloop.core.errors import BundleError
 from fleetloop.core.files import replacing_file
-from fleetloop.core.types import HISTORY_STEPS, Observation, Plan
+from fleetloop.core.types import HISTORY_STEPS, CameraRig, Observation, Plan
+from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.heads import decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.runtime import (
+    GEOMETRY_INPUT_NAMES,
     IMAGE_INPUT_NAMES,
     MEMORY_INPUTS,
     MEMORY_OUTPUTS,
@@ -35,8 +37,9 @@ class _StreamingDriver(nn.Module):
         self.groups = len(network.rig.groups)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        images, rest = tensors[: self.groups], tensors[self.groups :]
-        inputs = Inputs(images, *rest[:3])
+        images, geometry = tensors[: self.groups], tensors[self.groups : 2 * self.groups]
+        rest = tensors[2 * self.groups :]
+        inputs = Inputs(images, geometry, *rest[:3])
         if self.network.memory is None:
             return tuple(decode(self.network(inputs)[0]))
         memory, valid = rest[3:]
@@ -45,12 +48,14 @@ class _StreamingDriver(nn.Module):
 
 
 def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
-    """Inputs of the right shapes and types, all zero."""
+    """Inputs of the right shapes and types."""
     images = [
         torch.zeros(batch, len(group), group[0].height, group[0].width, 3, dtype=torch.uint8)
         for group in network.rig.groups
     ]
-    tensors = [*images, torch.zeros(batch, HISTORY_STEPS, 3), torch.zeros(batch, 4), torch.zeros(batch)]
+    geometry = [torch.from_numpy(features) for features in rig_geometry(network.rig)]
+    tensors = [*images, *geometry]
+    tensors += [torch.zeros(batch, HISTORY_STEPS, 3), torch.zeros(batch, 4), torch.zeros(batch)]
     if network.memory is not None:
         width = network.config.embedding_width
         tensors += [
@@ -63,11 +68,13 @@ def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
 def export_onnx(network: DriverNetwork, path: Path) -> None:
     """Write the network as one ONNX file, float32, the batch dimension open.
 
-    Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), ego_history, navigation, time_of_day_h
-    and, with memory, memory [B, 4, width] and memory_valid [B, 4]. Outputs are OUTPUT_NAMES in SI units, then
-    the memory for the next step. The rig's geometry is folded into the weights.
+    Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), where their cameras are (geometry, no
+    batch), ego_history, navigation, time_of_day_h and, with memory, memory [B, 4, width] and memory_valid
+    [B, 4]. Outputs are OUTPUT_NAMES in SI units, then the memory for the next step.
     """
-    names = [*IMAGE_INPUT_NAMES[: len(network.rig.groups)], "ego_history", "navigation", "time_of_day_h"]
+    groups = len(network.rig.groups)
+    geometry = GEOMETRY_INPUT_NAMES[:groups]
+    names = [*IMAGE_INPUT_NAMES[:groups], *geometry, "ego_history", "navigation", "time_of_day_h"]
     outputs: list[str] = list(OUTPUT_NAMES)
     if network.memory is not None:
         names += MEMORY_INPUTS
@@ -82,15 +89,15 @@ def export_onnx(network: DriverNetwork, path: Path) -> None:
             output_names=outputs,
             dynamo=False,
             opset_version=OPSET,
-            dynamic_axes={name: {0: "batch"} for name in (*names, *outputs)},
+            dynamic_axes={name: {0: "batch"} for name in (*names, *outputs) if name not in geometry},
         )
 
 
 class TorchDriver:
     """The network stepped as a vehicle steps it: the reference for OnnxDriver."""
 
-    def __init__(self, network: DriverNetwork, vehicles: int) -> None:
-        self._network = network.eval()
+    def __init__(self, network: DriverNetwork, rig: CameraRig, vehicles: int) -> None:
+        self._network, self._rig = network.eval(), rig
         width = network.config.embedding_width
         self._memory: Float[Tensor, "W 4 width"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, width)
         self._valid: Bool[Tensor, "W 4"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
@@ -102,7 +109,8 @@ class TorchDriver:
     @torch.no_grad()
     def plan(self, observation: Observation) -> Plan:
         """Plans for all vehicles; the memory moves on by one step."""
-        outputs, current = self._network(inputs_from(observation), self._memory[:, 0], self._valid[:, 0])
+        inputs = inputs_from(observation, self._rig)
+        outputs, current = self._network(inputs, self._memory[:, 0], self._valid[:, 0])
         self._memory, self._valid = advance(self._memory, self._valid, current)
         decoded = decode(outputs)
         return Plan(
@@ -124,7 +132,7 @@ def parity(network: DriverNetwork, path: Path, observations: list[Observation], 
     if not observations:
         raise BundleError(f"{path}: parity needs at least one observation; none was given")
     vehicles = len(observations[0].time_of_day_h)
-    reference, exported = TorchDriver(network, vehicles), OnnxDriver(path, vehicles)
+    reference, exported = TorchDriver(network, network.rig, vehicles), OnnxDriver(path, network.rig, vehicles)
     largest = 0.0
     for observation in observations:
         expected, actual = reference.plan(observation), exported.plan(observation)

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from fleetloop.core.types import HISTORY_STEPS, Observation
+from fleetloop.core.types import HISTORY_STEPS, CameraRig, Observation
+from fleetloop.policy.encoder import rig_geometry
 
 MAX_CURVATURE_1PM = 0.2
 """Tightest curvature the network can ask for: a 5 m radius."""
@@ -25,6 +26,8 @@ class Inputs(NamedTuple):
     """An Observation as tensors, every number finite."""
 
     images: tuple[UInt8[Tensor, "B cameras height width 3"], ...]
+    geometry: tuple[Float32[Tensor, "cells features"], ...]
+    """Where the cameras of each group are and look, the same for the whole batch."""
     ego_history: Float32[Tensor, "B 8 3"]
     navigation: Float32[Tensor, "B 4"]
     time_of_day_h: Float32[Tensor, " B"]
@@ -51,11 +54,12 @@ def finite(observation: Observation) -> Observation:
     )
 
 
-def inputs_from(observation: Observation, device: torch.device | str = "cpu") -> Inputs:
-    """Tensors for `DriverNetwork` on `device`, made finite."""
+def inputs_from(observation: Observation, rig: CameraRig, device: torch.device | str = "cpu") -> Inputs:
+    """Tensors for `DriverNetwork` on `device`, made finite, of what the cameras of `rig` saw."""
     clean = finite(observation)
     return Inputs(
         images=tuple(torch.from_numpy(images).to(device) for images in clean.images),
+        geometry=tuple(torch.from_numpy(geometry).to(device) for geometry in rig_geometry(rig)),
         ego_history=torch.from_numpy(clean.ego_history).to(device),
         navigation=torch.from_numpy(clean.navigation).to(device),
         time_of_day_h=torch.from_numpy(clean.time_of_day_h).to(device),

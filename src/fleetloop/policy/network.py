@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -116,7 +116,7 @@ class DriverNetwork(nn.Module):
         self.config = config
         self.rig = rig
         width = config.embedding_width
-        self.encoder = CameraEncoder(rig, config.channels, config.basis, width)
+        self.encoder = CameraEncoder(config.channels, config.basis, width)
         self.normalise_embedding = nn.LayerNorm(width)
         self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
         self.memory = Memory(width) if config.memory else None
@@ -130,9 +130,13 @@ class DriverNetwork(nn.Module):
         self.normalise = nn.LayerNorm(config.trunk_width)
         self.heads = Heads(config.trunk_width)
 
-    def encode_forward(self, images: UInt8[Tensor, "B cameras height width 3"]) -> Float[Tensor, "B width"]:
+    def encode_forward(
+        self,
+        images: UInt8[Tensor, "B cameras height width 3"],
+        geometry: Float32[Tensor, "cells features"],
+    ) -> Float[Tensor, "B width"]:
         """The embedding of the forward group that memory keeps."""
-        return self.normalise_forward(self.encoder(images, 0))
+        return self.normalise_forward(self.encoder(images, geometry))
 
     def forward(
         self,
@@ -145,10 +149,10 @@ class DriverNetwork(nn.Module):
         `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has
         memory.
         """
-        forward = self.encoder(inputs.images[0], 0)
+        forward, *around = map(self.encoder, inputs.images, inputs.geometry)
         embedding = forward
-        for group, images in enumerate(inputs.images[1:], start=1):
-            embedding = embedding + self.encoder(images, group)
+        for part in around:
+            embedding = embedding + part
         measured = torch.cat(
             [
                 features.ego_features(inputs.ego_history, self.config.past_controls),
@@ -183,17 +187,19 @@ class DriverNetwork(nn.Module):
         if self.memory is not None:
             assert earlier_images is not None
             with torch.no_grad():
-                earlier = self.encode_forward(earlier_images)
+                earlier = self.encode_forward(earlier_images, inputs.geometry[0])
         return self(inputs, earlier, earlier_valid)[0]
 
 
 def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork:
-    """A network with fresh weights (from torch's global generator) for this rig.
+    """A network with fresh weights (from torch's global generator).
+
+    `rig` is the one it is trained around: it fixes how many images there are and their sizes; where the
+    cameras are is an input.
 
     Raises:
         ConfigError: the rig has no groups, more than GROUP_NAMES, unequal images within a group, or an image
-        size
-            that is not a multiple of STRIDE.
+            size that is not a multiple of STRIDE.
     """
     if not 1 <= len(rig.groups) <= len(GROUP_NAMES):
         raise ConfigError(

@@ -9,7 +9,8 @@ import onnxruntime
 from jaxtyping import Bool, Float32
 
 from fleetloop.core.errors import BundleError, InputError
-from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES, Observation, Plan
+from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES, CameraRig, Observation, Plan
+from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import finite
 
 OUTPUT_NAMES = (
@@ -25,6 +26,7 @@ OUTPUT_NAMES = (
 MEMORY_INPUTS = ("memory", "memory_valid")
 MEMORY_OUTPUTS = ("memory_out", "memory_valid_out")
 IMAGE_INPUT_NAMES = ("images_forward", "images_around")
+GEOMETRY_INPUT_NAMES = ("geometry_forward", "geometry_around")
 _MEASURED_SHAPES = {"ego_history": (HISTORY_STEPS, 3), "navigation": (4,), "time_of_day_h": ()}
 
 
@@ -49,17 +51,21 @@ class Readings:
 
 
 class OnnxDriver:
-    """Plans for `vehicles` at a time, remembering each one's past.
+    """Plans for `vehicles` at a time with the same cameras, remembering each one's past.
 
     Not safe to share between threads: the memory belongs to one sequence of calls.
     """
 
-    def __init__(self, network: Path | bytes, vehicles: int, threads: int = 1) -> None:
+    def __init__(self, network: Path | bytes, rig: CameraRig, vehicles: int, threads: int = 1) -> None:
         """Load the network, from a file or from bytes that were verified already.
+
+        `rig` is the vehicles' own: as many cameras of the same image sizes as the network was trained with,
+        wherever they are and look.
 
         Raises:
             BundleError: the file is missing, is not ONNX, or its inputs and outputs are not those of a
-            driver.
+                driver.
+            InputError: the rig has other groups of cameras or image sizes than the network takes.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -73,6 +79,13 @@ class OnnxDriver:
                 f"{path}: is missing or not a network ONNX Runtime can load; fetch the bundle again"
             ) from error
         self.contract = _contract(self._session, path)
+        shapes = tuple((len(group), group[0].height, group[0].width, 3) for group in rig.groups)
+        if shapes != self.contract.image_shapes:
+            raise InputError(
+                f"rig: its images are {shapes} (cameras, height, width, 3 of each group), the network takes "
+                f"{self.contract.image_shapes}; scale the images or train a network for this rig"
+            )
+        self._geometry = dict(zip(GEOMETRY_INPUT_NAMES, rig_geometry(rig), strict=False))
         self.vehicles = vehicles
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._memory: dict[str, np.ndarray] = {}
@@ -103,7 +116,9 @@ class OnnxDriver:
         clean = finite(observation)
         feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
         feed |= {name: getattr(clean, name) for name in _MEASURED_SHAPES}
-        values = cast(list[np.ndarray], self._session.run(self._outputs, feed | self._memory))
+        values = cast(
+            list[np.ndarray], self._session.run(self._outputs, feed | self._geometry | self._memory)
+        )
         results = dict(zip(self._outputs, values, strict=True))
         if self._memory:
             self._memory = {name: results[f"{name}_out"] for name in MEMORY_INPUTS}
@@ -141,7 +156,8 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
     outputs = {entry.name: entry for entry in session.get_outputs()}
     groups = [name for name in IMAGE_INPUT_NAMES if name in inputs]
     remembers = "memory" in inputs
-    expected_inputs = {*groups, *_MEASURED_SHAPES, *(MEMORY_INPUTS if remembers else ())}
+    geometry = GEOMETRY_INPUT_NAMES[: len(groups)]
+    expected_inputs = {*groups, *geometry, *_MEASURED_SHAPES, *(MEMORY_INPUTS if remembers else ())}
     expected_outputs = {*OUTPUT_NAMES, *(MEMORY_OUTPUTS if remembers else ())}
     foreign = (set(inputs) ^ expected_inputs) | (set(outputs) ^ expected_outputs)
     if foreign or not groups:

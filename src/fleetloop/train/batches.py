@@ -16,7 +16,7 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import unpack_scenes
 from fleetloop.core.types import CameraRig, Observation, World
-from fleetloop.sim.cameras import appearances, render
+from fleetloop.sim.cameras import appearances, render, varied_rig
 from fleetloop.train.imitate import Batch
 
 _AHEAD = 2
@@ -29,6 +29,8 @@ class BatchConfig:
     batch_size: int = 128
     variety: float = 0.7
     """Of weather, light and colours, from 0 (always the same clear day) to 1."""
+    rig_variety: float = 0.5
+    """Of where the cameras are and look: each batch is seen by a rig of its own (`varied_rig`)."""
     camera_dropout: float = 0.02
     """Probability that a camera is black in a sample."""
     memory_dropout: float = 0.05
@@ -100,10 +102,13 @@ class _BatchSource:
         draws = (random.permutation(size) + random.random(size)) / size
         chosen = np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self._samples) - 1)
         look = random.integers(0, 2**63, size, dtype=np.uint64)
-        images = self._images(chosen, self._samples.scene, self._rig, look)
+        rig = self._rig
+        if not self._framed[chosen].any():  # recorded pictures were taken by the rig as it is
+            rig = varied_rig(rig, random, self._config.rig_variety)
+        images = self._images(chosen, self._samples.scene, rig, look)
         earlier_images = None
         if self._config.memory:
-            forward = CameraRig(self._rig.groups[:1])
+            forward = CameraRig(rig.groups[:1])
             earlier_images = self._images(chosen, self._samples.earlier_scene, forward, look)[0]
         for row in np.flatnonzero(self._framed[chosen]):
             self._decode(int(chosen[row]), [image for group in images for image in group[row]])
@@ -117,6 +122,7 @@ class _BatchSource:
                 navigation=samples.navigation[chosen],
                 time_of_day_h=samples.time_of_day_h[chosen],
             ),
+            rig=rig,
             earlier_images=earlier_images,
             earlier_valid=self._has_past(chosen) & (random.random(size) >= self._config.memory_dropout),
             curvature_1pm=samples.label_curvature_1pm[chosen],

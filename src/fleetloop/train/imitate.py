@@ -72,6 +72,8 @@ class Batch:
     """Training samples. Labels that are unknown are not finite or negative; their losses are left out."""
 
     observation: Observation
+    rig: CameraRig
+    """Whose cameras saw it."""
     earlier_images: UInt8[np.ndarray, "B cameras height width 3"] | None
     """The forward group, MEMORY_DELAY_STEPS earlier; None when the network has no memory."""
     earlier_valid: Bool[np.ndarray, " B"]
@@ -203,7 +205,7 @@ class _Trainer:
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser and of the average."""
-        inputs: Inputs = inputs_from(batch.observation, self.device)
+        inputs: Inputs = inputs_from(batch.observation, batch.rig, self.device)
         earlier = (
             None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
         )

@@ -2,10 +2,20 @@
 
 from fleetloop.sim.cameras.appearance import Appearance, Weather, appearance_of, appearances
 from fleetloop.sim.cameras.render import image_shapes, render
-from fleetloop.sim.cameras.rig import DEFAULT_RIG, equal_rig, scaled_rig
+from fleetloop.sim.cameras.rig import (
+    DEFAULT_RIG,
+    RIGS,
+    SHUTTLE_RIG,
+    equal_rig,
+    rig_named,
+    scaled_rig,
+    varied_rig,
+)
 
 __all__ = [
     "DEFAULT_RIG",
+    "RIGS",
+    "SHUTTLE_RIG",
     "Appearance",
     "Weather",
     "appearance_of",
@@ -13,5 +23,7 @@ __all__ = [
     "equal_rig",
     "image_shapes",
     "render",
+    "rig_named",
     "scaled_rig",
+    "varied_rig",
 ]
