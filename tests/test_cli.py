@@ -123,6 +123,16 @@ def test_evaluate_prints_one_line_of_json(finished: Path, tmp_path: Path, comman
     assert read_report(out / "report.json").candidate.routes == 1
 
 
+def test_reinforce_makes_a_checkpoint_of_a_checkpoint(finished: Path, tmp_path: Path, command: Cli):
+    checkpoint, out = finished / "turns/00/checkpoint", tmp_path / "reinforced"
+    arguments = ("reinforce", checkpoint, "--out", out, "--preset", "smoke", "--workspace", finished)
+    assert "critical interventions in" in command.run(*arguments, "--samples", 32)
+    verify_artifact(out)
+    assert read_artifact(out).parents == (read_artifact(checkpoint).id,)
+    assert read_artifact(out).figures["samples_seen"] == 32
+    assert f"{out}" in command.fail(*arguments)
+
+
 @pytest.mark.parametrize(
     ("path", "what"),
     [

@@ -19,6 +19,7 @@ from fleetloop.sim import rollout
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.train.batches import BatchConfig
 from fleetloop.train.imitate import ImitationConfig
+from fleetloop.train.reinforce import ReinforcementConfig
 from fleetloop.vehicle.drive import DriveConfig
 from fleetloop.vehicle.recorder import RecorderConfig
 from fleetloop.vehicle.triggers import TriggerConfig
@@ -41,6 +42,9 @@ TINY: Preset = replace(
         compile=False,
         save_every_samples=32,
         report_every_batches=1,
+    ),
+    reinforce=ReinforcementConfig(
+        samples=32, vehicles=2, agents=4, steps=8, epochs=1, batch_size=8, critic_warmup=0
     ),
     first_imitate=None,
     batches=BatchConfig(batch_size=16),

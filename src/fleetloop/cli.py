@@ -184,6 +184,40 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Reinforce:
+    """Let the network of a checkpoint learn by reinforcement: it drives, and learns from what comes of it."""
+
+    checkpoint: Positional[Path]
+    """A network that drives already, from `fleetloop train`."""
+    out: Path
+    """Folder of the new checkpoint; it must not exist yet."""
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+    town: Path | None = None
+    """A map to drive on instead of generated towns."""
+    preset: PresetName = "laptop"
+    samples: int | None = None
+    """Steps of vehicles to learn from, instead of the preset's number."""
+    seed: int = 0
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.presets import preset_named
+        from fleetloop.stages import Workspace, reinforce_checkpoint
+
+        _check_new(self.out)
+        preset, library = preset_named(self.preset), Workspace(self.workspace).library
+        if self.samples is not None:
+            preset = replace(preset, reinforce=replace(preset.reinforce, samples=self.samples))
+        towns = preset.training_keys() if self.town is None else [library.add_file(self.town)]
+        figures = reinforce_checkpoint(self.out, self.checkpoint, towns, library, preset, self.seed)
+        say(
+            f"{figures['critical']:.1f} critical interventions in {figures['km']:.2f} km in a late round; "
+            f"checkpoint in {self.out}"
+        )
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Drive a checkpoint in closed loop on towns it never saw, and let the gate compare it."""
 
@@ -450,6 +484,7 @@ _VERBS = {
     "drive": Drive,
     "curate": Curate,
     "train": Train,
+    "reinforce": Reinforce,
     "evaluate": Evaluate,
     "release": Release,
     "show": Show,

@@ -1,6 +1,6 @@
 """Presets: how large a turn of the loop is. Sizes are counts, never minutes, so that a run can be repeated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.curate.curate import CurateConfig
@@ -8,6 +8,7 @@ from fleetloop.evaluate.closed_loop import EvaluateConfig
 from fleetloop.policy.network import NetworkConfig
 from fleetloop.train.batches import BatchConfig
 from fleetloop.train.imitate import ImitationConfig
+from fleetloop.train.reinforce import ReinforcementConfig
 from fleetloop.vehicle.drive import DriveConfig
 from fleetloop.vehicle.recorder import RecorderConfig
 
@@ -34,6 +35,7 @@ class Preset:
     imitate: ImitationConfig
     batches: BatchConfig
     evaluate: EvaluateConfig
+    reinforce: ReinforcementConfig = field(default_factory=ReinforcementConfig)
     first_imitate: ImitationConfig | None = None
     """Of turn 0, where it differs."""
     threads: int = 2

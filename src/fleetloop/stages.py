@@ -46,8 +46,10 @@ from fleetloop.sim import traffic
 from fleetloop.sim.cameras import DEFAULT_RIG, rig_named
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
+from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import sample_batches
 from fleetloop.train.imitate import train
+from fleetloop.train.reinforce import reinforce
 
 PARITY_TOLERANCE = 2e-3
 """Between PyTorch and ONNX Runtime in float32: metres, 1/m and m/s^2 over a short drive with memory."""
@@ -178,6 +180,44 @@ def train_checkpoint(
     figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
     write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
     partial.unlink(missing_ok=True)
+
+
+def reinforce_checkpoint(
+    path: Path,
+    checkpoint: Path,
+    towns: Sequence[str],
+    library: TownLibrary,
+    preset: Preset,
+    seed: int,
+    title: str = "reinforce",
+) -> dict[str, float]:
+    """Let the network of a checkpoint learn by reinforcement in `towns`; write what it became to `path`.
+
+    Returns:
+        The figures of the last tenth of the rounds.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, was altered, or does not fit its config.
+        StorageError: the disk is full.
+    """
+    network, checkpoint_id = network_of(checkpoint)
+    world = make_world(library, towns)
+    config = replace(preset.reinforce, seed=seed)
+    drive = preset.drive
+    routes = make_routes(seed, range(len(towns)), 10**9, drive.route_m, tuple(FAMILIES), drive.scenario_share)
+    with stage(title) as progress:
+        taught = reinforce(
+            config, network, network.rig, world, routes, lambda seen, _: progress(seen / config.samples)
+        )
+    content = {
+        "network": config_to_dict(network.config),
+        "rig": rig_to_json(network.rig),
+        "reinforce": asdict(config),
+        "towns": list(towns),
+    }
+    figures = {"samples_seen": taught.samples, **taught.figures}
+    write_checkpoint(path, taught.network.state_dict(), content, [checkpoint_id], seed, figures)
+    return taught.figures
 
 
 def _version_id(dataset: Path, version: int) -> str:

@@ -1,0 +1,434 @@
+"""Learning by reinforcement: a network that imitates already drives in the batched world and learns from what comes.
+
+Proximal policy optimisation (Schulman et al., 2017) from cameras, with generalised advantage estimation (Schulman et
+al., 2016). Three things differ from the textbook. The critic sees the state of the world, which the policy never does
+(asymmetric actor-critic: Pinto et al., 2018). The policy is held near the demonstrator by the loss of imitation on the
+very states it gets into. And the loop is the one of evaluation: the safety layer limits every action, and where the
+safety driver takes over an episode ends with a penalty; what it then drives teaches nothing.
+
+Read from top to bottom: configuration, what is kept of a step, collecting, advantages, losses, loop.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from fleetloop.core.errors import ConfigError
+from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
+from fleetloop.policy.features import inputs_from
+from fleetloop.policy.heads import Outputs, decode
+from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
+from fleetloop.policy.network import DriverNetwork
+from fleetloop.safety.limits import Controls, limit_plan
+from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
+from fleetloop.sim.rollout import CRITICAL, Rollout, Route
+from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts
+
+
+@dataclass(frozen=True)
+class ReinforcementConfig:
+    """How to learn. Rewards are metres; the defaults suit two cores of a CPU."""
+
+    samples: int = 400_000
+    """Steps of vehicles to learn from."""
+    vehicles: int = 64
+    agents: int = 20
+    steps: int = 32
+    """Of every vehicle between two updates."""
+    epochs: int = 2
+    batch_size: int = 256
+    learning_rate: float = 1e-4
+    critic_learning_rate: float = 1e-3
+    critic_warmup: int = 8
+    """Rounds in which the critic learns alone: advantages of a fresh one would undo the policy."""
+    discount: float = 0.97
+    """A step is 0.1 s: three seconds count, as long as a critical intervention is in the making."""
+    trace: float = 0.9
+    """The lambda of generalised advantage estimation."""
+    clip: float = 0.2
+    curvature_spread: float = 0.1
+    """Standard deviation of what is tried, in cube-spaced curvature."""
+    acceleration_spread: float = 0.15
+    """In units of ACCELERATION_SCALE_MPS2."""
+    critical_penalty_m: float = 100.0
+    """Metres made good that a critical intervention costs."""
+    stuck_penalty_m: float = 20.0
+    imitation_weight: float = 0.3
+    """Of the loss of imitation, which holds the policy near the demonstrator."""
+    gradient_norm: float = 0.5
+    variety: float = 0.6
+    """Of weather, light and colours."""
+    bfloat16: bool = True
+    gpu: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        for name in ("vehicles", "agents", "steps", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"reinforce: {name} is {getattr(self, name)}; use 1 or more")
+        if self.samples < self.vehicles * self.steps:
+            raise ConfigError(
+                f"reinforce: samples is {self.samples}; use at least vehicles x steps "
+                f"({self.vehicles * self.steps}), one round"
+            )
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The network after reinforcement, and what the last tenth of the rounds was like."""
+
+    network: DriverNetwork
+    samples: int
+    figures: dict[str, float]
+
+
+class Critic(nn.Module):
+    """State of the world -> expected return, in units of the critical penalty."""
+
+    def __init__(self, width: int = 256) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(STATE_FIELDS + 2, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 1),
+        )
+
+    def forward(self, state: Float[Tensor, "B fields"]) -> Float[Tensor, " B"]:
+        """Expected return."""
+        return self.layers(state).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One step of all vehicles; labels as in a Batch."""
+
+    batch: Batch
+    memory: Float[Tensor, "W width"]
+    memory_valid: Bool[Tensor, " W"]
+    state: Float[Tensor, "W fields"]
+    action: Float[Tensor, "W 2"]
+    log_probability: Float[Tensor, " W"]
+    value: Float[Tensor, " W"]
+    reward: Float[Tensor, " W"]
+    ended: Bool[Tensor, " W"]
+    counts: Bool[Tensor, " W"]
+    """The network drove; else the safety driver did, or nobody."""
+
+
+def policy_of(outputs: Outputs, config: ReinforcementConfig) -> Normal:
+    """The distribution of (cube-spaced curvature, scaled acceleration)."""
+    mean = torch.stack([outputs.curvature_control, outputs.acceleration], dim=-1).float()
+    spread = torch.tensor([config.curvature_spread, config.acceleration_spread], device=mean.device)
+    return Normal(mean, spread.expand_as(mean))
+
+
+class _Collector:
+    """Drives with the present network, and remembers where it stopped."""
+
+    def __init__(
+        self, config: ReinforcementConfig, rig: CameraRig, world: World, routes: Iterator[Route], width: int
+    ) -> None:
+        self.config, self.rig, self.world = config, rig, world
+        self.rollout = Rollout(world, routes, config.vehicles, config.agents)
+        self.memory = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, width)
+        self.valid = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
+        zeros = np.zeros(config.vehicles, np.float32)
+        self.previous = Controls(zeros, zeros.copy())
+        self._state = np.zeros((config.vehicles, 1, STATE_FIELDS), np.float32)
+        self.generator = torch.Generator().manual_seed(config.seed)
+
+    def look(self) -> tuple[Observation, Tensor]:
+        """What the policy sees, and what the critic sees: the state, and the controls last in force."""
+        rollout = self.rollout
+        rollout.decide()
+        observation = rollout.observe(self.rig, self.config.variety)
+        describe(self.world, rollout.state, rollout.decision, self._state)
+        last = np.stack([self.previous.curvature_1pm * 5.0, self.previous.acceleration_mps2 / 5.0], axis=-1)
+        return observation, torch.from_numpy(np.concatenate([self._state[:, 0], last], axis=-1))
+
+    @torch.no_grad()
+    def step(self, network: DriverNetwork, critic: Critic) -> Experience:
+        """One step of all vehicles."""
+        observation, state = self.look()
+        device = next(network.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            memory, valid = self.memory[:, 0].to(device), self.valid[:, 0].to(device)
+            outputs, current = network(inputs_from(observation, self.rig, device), memory, valid)
+        policy = policy_of(outputs, self.config)
+        noise = torch.randn(policy.mean.shape, generator=self.generator).to(device)
+        action = policy.mean + noise * policy.stddev
+        batch, active = self._labels(observation), self.rollout.active.copy()
+        step = self.rollout.step(*self._limited(outputs, action, observation.ego_history[:, -1, 0]))
+        kept = Experience(
+            batch=batch,
+            memory=memory.cpu(),
+            memory_valid=valid.cpu(),
+            state=state,
+            action=action.cpu(),
+            log_probability=policy.log_prob(action).sum(-1).cpu(),
+            value=critic(state.to(device)).cpu(),
+            reward=torch.from_numpy(self._reward(step.danger, observation.ego_history[:, -1, 0])),
+            ended=torch.from_numpy(step.ended | (step.danger != 0)),
+            counts=torch.from_numpy(active & (~step.safety_driver | (step.danger != 0))),
+        )
+        self._remember(current.float().cpu(), step.ended)
+        self.previous = Controls(
+            np.where(step.ended, np.float32(0.0), step.curvature),
+            np.where(step.ended, np.float32(0.0), step.acceleration),
+        )
+        return kept
+
+    def _limited(
+        self, outputs: Outputs, action: Tensor, speed_mps: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Controls of an action, as the safety layer lets them through."""
+        tried = decode(outputs._replace(curvature_control=action[:, 0], acceleration=action[:, 1]))
+        plan = Plan(*(part.float().cpu().numpy() for part in tried[:4]))
+        controls = limit_plan(plan, speed_mps, self.previous, STEP_S)
+        return controls.curvature_1pm, controls.acceleration_mps2
+
+    def _reward(self, danger: np.ndarray, speed_mps: Float32[np.ndarray, " W"]) -> Float32[np.ndarray, " W"]:
+        """Metres made good, those beyond the limit for nothing, less penalties; over the critical penalty."""
+        lane = self.rollout.state.path[:, EGO, 0]
+        metres = np.minimum(speed_mps, self.world.lane_speed_limit_mps[lane]) * STEP_S
+        critical = np.isin(danger, [int(kind) for kind in CRITICAL])
+        penalty = np.where(
+            critical, self.config.critical_penalty_m, self.config.stuck_penalty_m * (danger != 0)
+        )
+        return ((metres - penalty) / max(self.config.critical_penalty_m, 1.0)).astype(np.float32)
+
+    def _labels(self, observation: Observation) -> Batch:
+        """What the demonstrator would do here."""
+        teaching = self.rollout.teaching
+        return Batch(
+            observation=observation,
+            rig=self.rig,
+            earlier_images=None,
+            earlier_valid=np.ones(self.config.vehicles, bool),
+            curvature_1pm=teaching.curvature.copy(),
+            acceleration_mps2=teaching.acceleration.copy(),
+            poses_in_ego=teaching.poses.copy(),
+            signal_colour=teaching.signal.astype(np.int8),
+            stop_line_m=teaching.stop_line_m.copy(),
+            lead_gap_m=teaching.lead_gap_m.copy(),
+            lead_speed_mps=teaching.lead_speed.copy(),
+            weight=np.ones(self.config.vehicles, np.float32),
+        )
+
+    def _remember(self, current: Tensor, ended: Bool[np.ndarray, " W"]) -> None:
+        self.memory, self.valid = advance(self.memory, self.valid, current)
+        self.valid[torch.from_numpy(ended)] = False
+
+
+def advantages_of(
+    steps: list[Experience], last_value: Float[Tensor, " W"], config: ReinforcementConfig
+) -> Float[Tensor, "T W"]:
+    """Generalised advantage estimation, backwards in time."""
+    values = torch.stack([step.value for step in steps] + [last_value])
+    advantages, following = torch.zeros(len(steps), len(last_value)), torch.zeros(len(last_value))
+    for number in reversed(range(len(steps))):
+        goes_on = (~steps[number].ended).float()
+        surprise = steps[number].reward + config.discount * goes_on * values[number + 1] - values[number]
+        following = surprise + config.discount * config.trace * goes_on * following
+        advantages[number] = following
+    return advantages
+
+
+@dataclass(frozen=True)
+class _Round:
+    """The steps of a round laid end to end, those that teach nothing left out."""
+
+    batch: Batch
+    memory: Tensor
+    memory_valid: Tensor
+    state: Tensor
+    action: Tensor
+    log_probability: Tensor
+    advantage: Tensor
+    returns: Tensor
+
+    def select(self, chosen: Tensor) -> "_Round":
+        """The samples `chosen`."""
+        rows = chosen.numpy()
+        return _Round(_rows(self.batch, rows), *(getattr(self, name)[chosen] for name in _ROUND_TENSORS))
+
+
+_ROUND_TENSORS = tuple(field.name for field in dataclasses.fields(_Round))[1:]
+
+
+def _rows(batch: Batch, rows: np.ndarray) -> Batch:
+    """Some samples of a Batch."""
+    looked = batch.observation
+    observation = Observation(
+        tuple(images[rows] for images in looked.images),
+        looked.ego_history[rows],
+        looked.navigation[rows],
+        looked.time_of_day_h[rows],
+    )
+    arrays = {
+        field.name: getattr(batch, field.name)[rows]
+        for field in dataclasses.fields(batch)
+        if isinstance(getattr(batch, field.name), np.ndarray)
+    }
+    return dataclasses.replace(batch, observation=observation, **arrays)
+
+
+def _end_to_end(steps: list[Experience], advantages: Tensor) -> _Round:
+    counts = torch.stack([step.counts for step in steps]).flatten()
+    chosen = torch.nonzero(counts).squeeze(-1)
+    first = steps[0].batch
+    batches = [step.batch for step in steps]
+    looked = [batch.observation for batch in batches]
+    observation = Observation(
+        tuple(
+            np.concatenate([seen.images[group] for seen in looked])
+            for group in range(len(first.observation.images))
+        ),
+        np.concatenate([seen.ego_history for seen in looked]),
+        np.concatenate([seen.navigation for seen in looked]),
+        np.concatenate([seen.time_of_day_h for seen in looked]),
+    )
+    arrays = {
+        field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
+        for field in dataclasses.fields(first)
+        if isinstance(getattr(first, field.name), np.ndarray)
+    }
+    whole = dataclasses.replace(first, observation=observation, **arrays)
+    flat = {
+        name: torch.cat([getattr(step, name) for step in steps])
+        for name in ("memory", "memory_valid", "state", "action", "log_probability", "value")
+    }
+    value, advantage = flat.pop("value"), advantages.flatten()
+    taught = _Round(whole, **flat, advantage=advantage, returns=advantage + value).select(chosen)
+    spread = taught.advantage.std().clamp_min(1e-6)
+    return dataclasses.replace(taught, advantage=(taught.advantage - taught.advantage.mean()) / spread)
+
+
+class _Learner:
+    """Policy, critic and their optimisers."""
+
+    def __init__(self, config: ReinforcementConfig, network: DriverNetwork) -> None:
+        self.config = config
+        self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
+        self.network, self.critic = network.to(self.device), Critic().to(self.device)
+        self.policy_optimiser = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
+        )
+        self.critic_optimiser = torch.optim.AdamW(
+            self.critic.parameters(), lr=config.critic_learning_rate, weight_decay=0.0, fused=True
+        )
+        self.imitation = ImitationConfig()
+
+    def update(self, taught: _Round, with_policy: bool, share_left: float) -> dict[str, float]:
+        """All epochs over the samples of a round; mean loss parts."""
+        sums: dict[str, float] = {}
+        count, size = len(taught.action), self.config.batch_size
+        for group in self.policy_optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * max(share_left, 0.05)
+        for _ in range(self.config.epochs):
+            for chosen in torch.randperm(count).split(size):
+                parts = self._update_batch(taught.select(chosen), with_policy)
+                for name, part in parts.items():
+                    sums[name] = sums.get(name, 0.0) + part * len(chosen) / (count * self.config.epochs)
+        return sums
+
+    def _update_batch(self, some: _Round, with_policy: bool) -> dict[str, float]:
+        value_loss = (self.critic(some.state.to(self.device)) - some.returns.to(self.device)).square().mean()
+        self.critic_optimiser.zero_grad()
+        value_loss.backward()
+        self.critic_optimiser.step()
+        parts = {"value": value_loss.item()}
+        if with_policy:
+            parts |= self._update_policy(some)
+        return parts
+
+    def _update_policy(self, some: _Round) -> dict[str, float]:
+        inputs = inputs_from(some.batch.observation, some.batch.rig, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            outputs, _ = self.network(inputs, some.memory.to(self.device), some.memory_valid.to(self.device))
+        log_probability = policy_of(outputs, self.config).log_prob(some.action.to(self.device)).sum(-1)
+        ratio = torch.exp(log_probability - some.log_probability.to(self.device))
+        advantage = some.advantage.to(self.device)
+        clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
+        surrogate = -torch.min(ratio * advantage, clipped * advantage).mean()
+        imitation = loss_parts(outputs, some.batch, self.imitation)["total"]
+        self.policy_optimiser.zero_grad()
+        (surrogate + self.config.imitation_weight * imitation).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_norm)
+        self.policy_optimiser.step()
+        moved = (ratio.detach() - 1.0 - torch.log(ratio.detach())).mean()
+        return {"policy": surrogate.item(), "imitation": imitation.item(), "divergence": moved.item()}
+
+
+def reinforce(
+    config: ReinforcementConfig,
+    network: DriverNetwork,
+    rig: CameraRig,
+    world: World,
+    routes: Iterator[Route],
+    progress: Progress | None = None,
+) -> Taught:
+    """Let the network learn from `config.samples` steps of driving in `world`; its weights are changed.
+
+    Args:
+        routes: as many as are asked for; where each vehicle begins and how far it goes.
+        progress: called after every round with the samples so far and its figures: km, critical interventions,
+            metres per second made good, losses.
+
+    Raises:
+        ConfigError: the network has no memory, or a loss is not finite.
+    """
+    if network.memory is None:
+        raise ConfigError("reinforce: the network has no memory; train one with memory first")
+    torch.manual_seed(config.seed)
+    learner = _Learner(config, network)
+    collector = _Collector(config, rig, world, routes, network.config.embedding_width)
+    rounds = config.samples // (config.vehicles * config.steps)
+    recent: list[dict[str, float]] = []
+    for number in range(rounds):
+        network.eval()
+        steps = [collector.step(network, learner.critic) for _ in range(config.steps)]
+        _, state = collector.look()
+        with torch.no_grad():
+            last_value = learner.critic(state.to(learner.device)).cpu()
+        taught = _end_to_end(steps, advantages_of(steps, last_value, config))
+        network.train()
+        figures = _driven(steps) | learner.update(
+            taught, number >= config.critic_warmup, 1.0 - number / rounds
+        )
+        if not all(map(math.isfinite, figures.values())):
+            raise ConfigError(
+                f"reinforce: the loss is not finite in round {number}; lower learning_rate ({config.learning_rate})"
+            )
+        recent.append(figures)
+        if progress is not None:
+            progress((number + 1) * config.vehicles * config.steps, figures)
+    last = recent[-max(rounds // 10, 1) :]
+    means = {
+        name: float(np.mean([figures[name] for figures in last if name in figures])) for name in last[-1]
+    }
+    return Taught(network.cpu().eval(), rounds * config.vehicles * config.steps, means)
+
+
+def _driven(steps: list[Experience]) -> dict[str, float]:
+    """How the driving of a round was."""
+    metres = sum(
+        float((step.batch.observation.ego_history[:, -1, 0] * step.counts.numpy()).sum()) for step in steps
+    )
+    seconds = sum(int(step.counts.sum()) for step in steps) * STEP_S
+    critical = sum(int((step.reward <= -0.5).sum()) for step in steps)
+    return {
+        "km": metres * STEP_S / 1000.0,
+        "critical": float(critical),
+        "speed_mps": metres * STEP_S / max(seconds, STEP_S),
+    }

@@ -1,0 +1,96 @@
+"""Learning by reinforcement: its arithmetic against a slow reference, and a tiny run from end to end."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetloop.core.errors import ConfigError
+from fleetloop.core.types import CameraRig, Observation
+from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.sim.cameras import equal_rig
+from fleetloop.sim.rollout import make_routes
+from fleetloop.train.imitate import Batch
+from fleetloop.train.reinforce import Experience, ReinforcementConfig, advantages_of, reinforce
+from toy_world import toy_world
+
+RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
+SMALL = ReinforcementConfig(
+    samples=64, vehicles=4, agents=4, steps=8, epochs=1, batch_size=16, critic_warmup=1, gpu=False
+)
+
+
+def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Experience:
+    count = len(reward)
+    empty = np.zeros(count, np.float32)
+    seen = Observation((), np.zeros((count, 8, 3), np.float32), np.zeros((count, 4), np.float32), empty)
+    labels = Batch(
+        seen, RIG, None, np.ones(count, bool), empty, empty, np.zeros((count, 8, 3), np.float32),
+        np.zeros(count, np.int8), empty, empty, empty, empty,
+    )  # fmt: skip
+    nothing = torch.zeros(count)
+    return Experience(
+        labels, nothing, nothing, nothing, nothing, nothing,
+        torch.from_numpy(value), torch.from_numpy(reward), torch.from_numpy(ended), torch.ones(count, dtype=torch.bool),
+    )  # fmt: skip
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_advantages_are_the_discounted_sum_of_surprises(seed: int):
+    """The definition, term by term: Schulman et al. (2016), equation 16."""
+    random = np.random.default_rng(seed)
+    count, vehicles = 9, 3
+    reward, value = random.normal(size=(2, count, vehicles)).astype(np.float32)
+    ended, last = random.random((count, vehicles)) < 0.2, random.normal(size=vehicles).astype(np.float32)
+    steps = [experience(*parts) for parts in zip(reward, value, ended, strict=True)]
+    actual = advantages_of(steps, torch.from_numpy(last), SMALL).numpy()
+    following = np.concatenate([value[1:], last[None]])
+    for start in range(count):
+        for w in range(vehicles):
+            total, factor = 0.0, 1.0
+            for t in range(start, count):
+                total += factor * (
+                    reward[t, w] + SMALL.discount * (not ended[t, w]) * following[t, w] - value[t, w]
+                )
+                if ended[t, w]:
+                    break
+                factor *= SMALL.discount * SMALL.trace
+            assert actual[start, w] == pytest.approx(total, abs=1e-4)
+
+
+def run(config: ReinforcementConfig) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    torch.manual_seed(5)
+    network = build_network(NetworkConfig(), RIG)
+    taught = reinforce(config, network, RIG, toy_world(), make_routes(1, [0], 10_000, 100.0))
+    assert taught.samples == config.samples
+    return taught.network.state_dict(), taught.figures
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+    first, figures = run(SMALL)
+    second, _ = run(SMALL)
+    other, _ = run(replace(SMALL, seed=1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert {"km", "critical", "policy", "imitation", "value"} <= set(figures)
+
+
+def test_while_the_critic_warms_up_the_policy_stays():
+    torch.manual_seed(5)
+    fresh = build_network(NetworkConfig(), RIG).state_dict()
+    kept, _ = run(replace(SMALL, critic_warmup=2))
+    assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ConfigError, match="epochs"):
+        ReinforcementConfig(epochs=0)
+    with pytest.raises(ConfigError, match="samples"):
+        ReinforcementConfig(samples=10)
+    network = build_network(NetworkConfig(memory=False), RIG)
+    with pytest.raises(ConfigError, match="memory"):
+        reinforce(SMALL, network, RIG, toy_world(), make_routes(1, [0], 10, 100.0))
