@@ -26,7 +26,7 @@ from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.network import DriverNetwork
-from fleetloop.safety.limits import Controls, limit_plan
+from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
 from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts
@@ -96,7 +96,7 @@ class Critic(nn.Module):
     def __init__(self, width: int = 256) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(STATE_FIELDS + 2, width),
+            nn.Linear(STATE_FIELDS, width),
             nn.ReLU(),
             nn.Linear(width, width),
             nn.ReLU(),
@@ -142,19 +142,17 @@ class _Collector:
         self.rollout = Rollout(world, routes, config.vehicles, config.agents)
         self.memory = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, width)
         self.valid = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
-        zeros = np.zeros(config.vehicles, np.float32)
-        self.previous = Controls(zeros, zeros.copy())
+        self._safety_layer = SafetyLayer(config.vehicles, STEP_S)
         self._state = np.zeros((config.vehicles, 1, STATE_FIELDS), np.float32)
         self.generator = torch.Generator().manual_seed(config.seed)
 
     def look(self) -> tuple[Observation, Tensor]:
-        """What the policy sees, and what the critic sees: the state, and the controls last in force."""
+        """What the policy sees, and what the critic sees."""
         rollout = self.rollout
         rollout.decide()
         observation = rollout.observe(self.rig, self.config.variety)
         describe(self.world, rollout.state, rollout.decision, self._state)
-        last = np.stack([self.previous.curvature_1pm * 5.0, self.previous.acceleration_mps2 / 5.0], axis=-1)
-        return observation, torch.from_numpy(np.concatenate([self._state[:, 0], last], axis=-1))
+        return observation, torch.from_numpy(self._state[:, 0].copy())
 
     @torch.no_grad()
     def step(self, network: DriverNetwork, critic: Critic) -> Experience:
@@ -182,10 +180,7 @@ class _Collector:
             counts=torch.from_numpy(active & (~step.safety_driver | (step.danger != 0))),
         )
         self._remember(current.float().cpu(), step.ended)
-        self.previous = Controls(
-            np.where(step.ended, np.float32(0.0), step.curvature),
-            np.where(step.ended, np.float32(0.0), step.acceleration),
-        )
+        self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
         return kept
 
     def _limited(
@@ -194,7 +189,7 @@ class _Collector:
         """Controls of an action, as the safety layer lets them through."""
         tried = decode(outputs._replace(curvature_control=action[:, 0], acceleration=action[:, 1]))
         plan = Plan(*(part.float().cpu().numpy() for part in tried[:4]))
-        controls = limit_plan(plan, speed_mps, self.previous, STEP_S)
+        controls = self._safety_layer.limit(plan, speed_mps)
         return controls.curvature_1pm, controls.acceleration_mps2
 
     def _reward(self, danger: np.ndarray, speed_mps: Float32[np.ndarray, " W"]) -> Float32[np.ndarray, " W"]:
