@@ -228,6 +228,7 @@ class Rollout:
             if spawn_world(self.world, state, w, self._needed_m):
                 if route.scenario and not set_up_scenario(self.world, state, w, route.scenario):
                     route = replace(route, scenario="")
+                route = replace(route, length_m=min(route.length_m, self._drivable_m(w)))
                 self._current[w] = RouteResult(route)
                 self.active[w] = True
                 self.safety_driver[w], self._held_steps[w], self._idle_s[w] = False, 0, 0.0
@@ -235,6 +236,11 @@ class Rollout:
         state.kind[w] = int(AgentKind.NONE)
         self._current[w] = None
         self.active[w] = False
+
+    def _drivable_m(self, w: int) -> float:
+        """How far the learner can drive from here; the last metres before a dead end are not asked for."""
+        lane = self.state.path[w, EGO, 0]
+        return max(float(self.world.lane_reach_m[lane] - self.state.along[w, EGO]) - ROAD_END_M, 1.0)
 
     def decide(self) -> None:
         """Let everybody decide, and the demonstrator say what it would do in the learner's place."""

@@ -134,13 +134,15 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
             continue
         if length < (SHORTEST_WALK_M if on_foot else SHORTEST_LANE_M):
             continue
-        if world.lane_reach_m[lane] < needed_m and attempt < tries // 2:
-            continue
         # Far enough from the next line to stop before it.
         room = max(length - np.float32(20.0), np.float32(0.3) * length)
         along = np.float32(1.0) + uniform(state.seed[w], 2, state.step[w], _SPAWN, key) * (
             room - np.float32(1.0)
         )
+        # Not every map is so large: less and less is asked for.
+        asked = needed_m * min(np.float32(1.0), np.float32(2.0) - np.float32(2.0 * attempt / tries))
+        if world.lane_reach_m[lane] - along < asked:
+            continue
         x, y, heading, curvature = lane_point(world, lane, np.float64(along))
         if a != EGO:
             distance = math.hypot(x - state.pose[w, EGO, 0], y - state.pose[w, EGO, 1])
