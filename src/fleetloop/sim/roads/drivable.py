@@ -1,4 +1,4 @@
-"""Closes what no car can drive on real maps: bends that are too sharp, and lanes that run through each other."""
+"""Closes what cannot be used on real maps: bends too sharp for a car, lanes and sidewalks that run through lanes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,21 +9,24 @@ from scipy.spatial import KDTree
 
 from fleetloop.core.types import LaneKind
 from fleetloop.sim.paths import LEVEL_M
-from fleetloop.sim.roads.conflicts import Conflict
-from fleetloop.sim.roads.lanes import LaneTable, reach_of_users
+from fleetloop.sim.roads.conflicts import PERSON_HALF_WIDTH_M, VEHICLE_HALF_WIDTH_M, Conflict
+from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.lanes import LaneTable, longest_drives, reach_of_users
 
 SHARPEST_1PM = 0.205
 """A car's turning circle of about 10 m, and what rounding adds."""
 OVERLAP_M = 1.9
 """Centre lines this near leave no room for two cars side by side."""
+TOUCHED_M = VEHICLE_HALF_WIDTH_M + PERSON_HALF_WIDTH_M
+"""From the middle of a lane: who walks nearer is hit by a wide vehicle."""
+ON_CROSSING_M = 0.8
+"""The same on a crossing."""
 
 
-def close_undrivable(
-    lanes: LaneTable, conflicts: Sequence[Conflict], heights: Sequence[Float64[np.ndarray, " points"]]
-) -> LaneTable:
+def close_undrivable(lanes: LaneTable, conflicts: Sequence[Conflict]) -> LaneTable:
     """The same lanes; those that cannot be driven are open to nobody, and no way counts on them."""
     closed = np.array([np.abs(line.curvatures).max() > SHARPEST_1PM for line in lanes.lines])
-    for first, second in _overlaps(lanes, conflicts, heights):
+    for first, second in _overlaps(lanes, conflicts):
         if not closed[first] and not closed[second]:
             closed[_lesser(lanes, first, second)] = True
     if not closed.any():
@@ -40,6 +43,53 @@ def close_undrivable(
     )
 
 
+def close_unwalkable(lanes: LaneTable, conflicts: Sequence[Conflict]) -> LaneTable:
+    """The same lanes; those for people on foot that run where vehicles drive, and no rule says who waits, are closed.
+
+    `lanes` has been through `close_undrivable`.
+    """
+    walks = lanes.walks
+    driven = np.flatnonzero(lanes.use).tolist()
+    if not walks.lines or not driven:
+        return lanes
+    points, levels, lane = _points(
+        [lanes.lines[number] for number in driven], [lanes.heights[number] for number in driven]
+    )
+    lane = np.array(driven)[lane]
+    places, heights, walk = _points(walks.lines, walks.heights)
+    pairs = KDTree(places).sparse_distance_matrix(KDTree(points), TOUCHED_M, output_type="ndarray")
+    walked, number = walk[pairs["i"]], lane[pairs["j"]]
+    on_crossing = np.array(walks.kinds)[walked] == LaneKind.CROSSING
+    reach = np.minimum(lanes.width_m[number] / 2.0, VEHICLE_HALF_WIDTH_M) + PERSON_HALF_WIDTH_M
+    # A crossing lies close to the ends of the roads that it is a part of.
+    near = pairs["v"] < np.where(on_crossing, ON_CROSSING_M, reach)
+    near &= np.abs(heights[pairs["i"]] - levels[pairs["j"]]) < LEVEL_M
+    found = np.unique(np.stack([number[near], walked[near] + walks.first_lane], axis=1), axis=0)
+    ruled = {(conflict.first, conflict.second) for conflict in conflicts}
+    closed = np.zeros(len(walks.lines), bool)
+    closed[[b - walks.first_lane for a, b in found.tolist() if (a, b) not in ruled]] = True
+    open_ways = tuple(
+        ()
+        if closed[n]
+        else tuple(b - walks.first_lane for b in following if not closed[b - walks.first_lane])
+        for n, following in enumerate(walks.successors)
+    )
+    reach_m = longest_drives(np.array([line.length_m for line in walks.lines]), open_ways)
+    return replace(
+        lanes,
+        walk_use=np.where(closed, 0, lanes.walk_use).astype(np.uint8),
+        walk_reach_m=np.where(closed, 0.0, reach_m),
+    )
+
+
+def _points(
+    lines: Sequence[CentreLine], heights: Sequence[Float64[np.ndarray, " points"]]
+) -> tuple[Float64[np.ndarray, "N 2"], Float64[np.ndarray, " N"], np.ndarray]:
+    """All points of lines, their heights, and the number of the line that each is of."""
+    owner = np.repeat(np.arange(len(lines)), [len(line.points) for line in lines])
+    return np.concatenate([line.points for line in lines]), np.concatenate(heights), owner
+
+
 def _lesser(lanes: LaneTable, first: int, second: int) -> int:
     """Which of two to close: a connector before a road, the slower, the shorter, the later."""
     rank = [
@@ -49,13 +99,9 @@ def _lesser(lanes: LaneTable, first: int, second: int) -> int:
     return first if rank[0] < rank[1] else second
 
 
-def _overlaps(
-    lanes: LaneTable, conflicts: Sequence[Conflict], heights: Sequence[Float64[np.ndarray, " points"]]
-) -> list[tuple[int, int]]:
+def _overlaps(lanes: LaneTable, conflicts: Sequence[Conflict]) -> list[tuple[int, int]]:
     """Pairs of lanes that run through each other on one level, where no rule says who goes first."""
-    points = np.concatenate([line.points for line in lanes.lines])
-    levels = np.concatenate(heights[: len(lanes.lines)])
-    lane = np.repeat(np.arange(len(lanes.lines)), [len(line.points) for line in lanes.lines])
+    points, levels, lane = _points(lanes.lines, lanes.heights)
     pairs = KDTree(points).query_pairs(OVERLAP_M, output_type="ndarray")
     first, second = lane[pairs[:, 0]], lane[pairs[:, 1]]
     near = (first != second) & (np.abs(levels[pairs[:, 0]] - levels[pairs[:, 1]]) < LEVEL_M)

@@ -10,6 +10,7 @@ from fleetloop.core.errors import MapError
 from fleetloop.core.types import LaneKind, LaneUse
 from fleetloop.sim.roads import curves
 from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.heights import vehicle_heights
 from fleetloop.sim.roads.network import NetLane, Network
 from fleetloop.sim.roads.walks import Walks, make_walks
 from fleetloop.sim.roads.ways import (
@@ -71,7 +72,10 @@ class LaneTable:
     reach_m: Float64[np.ndarray, " L"]
     use: np.ndarray
     """Bits of LaneUse."""
+    heights: tuple[Float64[np.ndarray, " points"], ...]
+    """Metres of every point of `lines`."""
     walks: Walks
+    walk_use: np.ndarray
     walk_reach_m: Float64[np.ndarray, " walks"]
     junction_names: frozenset[str]
     """Junctions with something to decide."""
@@ -102,7 +106,9 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
     use = np.array([*(lane.users for lane in road_lanes), *(way.users for way in connectors)], np.uint8)
     use &= ~_too_tight_for_buses(lines, use, len(road_lanes), connectors)
     reach = reach_of_users(np.array([line.length_m for line in lines]), successors, use)
-    walks = make_walks(network, lines, widths, _outermost(road_lanes, connectors))
+    joined = [(connector.from_lane, connector.to_lane) for connector in connectors]
+    heights = vehicle_heights(road_lanes, joined, lines)
+    walks = make_walks(network, lines, widths, heights, _outermost(road_lanes, connectors))
     inner = tuple(tuple(lane - len(lines) for lane in following) for following in walks.successors)
     if reach.max() < MIN_ROUTE_M:
         raise MapError(
@@ -122,8 +128,10 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
         successors=successors,
         reach_m=reach,
         use=use,
+        heights=tuple(heights),
         walks=walks,
-        walk_reach_m=_reach(np.array([line.length_m for line in walks.lines]), inner),
+        walk_use=np.full(len(walks.lines), LaneUse.PEDESTRIAN, np.uint8),
+        walk_reach_m=longest_drives(np.array([line.length_m for line in walks.lines]), inner),
         junction_names=frozenset(deciding),
         left_hand=network.left_hand,
     )
@@ -256,11 +264,11 @@ def reach_of_users(
         )
         mine = main == user
         if mine.any():
-            reach[mine] = _reach(lengths, allowed)[mine]
+            reach[mine] = longest_drives(lengths, allowed)[mine]
     return reach
 
 
-def _reach(lengths: np.ndarray, successors: tuple[tuple[int, ...], ...]) -> np.ndarray:
+def longest_drives(lengths: np.ndarray, successors: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Longest drive from each lane's start, by relaxation; a lane that leads into a circle gets the cap."""
     source = np.array([lane for lane, following in enumerate(successors) for _ in following], np.int64)
     target = np.array([other for following in successors for other in following], np.int64)

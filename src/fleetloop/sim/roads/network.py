@@ -81,6 +81,8 @@ class NetCrossing:
     """The roads that it crosses."""
     width_m: float
     shape: Float64[np.ndarray, "N 2"]
+    heights_m: Float64[np.ndarray, " N"]
+    """Of the points of `shape`; 0 where the file has none."""
     link: int
     """Index into the junction's right of way, or -1."""
     signal: tuple[str, int] | None
@@ -336,6 +338,7 @@ def _crossings(root: ElementTree.Element, network: Network) -> dict[str, NetCros
             edges=tuple(element.get("crossingEdges", "").split()),
             width_m=float(lane.get("width", SUMO_LANE_WIDTH_M)),
             shape=_lane(lane, element.attrib["id"]).shape,
+            heights_m=_heights(lane.attrib["shape"]),
             link=link if link < len(network.junctions[junction].response) else -1,
             signal=(light, int(entry.attrib["linkIndex"]))
             if entry is not None and light in network.programs

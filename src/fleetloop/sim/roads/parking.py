@@ -134,7 +134,7 @@ def lead_walks_round(walks: Walks, bays: tuple[Bays, ...]) -> None:
             moved = _led_round(row, line.points)
             if moved is not None:
                 dense = curves.resample(moved, curves.DENSE_SPACING_M)
-                walks.lines[number] = curves.centre_line(dense, line.headings[0], line.headings[-1])
+                walks.move(number, curves.centre_line(dense, line.headings[0], line.headings[-1]))
 
 
 def _led_round(row: Bays, points: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "N 2"] | None:

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.random import Stream, generator
-from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, TILE_M, Control, LaneUse, World
+from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, TILE_M, Control, World
 from fleetloop.sim.roads.boxes import Boxes
 from fleetloop.sim.roads.carriageways import make_carriageways
 from fleetloop.sim.roads.checks import check_network
@@ -21,9 +21,8 @@ from fleetloop.sim.roads.conflicts import (
     find_conflicts,
 )
 from fleetloop.sim.roads.curves import bend_speeds
-from fleetloop.sim.roads.drivable import close_undrivable
+from fleetloop.sim.roads.drivable import close_undrivable, close_unwalkable
 from fleetloop.sim.roads.ground import make_ground
-from fleetloop.sim.roads.heights import lane_heights
 from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import MIN_ROUTE_M, LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
@@ -51,8 +50,7 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     lanes = make_lanes(network, subject)
     signals, signal_of = make_signals(network, lanes)
     conflicts = find_conflicts(network, lanes, signals, signal_of)
-    heights = lane_heights(lanes)
-    lanes = close_undrivable(lanes, conflicts, heights)
+    lanes = close_unwalkable(close_undrivable(lanes, conflicts), conflicts)
     if lanes.reach_m.max() < MIN_ROUTE_M:
         raise MapError(
             f"{subject}: its bends are too sharp for a car, or its lanes run through each other, and without "
@@ -73,7 +71,7 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     )
     return World(
         **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
-        heights_m=np.concatenate(heights).astype(np.float32),
+        heights_m=np.concatenate([*lanes.heights, *lanes.walks.heights]).astype(np.float32),
         **_conflict_fields(lanes, conflicts),
         **_signal_fields(signals),
         **_ground_fields(ground, origin, len(lanes.lines) + len(lanes.walks.lines)),
@@ -123,7 +121,7 @@ def _lane_fields(
             [*lanes.speed_limit_mps, *[WALKING_LIMIT_MPS] * on_foot], np.float32
         ),
         "lane_kind": np.array([*lanes.kind, *walks.kinds], np.uint8),
-        "lane_use": np.array([*lanes.use, *[LaneUse.PEDESTRIAN] * on_foot], np.uint8),
+        "lane_use": np.array([*lanes.use, *lanes.walk_use], np.uint8),
         "lane_reach_m": np.array([*lanes.reach_m, *lanes.walk_reach_m], np.float32),
         "lane_left": np.concatenate([lanes.left, nobody]),
         "lane_right": np.concatenate([lanes.right, nobody]),

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial import KDTree
 
 from fleetloop.core.types import LaneKind, LaneUse
 from fleetloop.sim.roads import curves
 from fleetloop.sim.roads.curves import CentreLine
+from fleetloop.sim.roads.heights import spread_heights
 from fleetloop.sim.roads.network import NetCrossing, Network
+from fleetloop.sim.roads.traffic_space import CLEAR_OF_TRAFFIC_M, TrafficSpace, cut
 
 WALKING_LIMIT_MPS = 1.5
 """About the speed of a brisk walk; LaneTable's speed limit on all of these lanes."""
@@ -19,22 +19,12 @@ WALKING_LIMIT_MPS = 1.5
 MAX_WALK_CURVATURE_1PM = 2.0
 """People turn within half a metre."""
 
-CLEAR_OF_TRAFFIC_M = 0.5
-"""From the edge of a lane for vehicles to the middle of one for people, except on crossings."""
-
-_WIDEST_M = 5.5
-"""From the middle of a lane for vehicles to the far edge of the sidewalk beside it."""
-
 _STROLL_1PM = 1.2
 _SHARP_1PM = 0.25
 _FINE_SPACING_M = 0.25
 """Between the points of lanes that turn more sharply than _SHARP_1PM."""
 
-_EASE_M = 1.5
 _SHORTEST_M = 0.1
-_PUSHES = 6
-_MAX_DETOUR = 1.25
-_SMOOTH_POINTS = 2.0
 _SHORTEST_SIDEWALK_M = 2.0
 _TURN_M = 1.2
 _TRIM_M = 0.4
@@ -58,50 +48,31 @@ class Walks:
     lines: list[CentreLine] = field(default_factory=list)
     widths_m: list[float] = field(default_factory=list)
     kinds: list[LaneKind] = field(default_factory=list)
+    heights: list[Float64[np.ndarray, " points"]] = field(default_factory=list)
+    """Metres of every point of `lines`."""
     successors: list[list[int]] = field(default_factory=list)
     corners: list[Float64[np.ndarray, "N 2"]] = field(default_factory=list)
     """Outlines of where people walk about between sidewalks and crossings."""
 
-    def add(self, line: CentreLine, width_m: float, kind: LaneKind) -> int:
-        """Append a lane and return its number."""
+    def add(
+        self, line: CentreLine, width_m: float, kind: LaneKind, heights_m: Float64[np.ndarray, " N"]
+    ) -> int:
+        """Append a lane and return its number; its heights are spread evenly along it."""
         self.lines.append(line)
+        self.heights.append(_stretched(heights_m, len(line.points)))
         self.widths_m.append(width_m)
         self.kinds.append(kind)
         self.successors.append([])
         return self.first_lane + len(self.lines) - 1
 
+    def move(self, number: int, line: CentreLine) -> None:
+        """Let the lane `lines[number]` run along `line`, as high as it was."""
+        self.lines[number] = line
+        self.heights[number] = _stretched(self.heights[number], len(line.points))
 
-@dataclass(frozen=True)
-class _Site:
-    """Where vehicles drive: the points of their lanes and the half widths there."""
 
-    tree: KDTree
-    half_widths_m: Float64[np.ndarray, " points"]
-    left_hand: bool
-
-    def has_room_in(self, way: CentreLine) -> bool:
-        """Whether a line on the outer side of `way` goes round its bends without folding over."""
-        inwards = way.curvatures if self.left_hand else -way.curvatures
-        return bool(inwards.max() * _WIDEST_M < 1.0)
-
-    def beside_traffic(
-        self, points: Float64[np.ndarray, "N 2"], clear_m: float = CLEAR_OF_TRAFFIC_M
-    ) -> Float64[np.ndarray, "N 2"]:
-        """`points` moved off the lanes of vehicles where they come too near; both ends stay where they are.
-
-        A line that runs right across the road stays as it is.
-        """
-        along, drawn = curves.arc_lengths(points), points
-        ease = np.clip(np.minimum(along, along[-1] - along) / _EASE_M, 0.0, 1.0)[:, None]
-        for _ in range(_PUSHES):
-            distance, nearest = self.tree.query(points)
-            lacking = self.half_widths_m[nearest] + clear_m - distance
-            if lacking.max() <= 0.0:
-                break
-            away = (points - self.tree.data[nearest]) / np.maximum(distance, 0.1)[:, None]
-            push = np.clip(lacking, 0.0, None)[:, None] * away
-            points = points + ease * gaussian_filter1d(push, _SMOOTH_POINTS, axis=0, mode="constant")
-        return points if curves.arc_lengths(points)[-1] < _MAX_DETOUR * along[-1] else drawn
+def _stretched(heights_m: Float64[np.ndarray, " N"], count: int) -> Float64[np.ndarray, " count"]:
+    return np.interp(np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, len(heights_m)), heights_m)
 
 
 @dataclass(frozen=True)
@@ -116,9 +87,10 @@ def make_walks(
     network: Network,
     vehicle_lines: Sequence[CentreLine],
     widths_m: Sequence[float],
+    heights: Sequence[Float64[np.ndarray, " points"]],
     outermost: Mapping[tuple[str, str], int],
 ) -> Walks:
-    """Lanes for everybody on foot in `network`, numbered after those for vehicles.
+    """Lanes for everybody on foot in `network`, numbered after those for vehicles, which have these `heights`.
 
     `outermost` is the vehicles' lane that joins two edges on the outer side, by the names of the edges.
 
@@ -127,12 +99,8 @@ def make_walks(
     """
     first_lane = len(vehicle_lines)
     walks = Walks(first_lane)
-    site = _Site(
-        KDTree(np.concatenate([line.points for line in vehicle_lines])),
-        np.repeat(np.array(widths_m) / 2.0, [len(line.points) for line in vehicle_lines]),
-        network.left_hand,
-    )
-    at_start, at_end = _terminals(network, walks)
+    site = TrafficSpace.of(vehicle_lines, widths_m, heights, network.left_hand)
+    at_start, at_end = _terminals(network, walks, site)
     pairs: list[tuple[int, int]] = []
     for area in network.walking_areas:
         sidewalks = [at_end[name] for name in area.arriving if name in at_end]
@@ -157,12 +125,15 @@ def make_walks(
     return walks
 
 
-def _terminals(network: Network, walks: Walks) -> tuple[dict[str, _Terminal], dict[str, _Terminal]]:
+def _terminals(
+    network: Network, walks: Walks, site: TrafficSpace
+) -> tuple[dict[str, _Terminal], dict[str, _Terminal]]:
     """Add the lanes of crossings, then of sidewalks; returns their first and last ends by the names of the lanes."""
     at_start: dict[str, _Terminal] = {}
     at_end: dict[str, _Terminal] = {}
     for crossing in network.crossings.values():
-        there, back = _pair(walks, crossing.shape, crossing.width_m, LaneKind.CROSSING, network.left_hand)
+        longer = site.lengthened(crossing.shape, crossing.heights_m, crossing.width_m / 4.0)
+        there, back = _pair(walks, site, *longer, crossing.width_m, LaneKind.CROSSING)
         walks.crossings.append(Crossing(there, crossing))
         at_start[crossing.name] = _Terminal(back, there)
         at_end[crossing.name] = _Terminal(there, back)
@@ -170,8 +141,8 @@ def _terminals(network: Network, walks: Walks) -> tuple[dict[str, _Terminal], di
         for lane in edge.lanes:
             if lane.users == LaneUse.PEDESTRIAN:
                 name = f"{lane.edge}_{lane.index}"
-                shape = _trimmed(lane.shape)
-                there, back = _pair(walks, shape, lane.width_m, LaneKind.WALK, network.left_hand)
+                trimmed = _trimmed(*site.shortened(lane.shape, lane.heights_m, lane.width_m / 4.0))
+                there, back = _pair(walks, site, *trimmed, lane.width_m, LaneKind.WALK)
                 at_start[name], at_end[name] = _Terminal(back, there), _Terminal(there, back)
     return at_start, at_end
 
@@ -181,29 +152,33 @@ def _edge_of(lanes: tuple[str, ...]) -> str:
     return lanes[0].rsplit("_", 1)[0] if len(lanes) == 1 else ""
 
 
-def _trimmed(shape: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "M 2"]:
-    along = curves.arc_lengths(shape)
-    if along[-1] < _SHORTEST_SIDEWALK_M:
-        return shape
-    inside = shape[(along > _TRIM_M + 1e-3) & (along < along[-1] - _TRIM_M - 1e-3)]
-    first, last = (
-        [float(np.interp(at, along, shape[:, axis])) for axis in (0, 1)]
-        for at in (_TRIM_M, along[-1] - _TRIM_M)
-    )
-    return np.concatenate([[first], inside, [last]])
+def _trimmed(
+    shape: Float64[np.ndarray, "N 2"], heights_m: Float64[np.ndarray, " N"]
+) -> tuple[Float64[np.ndarray, "M 2"], Float64[np.ndarray, " M"]]:
+    if curves.arc_lengths(shape)[-1] < _SHORTEST_SIDEWALK_M:
+        return shape, heights_m
+    return cut(shape, heights_m, _TRIM_M, _TRIM_M)
 
 
 def _pair(
-    walks: Walks, shape: Float64[np.ndarray, "N 2"], width_m: float, kind: LaneKind, left_hand: bool
+    walks: Walks,
+    site: TrafficSpace,
+    shape: Float64[np.ndarray, "N 2"],
+    heights_m: Float64[np.ndarray, " N"],
+    width_m: float,
+    kind: LaneKind,
 ) -> tuple[int, int]:
     """Add a lane along `shape` and one against it, side by side; people keep to the side that traffic keeps to."""
     middle = curves.smooth(shape)
+    heights = spread_heights(shape, heights_m, len(middle))
     headings = curves.tangents(middle)
     normal = np.stack([-np.sin(headings), np.cos(headings)], axis=1)
-    aside = (width_m / 4.0 if left_hand else -width_m / 4.0) * normal
-    there = walks.add(_line(middle + aside), width_m / 2.0, kind)
-    back = walks.add(_line((middle - aside)[::-1]), width_m / 2.0, kind)
-    return there, back
+    aside = (width_m / 4.0 if site.left_hand else -width_m / 4.0) * normal
+    numbers = []
+    for points, levels in ((middle + aside, heights), ((middle - aside)[::-1], heights[::-1])):
+        clear = site.off_the_road(points, levels) if kind is LaneKind.WALK else points
+        numbers.append(walks.add(_line(clear), width_m / 2.0, kind, levels))
+    return numbers[0], numbers[1]
 
 
 def _line(
@@ -228,7 +203,7 @@ def _starts_at(crossing: NetCrossing, area: Float64[np.ndarray, "N 2"]) -> bool:
 
 def _join_beside(
     walks: Walks,
-    site: _Site,
+    site: TrafficSpace,
     way: CentreLine,
     half_width_m: float,
     sidewalks: list[_Terminal],
@@ -266,7 +241,8 @@ def _join_beside(
                 continue
             points = np.concatenate([before.points[-1:], beside[apart], after.points[:1]])
             line = _line(curves.smooth(points, _STROLL_1PM), before.headings[-1], after.headings[0])
-            lane = walks.add(line, width, LaneKind.WALK)
+            levels = _levels(walks, origin.incoming - first, target.outgoing - first)
+            lane = walks.add(line, width, LaneKind.WALK, levels)
             walks.successors[origin.incoming - first].append(lane)
             walks.successors[lane - first].append(target.outgoing)
     return left
@@ -289,7 +265,7 @@ def _lateral(
     return np.linspace(away[0], away[1], len(way.points))
 
 
-def _join(walks: Walks, site: "_Site", pairs: list[tuple[int, int]]) -> None:
+def _join(walks: Walks, site: TrafficSpace, pairs: list[tuple[int, int]]) -> None:
     """Curves from the end of one lane to the start of another, as lanes of their own."""
     if not pairs:
         return
@@ -298,12 +274,19 @@ def _join(walks: Walks, site: "_Site", pairs: list[tuple[int, int]]) -> None:
     ends = np.array([_pose(walks.lines[outgoing - first], 0) for _, outgoing in pairs])
     shares = _shares(starts, ends)
     for (incoming, outgoing), start, end, share in zip(pairs, starts, ends, shares, strict=True):
-        points = site.beside_traffic(curves.joining_curve(start, end, share))
+        points = curves.joining_curve(start, end, share)
+        levels = _levels(walks, incoming - first, outgoing - first)
+        points = site.beside_traffic(points, _stretched(levels, len(points)))
         line = _line(points, start[2], end[2])
         width = min(walks.widths_m[incoming - first], walks.widths_m[outgoing - first])
-        number = walks.add(line, width, LaneKind.WALK)
+        number = walks.add(line, width, LaneKind.WALK, levels)
         walks.successors[incoming - first].append(number)
         walks.successors[number - first].append(outgoing)
+
+
+def _levels(walks: Walks, before: int, after: int) -> Float64[np.ndarray, " 2"]:
+    """Heights at the two ends of a lane that joins the ends of two others."""
+    return np.array([walks.heights[before][-1], walks.heights[after][0]])
 
 
 def _shares(
