@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from fleetloop.core.types import EGO, LaneKind, State, World
 from fleetloop.sim.observe import empty_scene, see
@@ -45,9 +46,35 @@ def test_real_maps_are_driven_without_a_critical_intervention(library: TownLibra
     assert sum(result.finished for result in results) >= 15
 
 
+def points_of(world: World, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All points of these lanes with their heights, and the lane of each."""
+    lane = np.repeat(np.arange(len(world.lane_kind)), world.lane_point_count)
+    kept = chosen[lane]
+    return np.column_stack([world.points, world.heights_m])[kept], lane[kept]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_nobody_walks_where_cars_drive_except_on_crossings(library: TownLibrary, name: str):
+    if not MAPS.exists():
+        pytest.skip("the real maps are not here (../shared/data/maps)")
+    world = library.world([library.add_file(MAPS / name)])
+    is_open = world.lane_use > 0
+    driven, _ = points_of(world, is_open & (world.lane_kind <= LaneKind.JUNCTION))
+    walked, lane = points_of(world, is_open & (world.lane_kind == LaneKind.WALK))
+    if not len(walked):
+        return
+    tree = KDTree(driven[:, :2])
+    for place, number in zip(walked, lane, strict=True):
+        near = driven[tree.query_ball_point(place[:2], 0.9)]
+        apart = np.abs(near[:, 2] - place[2])
+        assert not (apart < 1.9).any(), f"lane {number} at {place}"
+
+
 def test_generated_towns_need_nothing_closed(library: TownLibrary):
     world = library.world(["grid-3", "suburb-2", "roundabout-2"])
-    assert world.lane_use.all() and not world.heights_m.any()
+    on_foot = np.isin(world.lane_kind, (LaneKind.WALK, LaneKind.CROSSING))
+    assert world.lane_use[~on_foot].all() and not world.heights_m.any()
+    assert np.mean(world.lane_use[on_foot] > 0) > 0.99
 
 
 def crossed(world: World, height_m: float) -> tuple[World, State]:
@@ -66,7 +93,7 @@ def crossed(world: World, height_m: float) -> tuple[World, State]:
     return upper, state
 
 
-@pytest.mark.parametrize("height_m, meets", [(0.0, True), (2.0, True), (6.0, False)])
+@pytest.mark.parametrize("height_m, meets", [(0.0, True), (1.5, True), (6.0, False)])
 def test_who_passes_on_another_level_is_neither_hit_nor_seen(height_m: float, meets: bool):
     world, state = crossed(open_road(), height_m)
     assert touching(world, state, 0, EGO) == (1 if meets else -1)

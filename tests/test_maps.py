@@ -105,6 +105,20 @@ def test_large_map_becomes_a_town_that_can_be_driven(library: TownLibrary, name:
 
 
 @needs_maps
+def test_who_keeps_left_has_the_oncoming_lanes_on_the_right(library: TownLibrary) -> None:
+    """netconvert reads every OpenDRIVE road as if traffic kept right."""
+    world = library.world([library.add_file(MAPS / "opendrive_esmini/e6mini-lht.xodr")])
+    middle = world.lane_first_point + world.lane_point_count // 2
+    places, headings = world.points[middle], world.headings[middle]
+    left = np.stack([-np.sin(headings), np.cos(headings)], axis=1)
+    for lane, along in enumerate(headings):
+        oncoming = np.cos(headings - along) < 0.0
+        assert oncoming.any()
+        # The road bends: only who is about beside counts, and all of those are farther to the right.
+        assert np.all((places[oncoming] - places[lane]) @ left[lane] < -2.0)
+
+
+@needs_maps
 @pytest.mark.parametrize("name", REFUSED)
 def test_map_is_refused_with_the_reason(library: TownLibrary, name: str) -> None:
     with pytest.raises(MapError, match=REFUSED[name]):

@@ -157,7 +157,7 @@ def check_lanes(world: World, heading_tolerance: float = 0.15, spacing_tolerance
             # There is always a way on for people on foot: they can turn round.
             assert len(following) and np.all((kinds == LaneKind.WALK) | (kinds == LaneKind.CROSSING))
             assert kind == LaneKind.WALK or np.all(kinds == LaneKind.WALK)
-            assert world.lane_use[lane] == LaneUse.PEDESTRIAN
+            assert world.lane_use[lane] in (0, LaneUse.PEDESTRIAN)
         for other in following:
             assert np.hypot(*(lane_points(world, other)[0] - points[-1])) < 0.3
             end = world.headings[world.lane_first_point[lane] + world.lane_point_count[lane] - 1]

@@ -17,7 +17,8 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim import behaviour
-from fleetloop.sim.paths import project, rail_pose, wrap
+from fleetloop.sim.following import front_m
+from fleetloop.sim.paths import project, rail_pose, remaining_m, wrap
 from fleetloop.sim.scripts import has_begun, has_stood, is_obstacle
 from fleetloop.sim.spawn import NEEDED_M, extend_path, place
 
@@ -107,7 +108,10 @@ def _move_other(world, state, w, a, acceleration):
         return
     state.along[w, a] += distance
     state.odometer_m[w, a] += distance
-    if not _next_lanes(world, state, w, a, NEEDED_M):
+    leads_on = _next_lanes(world, state, w, a, NEEDED_M)
+    left_m = remaining_m(world, state.path[w, a], np.float64(state.along[w, a]))
+    # Before its front sticks out of the road.
+    if not leads_on or left_m < front_m(state.kind[w, a]):
         state.kind[w, a] = _NOBODY
         return
     turned = _drift(state, w, a, distance)

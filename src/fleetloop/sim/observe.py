@@ -1,5 +1,7 @@
 """What a car knows of its surroundings: the scene that its cameras see, and what a phone would tell it."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float32
 from numba import njit, prange
@@ -17,7 +19,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
-from fleetloop.sim.paths import FAR_M, on_one_level, wrap
+from fleetloop.sim.paths import FAR_M, LEVEL_M, height_of, wrap
 from fleetloop.sim.scripts import blocks
 
 _NOBODY, _JUNCTION = int(AgentKind.NONE), int(LaneKind.JUNCTION)
@@ -26,6 +28,8 @@ HINT_RANGE_M = 150.0
 """Junctions further away are not announced."""
 BRAKE_LIGHT_MPS2 = -0.5
 _BRAKING, _LEFT, _RIGHT = 1, 2, 4
+_GRADE = 0.08
+"""Roads seldom climb more steeply."""
 
 
 def empty_scene(worlds: int) -> Scene:
@@ -87,9 +91,18 @@ def next_nearest(world, state, w, viewer, after, last):
         square = dx * dx + dy * dy
         is_next = square > after or (square == after and a > last)
         # Who passes on another level is hidden by the bridge.
-        if is_next and square < best and on_one_level(world, state, w, viewer, a):
+        if is_next and square < best and _in_sight(world, state, w, viewer, a, square):
             best, chosen = square, a
     return best, chosen
+
+
+@device
+def _in_sight(world, state, w, viewer, a, square):
+    """Whether no bridge is between: roads climb a bit, and who is off the lanes is on any level."""
+    if state.path[w, viewer, 0] < 0 or state.path[w, a, 0] < 0:
+        return True
+    apart = abs(height_of(world, state, w, viewer) - height_of(world, state, w, a))
+    return apart < LEVEL_M or apart < LEVEL_M + _GRADE * math.sqrt(square)
 
 
 @device

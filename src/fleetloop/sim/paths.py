@@ -7,8 +7,10 @@ import numpy as np
 from fleetloop.core.kernels import device
 from fleetloop.core.types import UPCOMING_LANES, VEHICLE_SIZES
 
-LEVEL_M = np.float32(3.0)
-"""Roads farther apart in height than this are on different levels."""
+LEVEL_M = np.float32(2.0)
+"""Roads farther apart in height than this, where they cross, are on different levels.
+
+Less than a bridge needs: maps know levels, and the heights between are only guessed."""
 
 FAR_M = np.float32(1.0e6)
 """Stands for "nothing there" in distances."""
@@ -48,21 +50,32 @@ def locate(world, path, along):
 
 
 @device
-def height_of(world, state, w, a):
-    """Metres above the lowest road of an agent; 0 off the lanes."""
-    lane = state.path[w, a, 0]
-    if lane < 0:
+def height_along(world, path, along):
+    """Metres above the lowest road, `along` metres from the start of the path's first lane; 0 off the lanes."""
+    if path[0] < 0:
         return np.float32(0.0)
-    point = min(max(int(state.along[w, a] / world.lane_spacing_m[lane]), 0), world.lane_point_count[lane] - 1)
+    index, rest = locate(world, path, along)
+    lane = path[index]
+    point = min(max(int(rest / world.lane_spacing_m[lane]), 0), world.lane_point_count[lane] - 1)
     return world.heights_m[world.lane_first_point[lane] + point]
 
 
 @device
-def on_one_level(world, state, w, a, b):
-    """Whether two agents could meet: not one on a bridge and one below. Who is off the lanes is on any level."""
+def height_of(world, state, w, a):
+    """Metres above the lowest road of an agent; 0 off the lanes."""
+    return height_along(world, state.path[w, a], np.float64(state.along[w, a]))
+
+
+@device
+def on_one_level(world, state, w, a, b, ahead_a, ahead_b):
+    """Whether two agents could meet when each has gone so many metres: not one on a bridge and one below.
+
+    Who is off the lanes is on any level.
+    """
     if state.path[w, a, 0] < 0 or state.path[w, b, 0] < 0:
         return True
-    return abs(height_of(world, state, w, a) - height_of(world, state, w, b)) < LEVEL_M
+    one = height_along(world, state.path[w, a], state.along[w, a] + ahead_a)
+    return abs(one - height_along(world, state.path[w, b], state.along[w, b] + ahead_b)) < LEVEL_M
 
 
 @device

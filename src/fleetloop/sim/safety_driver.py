@@ -99,7 +99,7 @@ def touching(world, state, w, a):
         bx, by = body_centre(state, w, b)
         if boxes_touch(
             x, y, state.pose[w, a, 2], size[0], size[1], bx, by, state.pose[w, b, 2], other[0], other[1]
-        ) and on_one_level(world, state, w, a, b):
+        ) and on_one_level(world, state, w, a, b, 0.0, 0.0):
             return b
     return -1
 
@@ -133,9 +133,7 @@ def _predicted(world, state, w, b, distance):
         yaw = np.float64(state.pose[w, b, 2])
         x, y = np.float64(state.pose[w, b, 0]), np.float64(state.pose[w, b, 1])
         return x + distance * math.cos(yaw), y + distance * math.sin(yaw), yaw
-    # Where its way ends it is gone.
     along = np.float64(state.along[w, b])
-    distance = min(distance, remaining_m(world, state.path[w, b], along))
     x, y, yaw = rail_pose(world, state.path[w, b], along + distance, state.kind[w, b])
     # Whoever is changing lanes is not in the middle of one yet.
     offset = np.float64(state.offset[w, b])
@@ -147,8 +145,16 @@ def _predicted(world, state, w, b, distance):
 
 
 @device
-def _hits(world, state, decision, w, a, time, x, y, yaw):
-    """Whether the learner at (x, y, yaw) touches anybody's predicted place `time` seconds ahead, by its own doing."""
+def _leaves(world, state, w, b, distance):
+    """Whether b comes to the end of its way within so many metres: there it is gone."""
+    path = state.path[w, b]
+    left = remaining_m(world, path, np.float64(state.along[w, b])) - front_m(state.kind[w, b])
+    return path[0] >= 0 and distance > left and not state.learner[w, b]
+
+
+@device
+def _hits(world, state, decision, w, a, time, along, x, y, yaw):
+    """Whether the learner at (x, y, yaw), `along` its path, hits anybody in `time` seconds, by its own doing."""
     ego_kind = state.kind[w, a]
     length, width = VEHICLE_SIZES[ego_kind, 0], VEHICLE_SIZES[ego_kind, 1]
     ahead = 0.5 * length - VEHICLE_SIZES[ego_kind, 3]
@@ -166,6 +172,8 @@ def _hits(world, state, decision, w, a, time, x, y, yaw):
         hardest = _travelled(speed, -EMERGENCY_DECELERATION_MPS2, time, 1e6)
         halt = max(np.float64(decision.halt_m[w, b]), hardest)
         distance = _travelled(speed, acceleration, time, halt)
+        if _leaves(world, state, w, b, distance):
+            continue
         px, py, heading = _predicted(world, state, w, b, distance)
         other_ahead = 0.5 * VEHICLE_SIZES[kind, 0] - VEHICLE_SIZES[kind, 3]
         bx, by = px + other_ahead * math.cos(heading), py + other_ahead * math.sin(heading)
@@ -184,7 +192,9 @@ def _hits(world, state, decision, w, a, time, x, y, yaw):
             continue
         forward = cosine * (bx - centre_x) + sine * (by - centre_y)
         from_behind = forward < -0.25 * length and abs(wrap(heading - yaw)) < 1.0
-        if not from_behind and not _follows(state, w, a, b) and on_one_level(world, state, w, a, b):
+        if from_behind or _follows(state, w, a, b):
+            continue
+        if on_one_level(world, state, w, a, b, along - state.along[w, a], distance):
             return True
     return False
 
@@ -258,7 +268,7 @@ def _danger_of(world, state, decision, w, a, curvature, acceleration):
         if danger != _SAFE:
             return danger
         # Who stands touches nobody.
-        if travelled > 0.05 and _hits(world, state, decision, w, a, time, x, y, yaw):
+        if travelled > 0.05 and _hits(world, state, decision, w, a, time, along, x, y, yaw):
             return _COLLISION
     return _SAFE
 

@@ -19,7 +19,9 @@ SHORTEST_LANE_M, SHORTEST_WALK_M = 8.0, 4.0
 NEEDED_M = np.float32(200.0)
 """How far the path of road users who are not followed must be drivable, where the network allows it."""
 _USE_OF_KIND = np.zeros(256, np.uint8)
-_USE_OF_KIND[[_CAR, _VAN, _TRUCK, int(AgentKind.EMERGENCY)]] = int(LaneUse.MOTOR)
+_USE_OF_KIND[[_CAR, _VAN, int(AgentKind.EMERGENCY)]] = int(LaneUse.MOTOR)
+# Where a bus does not get round, a truck does not either.
+_USE_OF_KIND[_TRUCK] = int(LaneUse.MOTOR | LaneUse.BUS)
 _USE_OF_KIND[_BUS] = int(LaneUse.BUS)
 _USE_OF_KIND[_CYCLIST] = int(LaneUse.BICYCLE)
 _USE_OF_KIND[[_PEDESTRIAN, int(AgentKind.CHILD)]] = int(LaneUse.PEDESTRIAN)
@@ -30,7 +32,7 @@ COLOURS = 8
 @device
 def may_use(world, lane, kind):
     """Whether a road user of this kind may be on a lane."""
-    return world.lane_use[lane] & _USE_OF_KIND[kind] != 0
+    return world.lane_use[lane] & _USE_OF_KIND[kind] == _USE_OF_KIND[kind]
 
 
 @device
@@ -161,8 +163,8 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         state.wait_s[w, a], state.odometer_m[w, a] = 0.0, 0.0
         state.path[w, a, 0] = lane
         extend_path(world, state, w, a, np.int64(1), needed_m)
-        if kind == _BUS and state.path[w, a, UPCOMING_LANES - 1] < 0:
-            # No way round for a bus here.
+        if kind in (_BUS, _TRUCK) and state.path[w, a, UPCOMING_LANES - 1] < 0:
+            # No way round for so long a vehicle here.
             state.kind[w, a] = _VAN
             extend_path(world, state, w, a, np.int64(1), needed_m)
         return True

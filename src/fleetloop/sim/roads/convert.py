@@ -10,6 +10,7 @@ from typing import cast
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.files import storage_errors
+from fleetloop.sim.roads.left_hand import convert_left_hand
 from fleetloop.sim.roads.programs import run_sumo_program, sumo_data
 
 LAYER_M = 6.0
@@ -91,8 +92,10 @@ def convert(content: bytes, known: MapFormat, output: Path, subject: str) -> Non
             return
         try:
             source.write_bytes(content)
-            side = ["--lefthand"] if left_hand else []
-            run_sumo_program("netconvert", [*_options(known, source), *side], output, subject)
+            if left_hand:
+                convert_left_hand(_options(known, source), output, subject)
+            else:
+                run_sumo_program("netconvert", _options(known, source), output, subject)
         finally:
             source.unlink(missing_ok=True)
 

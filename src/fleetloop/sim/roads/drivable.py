@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 from scipy.spatial import KDTree
 
-from fleetloop.core.types import LaneKind
+from fleetloop.core.types import VEHICLE_SIZES, WHEELBASE_M, AgentKind, LaneKind
 from fleetloop.sim.paths import LEVEL_M
 from fleetloop.sim.roads.conflicts import PERSON_HALF_WIDTH_M, VEHICLE_HALF_WIDTH_M, Conflict
 from fleetloop.sim.roads.curves import CentreLine
@@ -19,6 +19,11 @@ OVERLAP_M = 1.9
 """Centre lines this near leave no room for two cars side by side."""
 TOUCHED_M = VEHICLE_HALF_WIDTH_M + PERSON_HALF_WIDTH_M
 """From the middle of a lane: who walks nearer is hit by a wide vehicle."""
+BRUSH_M = 0.05
+SWINGS_OUT_1PM = 0.03
+FRONT_M = WHEELBASE_M
+"""From a car's rear axle, which keeps to the middle of the lane, to its front axle, which does not."""
+CAR_HALF_WIDTH_M = float(VEHICLE_SIZES[AgentKind.CAR, 1]) / 2.0
 ON_CROSSING_M = 0.8
 """The same on a crossing."""
 
@@ -52,18 +57,18 @@ def close_unwalkable(lanes: LaneTable, conflicts: Sequence[Conflict]) -> LaneTab
     driven = np.flatnonzero(lanes.use).tolist()
     if not walks.lines or not driven:
         return lanes
-    points, levels, lane = _points(
-        [lanes.lines[number] for number in driven], [lanes.heights[number] for number in driven]
-    )
+    lines, heights = [lanes.lines[n] for n in driven], [lanes.heights[n] for n in driven]
+    points, levels, lane, is_front = _swept(lines, heights)
     lane = np.array(driven)[lane]
-    places, heights, walk = _points(walks.lines, walks.heights)
+    places, place_heights, walk = _points(walks.lines, walks.heights)
     pairs = KDTree(places).sparse_distance_matrix(KDTree(points), TOUCHED_M, output_type="ndarray")
     walked, number = walk[pairs["i"]], lane[pairs["j"]]
     on_crossing = np.array(walks.kinds)[walked] == LaneKind.CROSSING
-    reach = np.minimum(lanes.width_m[number] / 2.0, VEHICLE_HALF_WIDTH_M) + PERSON_HALF_WIDTH_M
+    widest = np.where(is_front[pairs["j"]], CAR_HALF_WIDTH_M, VEHICLE_HALF_WIDTH_M)
+    reach = np.minimum(lanes.width_m[number] / 2.0, widest) + PERSON_HALF_WIDTH_M - BRUSH_M
     # A crossing lies close to the ends of the roads that it is a part of.
     near = pairs["v"] < np.where(on_crossing, ON_CROSSING_M, reach)
-    near &= np.abs(heights[pairs["i"]] - levels[pairs["j"]]) < LEVEL_M
+    near &= np.abs(place_heights[pairs["i"]] - levels[pairs["j"]]) < LEVEL_M
     found = np.unique(np.stack([number[near], walked[near] + walks.first_lane], axis=1), axis=0)
     ruled = {(conflict.first, conflict.second) for conflict in conflicts}
     closed = np.zeros(len(walks.lines), bool)
@@ -88,6 +93,25 @@ def _points(
     """All points of lines, their heights, and the number of the line that each is of."""
     owner = np.repeat(np.arange(len(lines)), [len(line.points) for line in lines])
     return np.concatenate([line.points for line in lines]), np.concatenate(heights), owner
+
+
+def _swept(
+    lines: Sequence[CentreLine], heights: Sequence[Float64[np.ndarray, " points"]]
+) -> tuple[Float64[np.ndarray, "N 2"], Float64[np.ndarray, " N"], np.ndarray, np.ndarray]:
+    """As `_points`, with the places of a car's front axle, which swings out in bends, and which points those are."""
+    points, levels, owner = _points(lines, heights)
+    headings = np.concatenate([line.headings for line in lines])
+    bends = np.abs(np.concatenate([line.curvatures for line in lines])) > SWINGS_OUT_1PM
+    left_m = np.concatenate([line.spacing_m * np.arange(len(line.points))[::-1] for line in lines])
+    chosen = np.flatnonzero(bends & (left_m > FRONT_M))
+    ahead = np.stack([np.cos(headings[chosen]), np.sin(headings[chosen])], axis=1)
+    fronts = points[chosen] + FRONT_M * ahead
+    return (
+        np.concatenate([points, fronts]),
+        np.concatenate([levels, levels[chosen]]),
+        np.concatenate([owner, owner[chosen]]),
+        np.arange(len(points) + len(fronts)) >= len(points),
+    )
 
 
 def _lesser(lanes: LaneTable, first: int, second: int) -> int:

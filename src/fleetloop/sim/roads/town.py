@@ -50,7 +50,7 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     lanes = make_lanes(network, subject)
     signals, signal_of = make_signals(network, lanes)
     conflicts = find_conflicts(network, lanes, signals, signal_of)
-    lanes = close_unwalkable(close_undrivable(lanes, conflicts), conflicts)
+    lanes = close_undrivable(lanes, conflicts)
     if lanes.reach_m.max() < MIN_ROUTE_M:
         raise MapError(
             f"{subject}: its bends are too sharp for a car, or its lanes run through each other, and without "
@@ -66,6 +66,7 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     bays = plan_bays(ways, lanes, field, generator(seed, Stream.APPEARANCE, 1))
     ground = make_ground(network, lanes, field, ways, bays, region, origin, tiles_shape)
     lead_walks_round(lanes.walks, bays)
+    lanes = close_unwalkable(lanes, conflicts)
     boxes, signs = make_scenery(
         network, lanes, field, ways, bays, signals, signal_of, region, ground, origin, seed
     )
