@@ -120,8 +120,9 @@ def _next_signal(world, state, w, a):
     return -1, LOOKAHEAD_M
 
 
-@device
-def _teach_world(world, state, decision, teaching, w, a):
+@device(entry=False)
+def teach_one(world, state, decision, teaching, w, a):
+    """Fill what the demonstrator would do in the place of agent a of world w."""
     if state.kind[w, a] == _NOBODY:
         return
     teaching.curvature[w] = pursuit_curvature(
@@ -147,4 +148,4 @@ def teach(world: World, state: State, decision: Decision, teaching: Teaching, ag
     """Fill what the demonstrator would do in the place of an agent of each world, given the decision of this step."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _teach_world(world, state, decision, teaching, np.int64(index), np.int64(agent))
+        teach_one(world, state, decision, teaching, np.int64(index), np.int64(agent))

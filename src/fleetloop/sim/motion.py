@@ -178,40 +178,51 @@ def _keep_traffic_near(world, state, w, a):
     place(world, state, w, a, agents, 90.0, behaviour.BUBBLE_RADIUS_M, NEEDED_M)
 
 
-@device
-def _advance_world(world, state, acceleration, curvature, target_lane, needed_m, w):
-    if state.kind[w, EGO] == _NOBODY:
+@device(entry=False)
+def move(world, state, acceleration, curvature, target_lane, needed_m, w, a):
+    """Move agent a of world w; the first agent must have moved before the others."""
+    if state.kind[w, a] == _NOBODY:
         return
-    for a in range(state.kind.shape[1]):
+    if has_begun(state, w, a):
+        state.script_trigger_m[w, a] = 0.0
+    if has_stood(state, w, a):
+        state.script[w, a] = 0
+    if state.path[w, a, 0] < 0:
+        _move_off_lanes(state, w, a, acceleration[w, a])
+        return
+    needed = needed_m if a == EGO else NEEDED_M
+    if target_lane[w, a] >= 0:
+        _change_lane(world, state, w, a, target_lane[w, a], needed)
+    if state.learner[w, a]:
+        _move_learner(world, state, w, a, curvature[w, a], acceleration[w, a], needed)
+    else:
+        _move_other(world, state, w, a, acceleration[w, a])
         if state.kind[w, a] == _NOBODY:
-            continue
-        if has_begun(state, w, a):
-            state.script_trigger_m[w, a] = 0.0
-        if has_stood(state, w, a):
-            state.script[w, a] = 0
-        if state.path[w, a, 0] < 0:
-            _move_off_lanes(state, w, a, acceleration[w, a])
-            continue
-        if target_lane[w, a] >= 0:
-            _change_lane(world, state, w, a, target_lane[w, a], needed_m if a == EGO else NEEDED_M)
-        if state.learner[w, a]:
-            _move_learner(
-                world, state, w, a, curvature[w, a], acceleration[w, a], needed_m if a == EGO else NEEDED_M
-            )
-        else:
-            _move_other(world, state, w, a, acceleration[w, a])
-            if state.kind[w, a] == _NOBODY:
-                continue
-        _leave_old_lane(world, state, w, a)
-        if state.speed[w, a] < 0.1:
-            state.wait_s[w, a] += STEP_S
-        elif state.speed[w, a] > behaviour.CREEP_SPEED_MPS:
-            state.wait_s[w, a] = 0.0
+            return
+    _leave_old_lane(world, state, w, a)
+    if state.speed[w, a] < 0.1:
+        state.wait_s[w, a] += STEP_S
+    elif state.speed[w, a] > behaviour.CREEP_SPEED_MPS:
+        state.wait_s[w, a] = 0.0
+
+
+@device(entry=False)
+def end_step(world, state, w):
+    """Once everybody has moved: the clock goes on, and who left the learner's surroundings comes back elsewhere."""
     state.step[w] += 1
     state.clock_s[w] += STEP_S
     for a in range(1, state.kind.shape[1]):
         if not state.learner[w, a]:
             _keep_traffic_near(world, state, w, a)
+
+
+@device
+def _advance_world(world, state, acceleration, curvature, target_lane, needed_m, w):
+    if state.kind[w, EGO] == _NOBODY:
+        return
+    for a in range(state.kind.shape[1]):
+        move(world, state, acceleration, curvature, target_lane, needed_m, w, a)
+    end_step(world, state, w)
 
 
 @njit(cache=True, parallel=True)

@@ -105,8 +105,9 @@ def _in_sight(world, state, w, viewer, a, square):
     return apart < LEVEL_M or apart < LEVEL_M + _GRADE * math.sqrt(square)
 
 
-@device
-def _see_scene(world, state, scene, w, viewer):
+@device(entry=False)
+def see_scene(world, state, scene, w, viewer):
+    """Fill the scene of world w with the nearest road users around an agent."""
     scene.town[w] = state.town[w]
     scene.clock_s[w] = state.clock_s[w]
     for axis in range(3):
@@ -135,7 +136,26 @@ def see(world: World, state: State, scene: Scene, agent):
     """Fill the scene with the nearest road users around an agent of each world."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _see_scene(world, state, scene, np.int64(index), np.int64(agent))
+        see_scene(world, state, scene, np.int64(index), np.int64(agent))
+
+
+@device(entry=False)
+def navigate_one(world, state, navigation, w, viewer):
+    """Fill the navigation hint of an agent of world w."""
+    start, found = -np.float64(state.along[w, viewer]), 0
+    for hint in range(2):
+        navigation[w, 2 * hint], navigation[w, 2 * hint + 1] = HINT_RANGE_M, 0.0
+    if state.kind[w, viewer] == _NOBODY:
+        return
+    for i in range(UPCOMING_LANES):
+        lane = state.path[w, viewer, i]
+        if lane < 0 or start > HINT_RANGE_M or found == 2:
+            break
+        if world.lane_kind[lane] == _JUNCTION:
+            navigation[w, 2 * found] = max(start, 0.0)
+            navigation[w, 2 * found + 1] = _turn_of(world, lane)
+            found += 1
+        start += world.lane_length_m[lane]
 
 
 @device
@@ -143,25 +163,18 @@ def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"],
     """Fill the navigation hint of an agent of each world: metres to the next junction and signed angle to take
     there, twice."""
     for w in range(state.seed.shape[0]):
-        start, found = -np.float64(state.along[w, viewer]), 0
-        for hint in range(2):
-            navigation[w, 2 * hint], navigation[w, 2 * hint + 1] = HINT_RANGE_M, 0.0
-        if state.kind[w, viewer] == _NOBODY:
-            continue
-        for i in range(UPCOMING_LANES):
-            lane = state.path[w, viewer, i]
-            if lane < 0 or start > HINT_RANGE_M or found == 2:
-                break
-            if world.lane_kind[lane] == _JUNCTION:
-                navigation[w, 2 * found] = max(start, 0.0)
-                navigation[w, 2 * found + 1] = _turn_of(world, lane)
-                found += 1
-            start += world.lane_length_m[lane]
+        navigate_one(world, state, navigation, w, viewer)
+
+
+@device
+def time_of_day(state, w):
+    """Hours since midnight: each world starts between 8 and 18 o'clock."""
+    start = 8.0 + 10.0 * uniform(state.seed[w], 0, 0, _CLOCK, 0)
+    return (start + state.step[w] * STEP_S / 3600.0) % 24.0
 
 
 @device
 def tell_time(state: State, time_of_day_h: Float32[np.ndarray, " W"]):
-    """Fill the time of day: each world starts between 8 and 18 o'clock."""
+    """Fill the time of day."""
     for w in range(state.seed.shape[0]):
-        start = 8.0 + 10.0 * uniform(state.seed[w], 0, 0, _CLOCK, 0)
-        time_of_day_h[w] = (start + state.step[w] * STEP_S / 3600.0) % 24.0
+        time_of_day_h[w] = time_of_day(state, w)

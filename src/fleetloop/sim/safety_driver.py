@@ -273,8 +273,9 @@ def _danger_of(world, state, decision, w, a, curvature, acceleration):
     return _SAFE
 
 
-@device
-def _watch_world(world, state, decision, curvature, acceleration, danger, w, a):
+@device(entry=False)
+def watch_one(world, state, decision, curvature, acceleration, danger, w, a):
+    """Fill the Danger of the controls of agent a of world w."""
     danger[w] = _SAFE
     if state.kind[w, a] != _NOBODY:
         danger[w] = _danger_of(
@@ -287,6 +288,4 @@ def watch(world: World, state: State, decision: Decision, curvature, acceleratio
     """Fill `danger` [W] with the Danger of an agent's controls (curvature 1/m, acceleration m/s^2; [W]) in force."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
-        _watch_world(
-            world, state, decision, curvature, acceleration, danger, np.int64(index), np.int64(agent)
-        )
+        watch_one(world, state, decision, curvature, acceleration, danger, np.int64(index), np.int64(agent))

@@ -90,20 +90,26 @@ def _decide_agent(world, state, decision, occupancy, w, a):
     decision.target_lane[w, a] = choose_lane(world, state, occupancy, w, a, gap, ahead, desired, headway)
 
 
+@device(entry=False)
+def decide_one(world, state, decision, occupancy, w, a):
+    """Fill the decision of agent a of world w; the occupancy of the world is filled already."""
+    kind = state.kind[w, a]
+    decision.target_lane[w, a] = -1
+    if kind == _NOBODY:
+        return
+    if is_obstacle(kind) or state.path[w, a, 0] < 0:
+        decision.acceleration[w, a] = 0.0
+        decision.halt_m[w, a] = FAR_M
+    else:
+        _decide_agent(world, state, decision, occupancy, w, a)
+    act(world, state, decision.acceleration, decision.target_lane, w, a)
+
+
 @device
 def _decide_world(world, state, decision, occupancy, w):
     occupy(world, state, occupancy, w)
     for a in range(state.kind.shape[1]):
-        kind = state.kind[w, a]
-        decision.target_lane[w, a] = -1
-        if kind == _NOBODY:
-            continue
-        if is_obstacle(kind) or state.path[w, a, 0] < 0:
-            decision.acceleration[w, a] = 0.0
-            decision.halt_m[w, a] = FAR_M
-        else:
-            _decide_agent(world, state, decision, occupancy, w, a)
-        act(world, state, decision.acceleration, decision.target_lane, w, a)
+        decide_one(world, state, decision, occupancy, w, a)
 
 
 @njit(cache=True, parallel=True)

@@ -7,7 +7,7 @@ from numba import njit
 
 from fleetloop.sim.cameras.fields import BoxField, CameraField, LightField
 from fleetloop.sim.cameras.kernels import device
-from fleetloop.sim.cameras.pixels import FINISHED, FULL, fog_share, packed
+from fleetloop.sim.cameras.pixels import FINISHED, FULL, fog_share, packed, window_bounds
 from fleetloop.sim.cameras.polygons import (
     EDGES,
     bounds_of,
@@ -37,24 +37,31 @@ _CUT, _HIDDEN, _WHOLE = 0, 1, 2
 
 
 @device
-def _find_in_sight(camera, boxes, count, half_width, half_height, found):
-    """List in `found` the boxes whose bounding ball touches the view and is large enough; returns how many."""
-    focal = camera[_FOCAL]
-    width_reach = math.sqrt(focal * focal + half_width * half_width)
-    height_reach = math.sqrt(focal * focal + half_height * half_height)
-    sights = 0
-    for index in range(count):
-        x, y, z = to_camera(camera, boxes[index, 0], boxes[index, 1], boxes[index, 2])
-        radius = boxes[index, _RADIUS]
-        # Without branches, since none of them could be foreseen: six times as fast.
-        found[sights] = index
-        sights += (
-            (z > _NEAR - radius)
-            & (abs(x) * focal - z * half_width < radius * width_reach)
-            & (abs(y) * focal - z * half_height < radius * height_reach)
-            & ((radius * focal > z * _SMALLEST_PX) | (boxes[index, _GLOW] > _ZERO))
-        )
-    return sights
+def sight_of(camera, view):
+    """What `is_in_sight` needs of a camera: focal length, half the picture's size, and the lengths of its rims."""
+    focal, half_width, half_height = camera[_FOCAL], np.float32(view[3]) * _HALF, np.float32(view[2]) * _HALF
+    return (
+        focal,
+        half_width,
+        half_height,
+        math.sqrt(focal * focal + half_width * half_width),
+        math.sqrt(focal * focal + half_height * half_height),
+    )
+
+
+@device
+def is_in_sight(camera, sight, boxes, index):
+    """Whether the bounding ball of a box touches the view and is large enough."""
+    focal, half_width, half_height, width_reach, height_reach = sight
+    x, y, z = to_camera(camera, boxes[index, 0], boxes[index, 1], boxes[index, 2])
+    radius = boxes[index, _RADIUS]
+    # Without branches, since none of them could be foreseen: six times as fast.
+    return (
+        (z > _NEAR - radius)
+        & (abs(x) * focal - z * half_width < radius * width_reach)
+        & (abs(y) * focal - z * half_height < radius * height_reach)
+        & ((radius * focal > z * _SMALLEST_PX) | (boxes[index, _GLOW] > _ZERO))
+    )
 
 
 @device
@@ -81,10 +88,10 @@ def _place(camera, box, centre, axes, corners):
 
 
 @device
-def _project_corners(corners, focal, half_width, half_height, pixels):
+def _project_corners(corners, focal, half_width, half_height, window, pixels):
     """Fill pixels [8, 2]; returns one of _CUT (and nothing is filled), _HIDDEN and _WHOLE.
 
-    _CUT: a corner is nearer than the near plane. _HIDDEN: no centre of a pixel lies between the corners.
+    _CUT: a corner is nearer than the near plane. _HIDDEN: no centre of a pixel of the window lies between them.
     """
     nearest = corners[0, 2]
     for corner in range(1, 8):
@@ -99,8 +106,9 @@ def _project_corners(corners, focal, half_width, half_height, pixels):
     for corner in range(1, 8):
         left, right = min(left, pixels[corner, 0]), max(right, pixels[corner, 0])
         top, bottom = min(top, pixels[corner, 1]), max(bottom, pixels[corner, 1])
-    left, top = max(left - _HALF, _ZERO), max(top - _HALF, _ZERO)
-    hidden = ceiling(left) >= right - _HALF or ceiling(top) >= bottom - _HALF
+    left, right = max(left - _HALF, window[0]), min(right - _HALF, window[2])
+    top, bottom = max(top - _HALF, window[1]), min(bottom - _HALF, window[3])
+    hidden = ceiling(left) >= right or ceiling(top) >= bottom
     return _HIDDEN if hidden else _WHOLE
 
 
@@ -136,55 +144,73 @@ def face_number(index, axis, positive):
     return np.uint64((index << 3) | (axis << 1) | int(positive))
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def draw_boxes(camera, boxes, count, light, image):
-    """Draw the first `count` boxes, the faces that look at the camera; from inside, a box cannot be seen.
+@device
+def draw_box(camera, boxes, index, light, image, view, scratch):
+    """Draw the faces of a box that look at the camera; from inside, a box cannot be seen.
 
     Where lamps light the scene, pixels get the number of their face instead of a colour, to be lit later.
+    `scratch`: float32 arrays of the shapes [3], [3, 3], [8, 3], [8, 2], then uint64 [4], then [6, 2], [2, EDGES, 2]
+    and [3], for the caller to keep: device functions do not allocate.
     """
-    height, width = image.shape
-    half_width, half_height = np.float32(width) * _HALF, np.float32(height) * _HALF
+    centre, axes, corners, pixels, order, polygon, edges, plane = scratch
+    half_width, half_height = np.float32(view[3]) * _HALF, np.float32(view[2]) * _HALF
+    window = window_bounds(image, view)
     focal, lit_later = camera[_FOCAL], light[_LAMPS] > _ZERO
-    centre, axes = np.empty(3, np.float32), np.empty((3, 3), np.float32)
-    corners, pixels = np.empty((8, 3), np.float32), np.empty((8, 2), np.float32)
-    order, polygon = np.empty(4, np.uint64), np.empty((6, 2), np.float32)
-    edges, plane = np.empty((2, EDGES, 2), np.float32), np.empty(3, np.float32)
-    found = np.empty(len(boxes) + 1, np.int32)
-    for sight in range(_find_in_sight(camera, boxes, count, half_width, half_height, found)):
-        box = boxes[found[sight]]
-        _place(camera, box, centre, axes, corners)
-        shown = _project_corners(corners, focal, half_width, half_height, pixels)
-        if shown == _HIDDEN:
+    box = boxes[index]
+    _place(camera, box, centre, axes, corners)
+    shown = _project_corners(corners, focal, half_width, half_height, window, pixels)
+    if shown == _HIDDEN:
+        return
+    for axis in range(3):
+        half = box[_HALF_SIZE + axis]
+        middle = axes[axis, 0] * centre[0] + axes[axis, 1] * centre[1] + axes[axis, 2] * centre[2]
+        if abs(middle) <= half:
             continue
-        for axis in range(3):
-            half = box[_HALF_SIZE + axis]
-            middle = axes[axis, 0] * centre[0] + axes[axis, 1] * centre[1] + axes[axis, 2] * centre[2]
-            if abs(middle) <= half:
+        positive = middle < _ZERO
+        reach = half if positive else -half
+        base = (1 << axis) if positive else 0
+        first, second = 1 << ((axis + 1) % 3), 1 << ((axis + 2) % 3)
+        order[0], order[1], order[2], order[3] = base, base + first, base + first + second, base + second
+        size = 4
+        if shown == _WHOLE:
+            for corner in range(4):
+                polygon[corner, 0] = pixels[order[corner], 0]
+                polygon[corner, 1] = pixels[order[corner], 1]
+        else:
+            size = clip_near(corners, order, focal, half_width, half_height, polygon)
+            if size < 3:
                 continue
-            positive = middle < _ZERO
-            reach = half if positive else -half
-            base = (1 << axis) if positive else 0
-            first, second = 1 << ((axis + 1) % 3), 1 << ((axis + 2) % 3)
-            order[0], order[1], order[2], order[3] = base, base + first, base + first + second, base + second
-            size = 4
-            if shown == _WHOLE:
-                for corner in range(4):
-                    polygon[corner, 0] = pixels[order[corner], 0]
-                    polygon[corner, 1] = pixels[order[corner], 1]
-            else:
-                size = clip_near(corners, order, focal, half_width, half_height, polygon)
-                if size < 3:
-                    continue
-            bounds = bounds_of(polygon, size, width, height)
-            if bounds[0] >= bounds[2] or ceiling(bounds[1]) >= ceiling(bounds[3]):
-                continue
-            face_plane(axes[axis], middle + reach, focal, half_width, half_height, plane)
-            depth = centre[2] + reach * axes[axis, 2]
-            if lit_later and box[_GLOW] == _ZERO:
-                colour = face_number(found[sight], axis, positive)
-            else:
-                colour = (
-                    np.uint64(_face_colour(box, light, axis, _ONE if positive else -_ONE, depth)) | FINISHED
-                )
-            split_edges(polygon, size, positive, bounds, edges)
-            fill(edges, bounds, plane, colour, image)
+        bounds = bounds_of(polygon, size, window)
+        if bounds[0] >= bounds[2] or ceiling(bounds[1]) >= ceiling(bounds[3]):
+            continue
+        face_plane(axes[axis], middle + reach, focal, half_width, half_height, plane)
+        depth = centre[2] + reach * axes[axis, 2]
+        if lit_later and box[_GLOW] == _ZERO:
+            colour = face_number(index, axis, positive)
+        else:
+            colour = np.uint64(_face_colour(box, light, axis, _ONE if positive else -_ONE, depth)) | FINISHED
+        split_edges(polygon, size, positive, bounds, edges)
+        fill(edges, bounds, plane, colour, image, view)
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def draw_boxes(camera, boxes, count, light, image):
+    """`draw_box` for those of the first `count` that are in sight, into a whole picture."""
+    view = (0, 0, image.shape[0], image.shape[1])
+    scratch = (
+        np.empty(3, np.float32),
+        np.empty((3, 3), np.float32),
+        np.empty((8, 3), np.float32),
+        np.empty((8, 2), np.float32),
+        np.empty(4, np.uint64),
+        np.empty((6, 2), np.float32),
+        np.empty((2, EDGES, 2), np.float32),
+        np.empty(3, np.float32),
+    )
+    found = np.empty(len(boxes) + 1, np.int32)
+    sight, sights = sight_of(camera, view), 0
+    for index in range(count):
+        found[sights] = index
+        sights += is_in_sight(camera, sight, boxes, index)
+    for place in range(sights):
+        draw_box(camera, boxes, found[place], light, image, view, scratch)

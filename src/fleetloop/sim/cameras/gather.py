@@ -79,8 +79,8 @@ def _light(b, yaw, look, light, ground):
     light[_GLARE] = look.glare[b] if look.darkness[b] >= _LIT_FROM else _ZERO
 
 
-@device
-def _gather_scene(b, scene, grid, statics, signals, signs, look, detail, out, counts, light, ground):
+@device(entry=False)
+def gather_scene(b, scene, grid, statics, signals, signs, look, detail, out, counts, light, ground):
     """`gather` for one scene; `out`, `counts`, `light` and `ground` are its rows."""
     ego, clock_s, exposure = scene.ego_pose[b], scene.clock_s[b], look.exposure[b]
     _light(b, ego[2], look, light, ground)
@@ -123,7 +123,7 @@ def gather(scene, grid, statics, signals, signs, appearance, detail, out, counts
     """
     for b in prange(len(scene.town)):
         scene_index = np.int64(b)
-        _gather_scene(
+        gather_scene(
             scene_index,
             scene,
             grid,

@@ -25,39 +25,53 @@ _LEAST = np.float32(1e-4)
 
 
 @device
-def _add_halo(light, box, column, row, radius, out):
+def lamp_pixel(camera, box, view):
+    """(column, row, depth) where a lit lamp is in the picture; depth 0 where none is to be seen."""
+    height, width = view[2], view[3]
+    if box[_GLOW] == _ZERO:
+        return _ZERO, _ZERO, _ZERO
+    x, y, z = to_camera(camera, box[0], box[1], box[2])
+    if z < _NEAREST_GLARE:
+        return _ZERO, _ZERO, _ZERO
+    focal = camera[_FOCAL]
+    column = np.float32(width) * _HALF + focal * x / z
+    row = np.float32(height) * _HALF + focal * y / z
+    if column < _ZERO or row < _ZERO or column >= np.float32(width) or row >= np.float32(height):
+        return _ZERO, _ZERO, _ZERO
+    return column, row, z
+
+
+@device
+def is_behind(box, depth, there):
+    """Whether a lamp at a depth is hidden by what the pixel `there` shows."""
+    nearest = _SEEN_THROUGH / max(depth - box[_RADIUS], _LEAST)
+    return there >= DRAWN and np.uint32(there >> DEPTH_SHIFT).view(np.float32) > nearest
+
+
+@device
+def add_halo(camera, light, box, column, row, depth, out, view):
     """A disc of light that fades to its rim; sums saturate, so that their order does not matter."""
-    height, width, _ = out.shape
-    radius = max(radius, _ONE)
+    top, left, _, width = view
+    radius = max(min(camera[_FOCAL] * _GLARE_M / depth, _WIDEST_GLARE * np.float32(width)), _ONE)
     strength = light[_GLARE] * _GLARE_LIGHT
-    for i in range(max(int(row - radius), 0), min(int(row + radius) + 1, height)):
-        for j in range(max(int(column - radius), 0), min(int(column + radius) + 1, width)):
+    last_row, last_column = top + out.shape[0], left + out.shape[1]
+    for i in range(max(int(row - radius), top), min(int(row + radius) + 1, last_row)):
+        for j in range(max(int(column - radius), left), min(int(column + radius) + 1, last_column)):
             dx, dy = np.float32(j) + _HALF - column, np.float32(i) + _HALF - row
             share = _ONE - math.sqrt(dx * dx + dy * dy) / radius
             if share > _ZERO:
                 for channel in range(3):
                     added = np.int32(box[_BOX_RED + channel] * strength * share * share)
-                    out[i, j, channel] = np.uint8(min(np.int32(out[i, j, channel]) + added, np.int32(255)))
+                    level = np.int32(out[i - top, j - left, channel]) + added
+                    out[i - top, j - left, channel] = np.uint8(min(level, np.int32(255)))
 
 
 @device
 def add_glare(camera, light, boxes, count, image, out):
-    """Brighten the picture around every lit lamp that is seen. `image` still has the depths."""
-    height, width = image.shape
-    focal = camera[_FOCAL]
+    """Brighten a whole picture around every lit lamp that is seen. `image` still has the depths."""
+    view = (0, 0, image.shape[0], image.shape[1])
     for index in range(count):
         box = boxes[index]
-        if box[_GLOW] == _ZERO:
-            continue
-        x, y, z = to_camera(camera, box[0], box[1], box[2])
-        if z < _NEAREST_GLARE:
-            continue
-        column = np.float32(width) * _HALF + focal * x / z
-        row = np.float32(height) * _HALF + focal * y / z
-        if column < _ZERO or row < _ZERO or column >= np.float32(width) or row >= np.float32(height):
-            continue
-        there = image[int(row), int(column)]
-        nearest = _SEEN_THROUGH / max(z - box[_RADIUS], _LEAST)
-        if there >= DRAWN and np.uint32(there >> DEPTH_SHIFT).view(np.float32) > nearest:
-            continue
-        _add_halo(light, box, column, row, min(focal * _GLARE_M / z, _WIDEST_GLARE * np.float32(width)), out)
+        column, row, depth = lamp_pixel(camera, box, view)
+        if depth > _ZERO and not is_behind(box, depth, image[int(row), int(column)]):
+            add_halo(camera, light, box, column, row, depth, out, view)

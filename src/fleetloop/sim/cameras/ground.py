@@ -74,12 +74,12 @@ def _sky_colour(camera, light, row, height):
 
 
 @device
-def clear(camera, light, image):
+def clear(camera, light, image, view):
     """Start a picture: sky above, nothing where the ground will be."""
-    height = image.shape[0]
-    for row in range(height):
-        sky = row_depth(camera, row, height) == _ZERO
-        image[row, :] = np.uint64(_sky_colour(camera, light, row, height)) if sky else np.uint64(0)
+    for row in range(image.shape[0]):
+        sky = row_depth(camera, view[0] + row, view[2]) == _ZERO
+        colour = _sky_colour(camera, light, view[0] + row, view[2])
+        image[row, :] = np.uint64(colour) if sky else np.uint64(0)
 
 
 @device
@@ -130,23 +130,26 @@ def samples_per_pixel(depth, focal, height_m):
 
 
 @device
-def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line):
-    """Add one sample of the ground to each pixel of a row that no box covers.
+def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line, left):
+    """Add one sample of the ground to each pixel of a piece of a row that no box covers.
 
-    start and step are in pixels of the ground; index and tiles are flat. Outside of the town is grass.
+    start, of the row, and step are in pixels of the ground; the piece begins `left` pixels later; index and tiles
+    are flat. Outside of the town is grass.
     """
     width = np.float32(tile_columns << _TILE_SHIFT)
     height = np.float32(tile_rows << _TILE_SHIFT)
-    end_x = start_x + np.float32(len(line) - 1) * step_x
-    end_y = start_y + np.float32(len(line) - 1) * step_y
+    first, last = np.float32(left), np.float32(left + len(line) - 1)
+    first_x, first_y = start_x + first * step_x, start_y + first * step_y
+    end_x, end_y = start_x + last * step_x, start_y + last * step_y
     inside = (
-        min(start_x, end_x, start_y, end_y) >= _ZERO
-        and max(start_x, end_x) < width
-        and max(start_y, end_y) < height
+        min(min(first_x, end_x), min(first_y, end_y)) >= _ZERO
+        and max(first_x, end_x) < width
+        and max(first_y, end_y) < height
     )
     for column in range(len(line)):
         if line[column] < DRAWN:
-            x, y = start_x + np.float32(column) * step_x, start_y + np.float32(column) * step_y
+            along = np.float32(left + column)
+            x, y = start_x + along * step_x, start_y + along * step_y
             surface = np.uint32(_GRASS)
             if inside or (x >= _ZERO and y >= _ZERO and x < width and y < height):
                 # Unsigned, because a signed index might count from the end, and checking that costs time.
@@ -158,12 +161,13 @@ def _sample_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index
 
 
 @device
-def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, line):
-    """Sample the ground for one row of the image. No two samples of a pixel share a column or a row in it."""
+def _draw_row(camera, ego, row, view, samples, origin, tiles_shape, index, tiles, palette, line):
+    """Sample the ground for a piece of a row. No two samples of a pixel share a column or a row in it."""
+    _, left, height, width = view
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
     for sample in range(samples):
         place = (3 * sample + 1) % 4 if samples == 4 else samples - 1 - sample
-        across = (np.float32(place) + _HALF) / np.float32(samples) - np.float32(len(line)) * _HALF
+        across = (np.float32(place) + _HALF) / np.float32(samples) - np.float32(width) * _HALF
         down = (np.float32(sample) + _HALF) / np.float32(samples)
         x, y, z = row_ray(camera, np.float32(row) + down, height)
         depth = camera[2] / max(-z, camera[2] / _FAR)
@@ -182,30 +186,39 @@ def _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, til
             tiles,
             palette[0 if sample == 0 else 1],
             line,
+            left,
         )
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def draw_ground(camera, ego, light, ground, origin, tiles_shape, index, tiles, image):
+@device
+def draw_ground_window(camera, ego, light, ground, origin, tiles_shape, index, tiles, image, view, palette):
     """Colour the pixels below the horizon that no box covers; without haze where lamps will light them.
 
-    `ground` [surfaces, 3] are the lit colours; `index` starts at the town's grid of tiles; `tiles` is flat.
+    `ground` [surfaces, 3] are the lit colours; `index` starts at the town's grid of tiles; `tiles` is flat;
+    `palette` is room for uint32 [2, surfaces].
     """
-    height = image.shape[0]
-    palette = np.empty((2, _SURFACES), np.uint32)
     palette_fog, palette_samples = -_ONE, 0
     lit_later, wet = light[_LAMPS] > _ZERO, light[_WETNESS] > _ZERO
-    for row in range(height):
-        depth = row_depth(camera, row, height)
+    for place in range(image.shape[0]):
+        row = view[0] + place
+        depth = row_depth(camera, row, view[2])
         if depth == _ZERO:
             continue
         samples, fog, mirror, slope = samples_per_pixel(depth, camera[_FOCAL], camera[2]), _ZERO, _ZERO, _ZERO
         if not lit_later:
             fog = fog_share(light, depth)
             if wet:
-                slope = row_slope(camera, row, height)
+                slope = row_slope(camera, row, view[2])
                 mirror = mirror_share(light, slope)
         if fog != palette_fog or samples != palette_samples or mirror > _ZERO:
             palette_fog, palette_samples = fog, samples
             _palette(ground, light, mirror, slope, fog, np.float32(FULL // samples), palette)
-        _draw_row(camera, ego, row, height, samples, origin, tiles_shape, index, tiles, palette, image[row])
+        _draw_row(camera, ego, row, view, samples, origin, tiles_shape, index, tiles, palette, image[place])
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def draw_ground(camera, ego, light, ground, origin, tiles_shape, index, tiles, image):
+    """`draw_ground_window` for a whole picture."""
+    view = (0, 0, image.shape[0], image.shape[1])
+    palette = np.empty((2, _SURFACES), np.uint32)
+    draw_ground_window(camera, ego, light, ground, origin, tiles_shape, index, tiles, image, view, palette)

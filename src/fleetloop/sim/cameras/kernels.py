@@ -1,20 +1,19 @@
 """How the functions that draw pixels are compiled."""
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, overload
 
-from numba import njit
+from fleetloop.core import kernels
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def device(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function that kernels call for each pixel, box or sign, in float32; it must not allocate.
-
-    As `core.kernels.device` inlined and without counting references (docs/adr/0003): pictures took a seventh less
-    time. With Python's errors each division would be checked for zero, and loops with divisions could not use
-    vector instructions: the light of a lamp took nine times as long.
-    """
-    options = {"fastmath": True, "error_model": "numpy", "forceinline": True, "_nrt": False}
-    return cast(Any, njit)(cache=True, **options)(function)
+@overload
+def device(function: Callable[P, R]) -> Callable[P, R]: ...
+@overload
+def device(*, entry: bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def device(function: Callable | None = None, *, entry: bool | None = None) -> Any:
+    """`core.kernels.device` for float32 arithmetic that may be reordered."""
+    compiled = kernels.device(entry=entry, fast=True)
+    return compiled if function is None else compiled(function)

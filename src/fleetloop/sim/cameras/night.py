@@ -81,19 +81,25 @@ def _span(side, depth, radius, focal, half, size):
 
 
 @device
-def _lamp_spans(camera, lamps, count, width, height, spans):
-    """Fill spans [lamps, 4]: the columns and rows (first, one past the last) that each lamp may light."""
-    focal = camera[_FOCAL]
-    for index in range(count):
-        lamp = lamps[index]
-        ahead, radius = _ZERO, lamp[_RANGE]
-        if lamp[_BEAM] > _ZERO:
-            ahead, radius = lamp[_RANGE] * _BEAM_MIDDLE, lamp[_RANGE] * _BEAM_RADIUS
-        x, y, z = to_camera(
-            camera, lamp[_X] + ahead * lamp[_COSINE], lamp[_X + 1] + ahead * lamp[_SINE], lamp[_X + 2]
-        )
-        spans[index, 0], spans[index, 1] = _span(x, z, radius, focal, np.float32(width) * _HALF, width)
-        spans[index, 2], spans[index, 3] = _span(y, z, radius, focal, np.float32(height) * _HALF, height)
+def lamp_span(camera, lamps, index, view, spans):
+    """Fill a row of spans [lamps, 4]: the columns and rows (first, one past the last) that a lamp may light."""
+    focal, height, width = camera[_FOCAL], view[2], view[3]
+    lamp = lamps[index]
+    ahead, radius = _ZERO, lamp[_RANGE]
+    if lamp[_BEAM] > _ZERO:
+        ahead, radius = lamp[_RANGE] * _BEAM_MIDDLE, lamp[_RANGE] * _BEAM_RADIUS
+    x, y, z = to_camera(
+        camera, lamp[_X] + ahead * lamp[_COSINE], lamp[_X + 1] + ahead * lamp[_SINE], lamp[_X + 2]
+    )
+    spans[index, 0], spans[index, 1] = _span(x, z, radius, focal, np.float32(width) * _HALF, width)
+    spans[index, 2], spans[index, 3] = _span(y, z, radius, focal, np.float32(height) * _HALF, height)
+
+
+@device
+def _stretch(spans, index, left, length):
+    """First and one past the last pixel of a piece of a row that a lamp may light; the piece begins at `left`."""
+    first = min(max(spans[index, 0] - left, 0), length)
+    return np.uint64(first), np.uint64(min(max(spans[index, 1] - left, first), length))
 
 
 @device
@@ -162,9 +168,9 @@ def _decode_face(pixels, first, stop, box, axis, positive, line):
 
 
 @device
-def _draw_windows(camera, light, ray, pixels, first, stop, box, axis, positive, line):
+def _draw_windows(camera, light, ray, view, pixels, first, stop, box, axis, positive, line):
     """Windows in the pixels first to stop - 1 of a row, which show a wall: dark glass, or lit and so finished."""
-    half_width = np.float32(len(pixels)) * _HALF
+    half_width = np.float32(view[3]) * _HALF - np.float32(view[1])
     depth, glass = line[_DEPTH], line[_SHARE]
     # Metres along the wall and up, each by depth and by depth times the pixels to the right of the middle.
     along_x, along_y = box[_BOX_COSINE], box[_BOX_SINE]
@@ -202,15 +208,14 @@ def _draw_windows(camera, light, ray, pixels, first, stop, box, axis, positive, 
 
 
 @device
-def _decode_row(camera, light, boxes, row, image, line):
-    """Read what a row shows into its scratch, line [LINE_ROWS, width]; depth 0 stands for a finished pixel.
+def _decode_row(camera, light, boxes, row, view, pixels, line):
+    """Read what a piece of a row shows into its scratch; depth 0 stands for a finished pixel.
 
     Equal neighbours are read as one run. Returns whether anything is left to be lit.
     """
-    height, width = image.shape
+    width, height = len(pixels), view[2]
     ground = row_depth(camera, row, height)
     ray = row_ray(camera, np.float32(row) + _HALF, height)
-    pixels = image[row]
     found, first = False, 0
     while first < width:
         value, stop = pixels[first], first + 1
@@ -232,19 +237,20 @@ def _decode_row(camera, light, boxes, row, image, line):
                 box, axis, positive = boxes[face >> 3], (face >> 1) & 3, face & 1
                 _decode_face(pixels, first, stop, box, axis, positive, line)
                 if box[_WINDOWS] > _ZERO and axis < 2:
-                    _draw_windows(camera, light, ray, pixels, first, stop, box, axis, positive, line)
+                    _draw_windows(camera, light, ray, view, pixels, first, stop, box, axis, positive, line)
         first = stop
     return found
 
 
 @device
-def _start_light(camera, light, row, height, width, line):
-    """Fill places and the light of sky and moon for a decoded row."""
+def _start_light(camera, light, row, view, line):
+    """Fill places and the light of sky and moon for a decoded piece of a row."""
+    _, left, height, width = view
     ray = row_ray(camera, np.float32(row) + _HALF, height)
     depth, facing = line[_DEPTH], line[_SHARE]
     for k in range(3):
         place, along = line[_PX + k], camera[_RIGHT + k] / camera[_FOCAL]
-        here, start = camera[k], ray[k] + (_HALF - np.float32(width) * _HALF) * along
+        here, start = camera[k], ray[k] + (_HALF + np.float32(left) - np.float32(width) * _HALF) * along
         for column in range(len(place)):
             place[column] = here + depth[column] * (start + np.float32(np.int32(column)) * along)
     nx, ny, nz = line[_NX], line[_NY], line[_NZ]
@@ -259,8 +265,8 @@ def _start_light(camera, light, row, height, width, line):
 
 
 @device
-def _add_lamps(lamps, count, spans, row, line):
-    """Add the light of all lamps to the pixels of a decoded row.
+def _add_lamps(lamps, count, spans, row, left, line):
+    """Add the light of all lamps to the pixels of a decoded piece of a row.
 
     One result a loop, the lamp in registers, and indices without a sign: otherwise the compiler would not use
     vector instructions.
@@ -270,7 +276,7 @@ def _add_lamps(lamps, count, spans, row, line):
     for index in range(count):
         if row < spans[index, 2] or row >= spans[index, 3]:
             continue
-        first, stop = np.uint64(spans[index, 0]), np.uint64(spans[index, 1])
+        first, stop = _stretch(spans, index, left, len(shares))
         lamp = lamp_in_registers(lamps[index])
         for k in range(first, stop):
             shares[k] = lamp_light(lamp, x[k], y[k], z[k], nx[k], ny[k], nz[k])
@@ -309,15 +315,15 @@ def mirrored(lamp, x, y, z, eye_x, eye_y, eye_z):
 
 
 @device
-def _add_shine(camera, lamps, count, spans, row, line):
-    """Add what wet ground mirrors of all lamps to the pixels of a row."""
+def _add_shine(camera, lamps, count, spans, row, left, line):
+    """Add what wet ground mirrors of all lamps to the pixels of a piece of a row."""
     x, y, z, wet = line[_PX], line[_PY], line[_PZ], line[_WET]
     shares, reds, greens, blues = line[_SHARE], line[_SHINE], line[_SHINE + 1], line[_SHINE + 2]
     eye_x, eye_y, eye_z = camera[0], camera[1], camera[2]
     for index in range(count):
         if row < spans[index, 2] or row >= spans[index, 3]:
             continue
-        first, stop = np.uint64(spans[index, 0]), np.uint64(spans[index, 1])
+        first, stop = _stretch(spans, index, left, len(shares))
         lamp = lamp_in_registers(lamps[index])
         for k in range(first, stop):
             shares[k] = wet[k] * mirrored(lamp, x[k], y[k], z[k], eye_x, eye_y, eye_z)
@@ -328,8 +334,8 @@ def _add_shine(camera, lamps, count, spans, row, line):
 
 
 @device
-def _finish_row(light, mirror, row, image, line):
-    """Pack the colours of a row that has all its light."""
+def _finish_row(light, mirror, pixels, line):
+    """Pack the colours of a piece of a row that has all its light."""
     depth, wet = line[_DEPTH], line[_WET]
     fog_start, fog_per_m = light[_FOG_START], light[_FOG_PER_M]
     for channel in range(3):
@@ -341,26 +347,41 @@ def _finish_row(light, mirror, row, image, line):
             lit = min(lit, _WHITE)
             fog = min(max((depth[k] - fog_start) * fog_per_m, _ZERO), _ONE)
             colour[k] = lit + fog * (horizon - lit)
-    pixels, red, green, blue = image[row], line[_ALBEDO], line[_ALBEDO + 1], line[_ALBEDO + 2]
+    red, green, blue = line[_ALBEDO], line[_ALBEDO + 1], line[_ALBEDO + 2]
     for k in range(len(pixels)):
         if depth[k] > _ZERO:
             colour = packed(max(red[k], _ZERO), max(green[k], _ZERO), max(blue[k], _ZERO), _FULL)
             pixels[k] = (pixels[k] >> DEPTH_SHIFT << DEPTH_SHIFT) | np.uint64(colour)
 
 
+@device
+def light_row(camera, light, boxes, lamps, lamp_count, spans, row, view, pixels, line):
+    """Turn faces and unlit ground into colours: sky, moon and every lamp, then what wet ground mirrors, haze.
+
+    Args:
+        spans: as `lamp_span` fills them.
+        row: of the picture; view: of a piece of this row.
+        pixels: of the piece; changed.
+        line: room for float32 [LINE_ROWS, pixels].
+    """
+    if not _decode_row(camera, light, boxes, row, view, pixels, line):
+        return
+    _start_light(camera, light, row, view, line)
+    _add_lamps(lamps, lamp_count, spans, row, view[1], line)
+    mirror = _ZERO
+    if light[_WETNESS] > _ZERO and row_depth(camera, row, view[2]) > _ZERO:
+        _add_shine(camera, lamps, lamp_count, spans, row, view[1], line)
+        mirror = mirror_share(light, row_slope(camera, row, view[2]))
+    _finish_row(light, mirror, pixels, line)
+
+
 @njit(cache=True, fastmath=True, error_model="numpy")
 def light_by_lamps(camera, light, boxes, lamps, lamp_count, image):
-    """Turn faces and unlit ground into colours: sky, moon and every lamp, then what wet ground mirrors, haze."""
+    """`light_row` for all rows of a whole picture."""
     height, width = image.shape
+    view = (0, 0, height, width)
     line, spans = np.empty((LINE_ROWS, width), np.float32), np.empty((len(lamps), 4), np.int64)
-    _lamp_spans(camera, lamps, lamp_count, width, height, spans)
+    for index in range(lamp_count):
+        lamp_span(camera, lamps, index, view, spans)
     for row in range(height):
-        if not _decode_row(camera, light, boxes, row, image, line):
-            continue
-        _start_light(camera, light, row, height, width, line)
-        _add_lamps(lamps, lamp_count, spans, row, line)
-        mirror = _ZERO
-        if light[_WETNESS] > _ZERO and row_depth(camera, row, height) > _ZERO:
-            _add_shine(camera, lamps, lamp_count, spans, row, line)
-            mirror = mirror_share(light, row_slope(camera, row, height))
-        _finish_row(light, mirror, row, image, line)
+        light_row(camera, light, boxes, lamps, lamp_count, spans, row, view, image[row], line)

@@ -5,6 +5,10 @@ its colour. Drawing something is a maximum, which needs no order; a pixel below 
 Colours have CHANNEL_BITS bits a channel, at FULL times their value, so that FULL samples of the ground can be
 summed. Where lamps light the scene, the low half of a box's pixel says at first which face is seen, and is
 lit later; a colour that is final has the bit FINISHED, and one of ground that shines when wet the bit WETTED.
+
+Whoever draws has a window of the picture: the whole of it, or a part that nobody else draws. `image` is the array
+of the window's pixels, and `view` (row and column of the window's upper left pixel, height and width of the whole
+picture) says where it is. The pixels come out the same however a picture is cut into windows.
 """
 
 import numpy as np
@@ -55,32 +59,71 @@ def fog_share(light, depth):
 
 
 @device
+def window_bounds(image, view):
+    """Left, top, right and bottom of a window in pixels of the picture."""
+    top, left = view[0], view[1]
+    return (
+        np.float32(left),
+        np.float32(top),
+        np.float32(left + image.shape[1]),
+        np.float32(top + image.shape[0]),
+    )
+
+
+@device
+def rgb_bytes(pixel):
+    """The colour of a finished pixel as three bytes."""
+    value = np.uint32(pixel) >> _FULL_SHIFT
+    return (
+        np.uint8(value & _BYTE),
+        np.uint8((value >> _GREEN_SHIFT) & _BYTE),
+        np.uint8((value >> _BLUE_SHIFT) & _BYTE),
+    )
+
+
+@device
 def unpack(image, out):
     """Pixels to bytes [height, width, 3]."""
     for row in range(image.shape[0]):
         pixels, line = image[row], out[row].reshape(3 * image.shape[1])
         for column in range(image.shape[1]):
-            value = np.uint32(pixels[column]) >> _FULL_SHIFT
-            line[3 * column] = np.uint8(value & _BYTE)
-            line[3 * column + 1] = np.uint8((value >> _GREEN_SHIFT) & _BYTE)
-            line[3 * column + 2] = np.uint8((value >> _BLUE_SHIFT) & _BYTE)
+            line[3 * column], line[3 * column + 1], line[3 * column + 2] = rgb_bytes(pixels[column])
+
+
+@device
+def noise_scale(strength):
+    """What `noisy` takes for a standard deviation in grey levels."""
+    # The sum of two uniform bytes has a standard deviation of 104.5.
+    return np.int32(strength * np.float32(65536.0 / 104.5) + _HALF)
+
+
+@device
+def noisy(level, index, key, scale):
+    """A byte of the picture, the index-th, with triangular noise from a hash of index and key (uint32).
+
+    The hash is Wellons' "lowbias32" (https://nullprogram.com/blog/2018/07/31/).
+    """
+    # Sums and products have 64 bits, as Numba makes them; interpreted, they would else be cut to 32.
+    value = np.uint64(index) + np.uint64(key)
+    value = np.uint64(np.uint32(value ^ (value >> np.uint64(16)))) * np.uint64(0x7FEB352D)
+    value = np.uint64(np.uint32(value ^ (value >> np.uint64(15)))) * np.uint64(0x846CA68B)
+    value = np.uint32(value ^ (value >> np.uint64(16)))
+    noise = np.int32(value & _BYTE) + np.int32((value >> np.uint32(8)) & _BYTE) - np.int32(255)
+    noisy_level = np.int32(level) + ((noise * scale + np.int32(32768)) >> np.int32(16))
+    return np.uint8(min(max(noisy_level, np.int32(0)), np.int32(255)))
+
+
+@device
+def low_bits(key):
+    """The lower half of 64 random bits."""
+    return np.uint32(key & _LOW_BITS)
 
 
 @device
 def add_noise(out, strength, key):
-    """Add triangular noise with a standard deviation in grey levels, from a hash of pixel, channel and key.
-
-    The hash is Wellons' "lowbias32" (https://nullprogram.com/blog/2018/07/31/).
-    """
+    """`noisy` for all bytes of a picture; `key` are 64 random bits."""
     flat = out.reshape(out.size)
-    key = np.uint32(key & _LOW_BITS)
-    # The sum of two uniform bytes has a standard deviation of 104.5.
-    scale = np.int32(strength * np.float32(65536.0 / 104.5) + _HALF)
+    key = low_bits(key)
+    scale = noise_scale(strength)
     for index in range(len(flat)):
-        value = np.uint32(index) + key
-        value = np.uint32(value ^ (value >> np.uint32(16))) * np.uint32(0x7FEB352D)
-        value = np.uint32(value ^ (value >> np.uint32(15))) * np.uint32(0x846CA68B)
-        value = np.uint32(value ^ (value >> np.uint32(16)))
-        noise = np.int32(value & _BYTE) + np.int32((value >> np.uint32(8)) & _BYTE) - np.int32(255)
-        level = np.int32(flat[index]) + ((noise * scale + np.int32(32768)) >> np.int32(16))
-        flat[index] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
+        flat[index] = noisy(flat[index], index, key, scale)

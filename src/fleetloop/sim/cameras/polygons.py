@@ -61,8 +61,8 @@ def clip_near(corners, order, focal, half_width, half_height, polygon):
 
 
 @device
-def bounds_of(polygon, corners, width, height):
-    """Left, top, right and bottom of the polygon, cut at the image, less half a pixel.
+def bounds_of(polygon, corners, window):
+    """Left, top, right and bottom of the polygon, less half a pixel, cut at those of the window.
 
     Whole numbers between them are the pixels whose centres may lie inside.
     """
@@ -70,8 +70,8 @@ def bounds_of(polygon, corners, width, height):
     for corner in range(1, corners):
         left, top = min(left, polygon[corner, 0]), min(top, polygon[corner, 1])
         right, bottom = max(right, polygon[corner, 0]), max(bottom, polygon[corner, 1])
-    left, right = max(left - _HALF, _ZERO), min(right - _HALF, np.float32(width))
-    top, bottom = max(top - _HALF, _ZERO), min(bottom - _HALF, np.float32(height))
+    left, right = max(left - _HALF, window[0]), min(right - _HALF, window[2])
+    top, bottom = max(top - _HALF, window[1]), min(bottom - _HALF, window[3])
     return left, top, right, bottom
 
 
@@ -113,11 +113,12 @@ def face_plane(axis, offset, focal, half_width, half_height, plane):
 
 
 @device
-def fill(edges, bounds, plane, colour, image):
+def fill(edges, bounds, plane, colour, image, view):
     """Draw a convex polygon, given by its edges, where it is nearer than what is there.
 
-    `plane`: the inverse depth at the upper left corner of the image, and its growth by column and by row.
+    `plane`: the inverse depth at the upper left corner of the picture, and its growth by column and by row.
     """
+    above, before = view[0], view[1]
     left, top, right, bottom = bounds
     # In registers: the compiler cannot know that drawing does not change the edges.
     a0, a1, a2, a3 = edges[0, 0, 0], edges[0, 1, 0], edges[0, 2, 0], edges[0, 3, 0]
@@ -134,7 +135,7 @@ def fill(edges, bounds, plane, colour, image):
         first = ceiling(start)
         base = corner + by_row * y + by_column * np.float32(first)
         # A slice: the compiler uses vector instructions only where indices cannot count from the end.
-        span = image[row, first : ceiling(stop)]
+        span = image[row - above, first - before : ceiling(stop) - before]
         for k in range(len(span)):
             inverse_depth = np.float32(max(base + by_column * np.float32(np.int32(k)), _LEAST))
             span[k] = max(span[k], (np.uint64(inverse_depth.view(np.uint32)) << DEPTH_SHIFT) | colour)

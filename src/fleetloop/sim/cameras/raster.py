@@ -8,6 +8,7 @@ from fleetloop.sim.cameras.boxes import draw_boxes
 from fleetloop.sim.cameras.fields import LightField
 from fleetloop.sim.cameras.glare import add_glare
 from fleetloop.sim.cameras.ground import clear, draw_ground
+from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.night import light_by_lamps
 from fleetloop.sim.cameras.pixels import add_noise, unpack
 from fleetloop.sim.cameras.rain import add_drops, add_streaks
@@ -22,13 +23,31 @@ _STREAKS, _DROPS = 1, 2
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 
 
+@device
+def streaks_key(noise_seed, number, clock_s):
+    """64 random bits for a picture's falling rain; `number` is the camera's in the rig."""
+    return bits(noise_seed, number, np.int64(clock_s * _CLOCK_TICKS_PER_S + _HALF), _STREAM, _STREAKS)
+
+
+@device
+def drops_key(noise_seed, number, clock_s):
+    """64 random bits for the drops on a camera's glass, the same for a while."""
+    return bits(noise_seed, number, np.int64(clock_s * _DROPS_PER_S), _STREAM, _DROPS)
+
+
+@device
+def noise_key(noise_seed, number, clock_s):
+    """64 random bits for the noise of a picture."""
+    return bits(noise_seed, number, np.int64(clock_s * _CLOCK_TICKS_PER_S + _HALF), _STREAM, 0)
+
+
 @njit(cache=True, fastmath=True, error_model="numpy")
 def _draw_frame(camera, number, b, scene, noise_seed, gathered, counts, light, ground, grid, pictures, out):
     """One picture, out [height, width, 3]. `number` is the camera's in the rig; `gathered` are the scene's."""
     town, row = scene.town[b], light[b]
     boxes, signs, lamps = gathered[0][b], gathered[1][b], gathered[2][b]
     image = np.empty(out.shape[:2], np.uint64)
-    clear(camera, row, image)
+    clear(camera, row, image, (0, 0, out.shape[0], out.shape[1]))
     draw_boxes(camera, boxes, counts[b, 0], row, image)
     draw_signs(camera, signs, counts[b, 1], pictures, row, lamps, counts[b, 2], image)
     index = grid[3][grid[2][town] :]
@@ -40,14 +59,12 @@ def _draw_frame(camera, number, b, scene, noise_seed, gathered, counts, light, g
     unpack(image, out)
     if row[_GLARE] > _ZERO:
         add_glare(camera, row, boxes, counts[b, 0], image, out)
-    if row[_RAIN] > _ZERO or row[_NOISE] > _ZERO:
-        tick = np.int64(scene.clock_s[b] * _CLOCK_TICKS_PER_S + _HALF)
-        if row[_RAIN] > _ZERO:
-            shower = np.int64(scene.clock_s[b] * _DROPS_PER_S)
-            add_streaks(row, bits(noise_seed[b], number, tick, _STREAM, _STREAKS), out)
-            add_drops(row, bits(noise_seed[b], number, shower, _STREAM, _DROPS), out)
-        if row[_NOISE] > _ZERO:
-            add_noise(out, row[_NOISE], bits(noise_seed[b], number, tick, _STREAM, 0))
+    seed, clock_s = noise_seed[b], scene.clock_s[b]
+    if row[_RAIN] > _ZERO:
+        add_streaks(row, streaks_key(seed, number, clock_s), out, (0, 0, out.shape[0], out.shape[1]))
+        add_drops(row, drops_key(seed, number, clock_s), out)
+    if row[_NOISE] > _ZERO:
+        add_noise(out, row[_NOISE], noise_key(seed, number, clock_s))
 
 
 @njit(cache=True, fastmath=True, error_model="numpy", parallel=True, nogil=True)

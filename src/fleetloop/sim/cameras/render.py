@@ -24,7 +24,8 @@ _scratch = threading.local()
 
 
 @functools.lru_cache(maxsize=64)
-def _camera_rows(group: tuple[Camera, ...]) -> Float32[np.ndarray, "cameras fields"]:
+def camera_rows(group: tuple[Camera, ...]) -> Float32[np.ndarray, "cameras fields"]:
+    """The cameras of a group as rows of CameraField; not to be written to."""
     rows = np.empty((len(group), CAMERA_FIELDS), np.float32)
     for row, camera in zip(rows, group, strict=True):
         row[:] = (*camera.position_in_ego, *camera_axes(camera).ravel(), focal_length_px(camera))
@@ -59,10 +60,19 @@ def image_shapes(rig: CameraRig, batch: int) -> tuple[tuple[int, int, int, int, 
     return tuple((batch, len(group), group[0].height, group[0].width, 3) for group in rig.groups)
 
 
-def _check(rig: CameraRig, scene: Scene, appearance: Appearance, out: tuple[np.ndarray, ...]) -> None:
+def check_rig(rig: CameraRig) -> None:
+    """Make sure that the pictures of each group fit one array.
+
+    Raises:
+        ValueError: they differ in size.
+    """
     for group in rig.groups:
         if len({(camera.width, camera.height) for camera in group}) != 1:
             raise ValueError("rig: the cameras of a group must have images of equal size")
+
+
+def _check(rig: CameraRig, scene: Scene, appearance: Appearance, out: tuple[np.ndarray, ...]) -> None:
+    check_rig(rig)
     batch = len(scene.town)
     if len(appearance.exposure) != batch:
         raise ValueError(
@@ -137,7 +147,7 @@ def render(
     first_camera = 0
     for group, images in zip(rig.groups, out, strict=True):
         draw(
-            _camera_rows(group),
+            camera_rows(group),
             scene,
             appearance.noise_seed,
             (boxes, signs, lamps),

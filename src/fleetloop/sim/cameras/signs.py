@@ -10,7 +10,7 @@ from fleetloop.core.types import SIGN_PIXELS
 from fleetloop.sim.cameras.fields import CameraField, LampField, LightField, SignField
 from fleetloop.sim.cameras.kernels import device
 from fleetloop.sim.cameras.lamps import beam_on_sign, lamp_in_registers, lamp_light
-from fleetloop.sim.cameras.pixels import DEPTH_SHIFT, FINISHED, FULL, fog_share, packed
+from fleetloop.sim.cameras.pixels import DEPTH_SHIFT, FINISHED, FULL, fog_share, packed, window_bounds
 from fleetloop.sim.cameras.polygons import (
     EDGES,
     bounds_of,
@@ -121,17 +121,18 @@ def _texel(picture, edge, column, row, out):
         out[channel] = upper + down * (lower - upper)
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, light, image):
+@device
+def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, light, image, view, texel):
     """Draw the plate where it is opaque and nearer than what is there.
 
     Args:
         place: [2, 3], of the picture's column and row: their products with the inverse depth, at the upper left
             corner of the image and their growth by column and by row.
         shade: [3], the light on the plate.
+        texel: [4], room for a pixel of the picture.
     """
     left, top, right, bottom = bounds
-    texel = np.empty(4, np.float32)
+    above, before = view[0], view[1]
     for row in range(ceiling(top), ceiling(bottom)):
         y = np.float32(row) + _HALF
         start, stop = left, right
@@ -143,7 +144,8 @@ def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, li
         for column in range(ceiling(start), ceiling(stop)):
             x = np.float32(column) + _HALF
             inverse_depth = np.float32(max(plane[0] + plane[1] * x + plane[2] * y, _LEAST))
-            if np.uint64(inverse_depth.view(np.uint32)) < (image[row, column] >> DEPTH_SHIFT):
+            there = image[row - above, column - before]
+            if np.uint64(inverse_depth.view(np.uint32)) < (there >> DEPTH_SHIFT):
                 continue
             picture_column = (place[0, 0] + place[0, 1] * x + place[0, 2] * y) / inverse_depth
             picture_row = (place[1, 0] + place[1, 1] * x + place[1, 2] * y) / inverse_depth
@@ -163,7 +165,7 @@ def _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, li
                 _FULL,
             )
             value = (np.uint64(inverse_depth.view(np.uint32)) << DEPTH_SHIFT) | np.uint64(colour) | FINISHED
-            image[row, column] = max(image[row, column], value)
+            image[row - above, column - before] = max(there, value)
 
 
 @device
@@ -211,46 +213,62 @@ def _sign_in_sight(camera, sign, half_width, half_height):
     )
 
 
+@device
+def draw_sign(camera, sign, pictures, light, lamps, lamp_count, image, view, scratch):
+    """Draw a sign: its picture from the front, grey from behind, lit as a whole.
+
+    `scratch`: float32 arrays of the shapes [3], [3, 3], [4, 3], then the numbers 0 to 3 as uint64, then float32
+    [6, 2], [2, EDGES, 2], [3], [2, 3], [3] and [4].
+    """
+    half_width, half_height = np.float32(view[3]) * _HALF, np.float32(view[2]) * _HALF
+    focal = camera[_FOCAL]
+    centre, axes, corners, order, polygon, edges, plane, place, shade, texel = scratch
+    if not _sign_in_sight(camera, sign, half_width, half_height):
+        return
+    _place_sign(camera, sign, centre, axes, corners)
+    offset = axes[2, 0] * centre[0] + axes[2, 1] * centre[1] + axes[2, 2] * centre[2]
+    size = clip_near(corners, order, focal, half_width, half_height, polygon)
+    if size < 3 or abs(offset) < _LEAST:
+        return
+    bounds = bounds_of(polygon, size, window_bounds(image, view))
+    if bounds[0] >= bounds[2] or ceiling(bounds[1]) >= ceiling(bounds[3]):
+        return
+    front = offset < _ZERO
+    face_plane(axes[2], offset, focal, half_width, half_height, plane)
+    split_edges(polygon, size, not front, bounds, edges)
+    depth = max(centre[2], _NEAR)
+    level = picture_level(_SIGN_PIXELS * depth / (focal * np.float32(2.0) * sign[_WIDE + 1]))
+    edge, first = _EDGE_PIXELS[level], _STARTS[level]
+    along = _picture_plane(axes[0], sign[_WIDE], centre, edge, focal, half_width, half_height, place[0])
+    for k in range(3):
+        place[0, k] += along * plane[k]
+        axes[1, k] = -axes[1, k]
+    down = _picture_plane(axes[1], sign[_WIDE + 1], centre, edge, focal, half_width, half_height, place[1])
+    for k in range(3):
+        place[1, k] += down * plane[k]
+    _light_on_sign(sign, light, lamps, lamp_count, _ONE if front else -_ONE, shade)
+    for channel in range(3):
+        shade[channel] *= light[_EXPOSURE]
+    picture = pictures[int(sign[_IMAGE]), first : first + edge * edge]
+    fog = fog_share(light, centre[2])
+    _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, light, image, view, texel)
+
+
 @njit(cache=True, fastmath=True, error_model="numpy")
 def draw_signs(camera, signs, count, pictures, light, lamps, lamp_count, image):
-    """Draw the first `count` signs: pictures from the front, grey from behind, lit as a whole."""
-    height, width = image.shape
-    half_width, half_height = np.float32(width) * _HALF, np.float32(height) * _HALF
-    focal = camera[_FOCAL]
-    centre, axes = np.empty(3, np.float32), np.empty((3, 3), np.float32)
-    corners, order = np.empty((4, 3), np.float32), np.arange(4).astype(np.uint64)
-    polygon, edges = np.empty((6, 2), np.float32), np.empty((2, EDGES, 2), np.float32)
-    plane, place, shade = np.empty(3, np.float32), np.empty((2, 3), np.float32), np.empty(3, np.float32)
+    """`draw_sign` for the first `count` signs, into a whole picture."""
+    view = (0, 0, image.shape[0], image.shape[1])
+    scratch = (
+        np.empty(3, np.float32),
+        np.empty((3, 3), np.float32),
+        np.empty((4, 3), np.float32),
+        np.arange(4).astype(np.uint64),
+        np.empty((6, 2), np.float32),
+        np.empty((2, EDGES, 2), np.float32),
+        np.empty(3, np.float32),
+        np.empty((2, 3), np.float32),
+        np.empty(3, np.float32),
+        np.empty(4, np.float32),
+    )
     for index in range(count):
-        sign = signs[index]
-        if not _sign_in_sight(camera, sign, half_width, half_height):
-            continue
-        _place_sign(camera, sign, centre, axes, corners)
-        offset = axes[2, 0] * centre[0] + axes[2, 1] * centre[1] + axes[2, 2] * centre[2]
-        size = clip_near(corners, order, focal, half_width, half_height, polygon)
-        if size < 3 or abs(offset) < _LEAST:
-            continue
-        bounds = bounds_of(polygon, size, width, height)
-        if bounds[0] >= bounds[2] or ceiling(bounds[1]) >= ceiling(bounds[3]):
-            continue
-        front = offset < _ZERO
-        face_plane(axes[2], offset, focal, half_width, half_height, plane)
-        split_edges(polygon, size, not front, bounds, edges)
-        depth = max(centre[2], _NEAR)
-        level = picture_level(_SIGN_PIXELS * depth / (focal * np.float32(2.0) * sign[_WIDE + 1]))
-        edge, first = _EDGE_PIXELS[level], _STARTS[level]
-        along = _picture_plane(axes[0], sign[_WIDE], centre, edge, focal, half_width, half_height, place[0])
-        for k in range(3):
-            place[0, k] += along * plane[k]
-            axes[1, k] = -axes[1, k]
-        down = _picture_plane(
-            axes[1], sign[_WIDE + 1], centre, edge, focal, half_width, half_height, place[1]
-        )
-        for k in range(3):
-            place[1, k] += down * plane[k]
-        _light_on_sign(sign, light, lamps, lamp_count, _ONE if front else -_ONE, shade)
-        for channel in range(3):
-            shade[channel] *= light[_EXPOSURE]
-        picture = pictures[int(sign[_IMAGE]), first : first + edge * edge]
-        fog = fog_share(light, centre[2])
-        _fill_sign(edges, bounds, plane, place, picture, edge, front, shade, fog, light, image)
+        draw_sign(camera, signs[index], pictures, light, lamps, lamp_count, image, view, scratch)

@@ -102,6 +102,8 @@ def _part_colour(material, lit, lights, paint, colour):
 @device
 def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, dark, detail, boxes):
     """Boxes of the road users of one scene; returns how many. `detail` is a factor on the range of parts."""
+    # By one name: numba-cuda makes a copy of the table, in 64 KiB of constant memory, each time it is named.
+    parts = PARTS
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
     blink, flash = clock_s * _BLINKS, clock_s * _FLASHES
     blink_on = blink - math.floor(blink) < _HALF_OF
@@ -124,9 +126,9 @@ def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, d
         for row in range(PART_START[kind], PART_START[kind + 1]):
             if count >= len(boxes):
                 return count
-            material = int(PARTS[row, 6])
-            seen_from = int(PARTS[row, 7])
-            range_m = PARTS[row, 8] * detail
+            material = int(parts[row, 6])
+            seen_from = int(parts[row, 7])
+            range_m = parts[row, 8] * detail
             if seen_from & hidden or distance > range_m * (_DARK_RANGE if dark else _ONE):
                 continue
             glow = _part_glow(material, lights[agent], blink_on, flash_left, dark)
@@ -135,17 +137,17 @@ def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, d
             red, green, blue = _part_colour(material, glow > 0, lights[agent], paint, colours[agent])
             scale = _ONE if glow > 0 else exposure
             smallest = _SMALL_GLARE * distance if dark and glow > 0 else _ZERO
-            along = PARTS[row, 0] + PARTS[row, 9] * gait
+            along = parts[row, 0] + parts[row, 9] * gait
             put_box(
                 boxes[count],
-                x + agent_cosine * along - agent_sine * PARTS[row, 1],
-                y + agent_sine * along + agent_cosine * PARTS[row, 1],
-                PARTS[row, 2],
+                x + agent_cosine * along - agent_sine * parts[row, 1],
+                y + agent_sine * along + agent_cosine * parts[row, 1],
+                parts[row, 2],
                 agent_cosine,
                 agent_sine,
-                PARTS[row, 3],
-                max(PARTS[row, 4], smallest),
-                max(PARTS[row, 5], smallest),
+                parts[row, 3],
+                max(parts[row, 4], smallest),
+                max(parts[row, 5], smallest),
                 red * scale,
                 green * scale,
                 blue * scale,
