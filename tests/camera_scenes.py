@@ -21,6 +21,12 @@ from toy_world import toy_world
 EGO_X_M = -120.0
 """On the main road, too far from the crossing to see its lamps."""
 
+GREY_TOLERANCE = 3
+"""Grey levels by which float32 and the order of rounding may change a channel."""
+
+DISAGREEING_SHARE = 0.012
+"""Of pixels: rims of boxes, and samples of the ground on the border of two surfaces, may fall either way."""
+
 
 def empty_scene(*ego_poses: tuple[float, float, float], clock_s: float = 0.0) -> Scene:
     batch = len(ego_poses)

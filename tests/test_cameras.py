@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 import reference_renderer
 from camera_scenes import (
+    DISAGREEING_SHARE,
+    GREY_TOLERANCE,
     empty_scene,
     faultless,
     front_main,
@@ -44,13 +46,6 @@ from fleetloop.sim.cameras.render import detail_of
 from fleetloop.sim.cameras.samples import benchmark_scene
 from fleetloop.sim.signals import signal_colour
 from toy_world import CROSSING_X_M, toy_world
-
-GREY_TOLERANCE = 3
-"""Grey levels by which float32 and the order of rounding may change a channel."""
-
-DISAGREEING_SHARE = 0.012
-"""Of pixels: rims of boxes, and samples of the ground on the border of two surfaces, may fall either way."""
-
 
 # The rasteriser against rays
 

@@ -460,9 +460,9 @@ class Bench:
     """Measure one of the project's figures."""
 
     name: Positional[str]
-    """cameras, cameras-320x192, world, closed-loop, train, vehicle, vehicle-base, record, demonstrator; checks against
-    programs of others: peers, picture-geometry, vehicle-model, ring-road, queue-discharge; or all, one after the
-    other."""
+    """cameras, cameras-320x192, world, memory, closed-loop, train, vehicle, vehicle-base, record, demonstrator; checks
+    against programs of others: peers, picture-geometry, vehicle-model, ring-road, queue-discharge; or all, one after
+    the other."""
     json: bool = False
     """Print one line of JSON for each figure, and nothing else."""
     routes: int | None = None
@@ -471,12 +471,14 @@ class Bench:
     """Of the demonstrator, instead of its twelve: keys such as suburb-1, and map files."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where cameras, cameras-320x192 and world run."""
 
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.bench import run_benchmark
 
-        run_benchmark(self.name, self.json, self.routes, self.workspace, self.towns)
+        run_benchmark(self.name, self.json, self.routes, self.workspace, self.towns, self.device)
 
 
 _VERBS = {

@@ -25,16 +25,21 @@ class CamerasSize:
     repeats: int = REPEATS
 
 
+def dense_moments(world: World, worlds: int) -> list[Scene]:
+    """Several scenes of dense traffic for each of a batch of worlds."""
+    scenes = benchmark_scene(world, worlds * _MOMENTS)
+    return [
+        Scene(*(array[first : first + worlds] for array in scenes))
+        for first in range(0, worlds * _MOMENTS, worlds)
+    ]
+
+
 def measure_cameras(name: str, world: World, size: CamerasSize) -> Measurement:
     """Frames of eight equal cameras in dense traffic, weather and light of full variety."""
     rig = equal_rig(size.width, size.height)
-    scenes = benchmark_scene(world, size.worlds * _MOMENTS)
+    moments = dense_moments(world, size.worlds)
     looks = appearances(np.arange(size.worlds, dtype=np.uint64), 1.0)
     images = tuple(np.empty(shape, np.uint8) for shape in image_shapes(rig, size.worlds))
-    moments = [
-        Scene(*(array[first : first + size.worlds] for array in scenes))
-        for first in range(0, size.worlds * _MOMENTS, size.worlds)
-    ]
 
     def work() -> None:
         for number in range(size.renders):

@@ -7,7 +7,9 @@ from pathlib import Path
 from fleetloop.bench.cameras import CamerasSize, measure_cameras
 from fleetloop.bench.closed_loop import ClosedLoopSize, measure_closed_loop
 from fleetloop.bench.demonstrator import measure_demonstrator
+from fleetloop.bench.gpu import GPU_TRAFFIC_WORLDS, GPU_WORLDS, measure_gpu_cameras, measure_gpu_traffic
 from fleetloop.bench.measure import Measurement
+from fleetloop.bench.memory import measure_memory
 from fleetloop.bench.peers import PeersSize, measure_peers
 from fleetloop.bench.picture_geometry import GeometrySize, measure_picture_geometry
 from fleetloop.bench.queue_discharge import QueueSize, measure_queue_discharge
@@ -69,6 +71,7 @@ FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "cameras": lambda setup: measure_cameras("cameras", setup.world, CamerasSize()),
     "cameras-320x192": _cameras_large,
     "world": lambda setup: measure_traffic("world", setup.world, TrafficSize()),
+    "memory": lambda setup: measure_memory("memory", setup.world),
     "closed-loop": lambda setup: measure_closed_loop("closed-loop", setup.world, ClosedLoopSize()),
     "train": lambda setup: measure_training("train", setup.world, TOWNS, TrainingSize()),
     "vehicle": lambda setup: measure_vehicle("vehicle", setup.world, NetworkConfig(), VehicleSize()),
@@ -83,3 +86,12 @@ FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "ring-road": lambda setup: measure_ring_road("ring-road", RingSize()),
     "queue-discharge": lambda setup: measure_queue_discharge("queue-discharge", QueueSize()),
 }
+
+GPU_FIGURES: dict[str, Callable[[Setup], Measurement]] = {
+    "cameras": lambda setup: measure_gpu_cameras("cameras", setup.world, CamerasSize(worlds=GPU_WORLDS)),
+    "cameras-320x192": lambda setup: measure_gpu_cameras(
+        "cameras-320x192", setup.world, CamerasSize(width=320, height=192, worlds=GPU_WORLDS // 4, renders=8)
+    ),
+    "world": lambda setup: measure_gpu_traffic("world", setup.world, TrafficSize(worlds=GPU_TRAFFIC_WORLDS)),
+}
+"""Those of the same names, on a GPU."""

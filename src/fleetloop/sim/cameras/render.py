@@ -2,9 +2,10 @@
 
 import functools
 import threading
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int32, UInt8
 
 from fleetloop.core.types import Camera, CameraRig, Scene, Surface, World
 from fleetloop.sim.cameras.appearance import Appearance
@@ -32,20 +33,36 @@ def camera_rows(group: tuple[Camera, ...]) -> Float32[np.ndarray, "cameras field
     return rows
 
 
-def _gathered(batch: int) -> tuple[np.ndarray, ...]:
-    """Room for what `gather` finds, kept between calls and grown when a batch is larger than any before."""
-    held: tuple[np.ndarray, ...] = getattr(_scratch, "arrays", ())
-    if not held or len(held[0]) < batch:
-        held = (
-            np.empty((batch, MAX_BOXES, BOX_FIELDS), np.float32),
-            np.empty((batch, MAX_SIGNS, SIGN_FIELDS), np.float32),
-            np.empty((batch, MAX_LAMPS, LAMP_FIELDS), np.float32),
-            np.empty((batch, 3), np.int32),
-            np.empty((batch, LIGHT_FIELDS), np.float32),
-            np.empty((batch, len(Surface), 3), np.float32),
-        )
-        _scratch.arrays = held
-    return tuple(array[:batch] for array in held)
+class Gathered(NamedTuple):
+    """What `gather` finds around the learners of a batch of scenes; rows by the enums of `cameras.fields`."""
+
+    boxes: Float32[np.ndarray, "B boxes fields"]
+    signs: Float32[np.ndarray, "B signs fields"]
+    lamps: Float32[np.ndarray, "B lamps fields"]
+    counts: Int32[np.ndarray, "B 3"]
+    """How many boxes, signs and lamps there are."""
+    light: Float32[np.ndarray, "B fields"]
+    ground: Float32[np.ndarray, "B surfaces 3"]
+
+
+def empty_gathered(batch: int) -> Gathered:
+    """Room for what `gather` finds."""
+    return Gathered(
+        boxes=np.empty((batch, MAX_BOXES, BOX_FIELDS), np.float32),
+        signs=np.empty((batch, MAX_SIGNS, SIGN_FIELDS), np.float32),
+        lamps=np.empty((batch, MAX_LAMPS, LAMP_FIELDS), np.float32),
+        counts=np.empty((batch, 3), np.int32),
+        light=np.empty((batch, LIGHT_FIELDS), np.float32),
+        ground=np.empty((batch, len(Surface), 3), np.float32),
+    )
+
+
+def _gathered(batch: int) -> Gathered:
+    """`empty_gathered`, kept between calls and grown when a batch is larger than any before."""
+    held: Gathered | None = getattr(_scratch, "held", None)
+    if held is None or len(held.boxes) < batch:
+        held = _scratch.held = empty_gathered(batch)
+    return Gathered(*(array[:batch] for array in held))
 
 
 @functools.lru_cache(maxsize=64)

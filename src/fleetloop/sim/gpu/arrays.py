@@ -43,5 +43,5 @@ def on_host(arrays: Arrays) -> Arrays:
 
 
 def bytes_of(arrays: Iterable[Any]) -> int:
-    """Bytes of all arrays together."""
-    return sum(int(array.nbytes) for array in arrays)
+    """Bytes of all arrays together, those in tuples among them."""
+    return sum(bytes_of(array) if isinstance(array, tuple) else int(array.nbytes) for array in arrays)

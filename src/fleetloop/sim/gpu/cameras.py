@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from fleetloop.core.types import CameraRig, Scene, Surface, World
+from fleetloop.core.types import Camera, CameraRig, Scene, World
 from fleetloop.sim.cameras.appearance import Appearance
-from fleetloop.sim.cameras.fields import BOX_FIELDS, LAMP_FIELDS, LIGHT_FIELDS, SIGN_FIELDS
-from fleetloop.sim.cameras.gather import MAX_BOXES, MAX_SIGNS
-from fleetloop.sim.cameras.lamps import MAX_LAMPS
-from fleetloop.sim.cameras.render import camera_rows, check_rig, detail_of, image_shapes
+from fleetloop.sim.cameras.gather import MAX_BOXES
+from fleetloop.sim.cameras.render import camera_rows, check_rig, detail_of, empty_gathered, image_shapes
 from fleetloop.sim.cameras.signs import sign_pictures
 from fleetloop.sim.gpu import raster
-from fleetloop.sim.gpu.arrays import array_on_gpu, bytes_of, require_gpu
+from fleetloop.sim.gpu.arrays import array_on_gpu, bytes_of, on_gpu, require_gpu
 from fleetloop.sim.gpu.traffic import launch
 
 _FINISHING_THREADS = 64
@@ -26,6 +24,16 @@ class Rasteriser(StrEnum):
     """A block for each band of a picture with its z-buffer in shared memory, a thread for each row."""
     PIXELS = "pixels"
     """A thread for each pixel."""
+
+
+def bytes_per_scene() -> int:
+    """Bytes that GpuCameras keeps on the GPU for each scene, whatever its cameras."""
+    return bytes_of(empty_gathered(1))
+
+
+def bytes_per_camera(camera: Camera) -> int:
+    """Bytes that GpuCameras keeps on the GPU for each picture: its own, and which lamps are seen in it."""
+    return 3 * camera.width * camera.height + MAX_BOXES
 
 
 class GpuCameras:
@@ -51,29 +59,13 @@ class GpuCameras:
         self._batch, self._detail = batch, detail_of(rig)
         self._cameras = [array_on_gpu(camera_rows(group)) for group in rig.groups]
         self._pictures = array_on_gpu(sign_pictures(world.sign_images))
-        self._tiles = array_on_gpu(world.tiles.reshape(-1))
-        self._world = world_on_gpu
+        self._world, self._tiles = world_on_gpu, world_on_gpu.tiles.reshape(-1)
         shapes = image_shapes(rig, batch)
         self._bands = [raster.rows_of_band(height, width) for _, _, height, width, _ in shapes]
         self.images: tuple[Any, ...] = tuple(array_on_gpu(np.zeros(shape, np.uint8)) for shape in shapes)
-        self._boxes = array_on_gpu(np.zeros((batch, MAX_BOXES, BOX_FIELDS), np.float32))
-        self._plates = array_on_gpu(np.zeros((batch, MAX_SIGNS, SIGN_FIELDS), np.float32))
-        self._lamps = array_on_gpu(np.zeros((batch, MAX_LAMPS, LAMP_FIELDS), np.float32))
-        self._counts = array_on_gpu(np.zeros((batch, 3), np.int32))
-        self._light = array_on_gpu(np.zeros((batch, LIGHT_FIELDS), np.float32))
-        self._ground = array_on_gpu(np.zeros((batch, len(Surface), 3), np.float32))
+        self._gathered = on_gpu(empty_gathered(batch))
         most = max(shape[1] for shape in shapes)
         self._seen = array_on_gpu(np.zeros((batch * most, MAX_BOXES), np.uint8))
-
-    @property
-    def scene_bytes(self) -> int:
-        """Bytes on the GPU for what is gathered around the learners."""
-        return bytes_of((self._boxes, self._plates, self._lamps, self._counts, self._light, self._ground))
-
-    @property
-    def picture_bytes(self) -> int:
-        """Bytes on the GPU for pictures, and for which lamps are seen in each."""
-        return bytes_of((*self.images, self._seen))
 
     def render(
         self, scene: Scene, appearance: Appearance, rasteriser: Rasteriser = Rasteriser.ROWS
@@ -83,7 +75,7 @@ class GpuCameras:
         The pictures are those of `cameras.render` within the tolerance of the tests.
         """
         self._gather(scene, appearance)
-        world, first_camera = self._world, 0
+        world, gathered, first_camera = self._world, self._gathered, 0
         grid = (
             *(world.town_origin_m, world.town_tiles_shape, world.town_first_tile, world.tile_index),
             self._tiles,
@@ -97,11 +89,10 @@ class GpuCameras:
                 tiles = (-(-height // raster.TILE_ROWS), -(-width // raster.TILE_COLUMNS))
                 kernel = raster.pixel_drawer()[(pictures, *tiles), raster.TILE_ROWS * raster.TILE_COLUMNS]
             kernel(
-                *(cameras, scene, self._boxes, self._plates, self._lamps, self._counts, self._light),
-                *(self._ground, grid, self._pictures, self._seen, images),
+                *(cameras, scene, *self._gathered, grid, self._pictures, self._seen, images),
             )
             raster.finish_pictures[pictures, _FINISHING_THREADS](
-                *(cameras, scene, appearance.noise_seed, self._boxes, self._counts, self._light),
+                *(cameras, scene, appearance.noise_seed, gathered.boxes, gathered.counts, gathered.light),
                 *(self._seen, first_camera, images),
             )
             first_camera += count
@@ -120,6 +111,5 @@ class GpuCameras:
                 *(world.signal_cycle_s, world.signal_offset_s),
                 *(world.phase_start, world.phase_end_s, world.phase_colour),
             ),
-            *((world.signs, world.sign_image), appearance, self._detail),
-            *(self._boxes, self._plates, self._lamps, self._counts, self._light, self._ground),
+            *((world.signs, world.sign_image), appearance, self._detail, *self._gathered),
         )

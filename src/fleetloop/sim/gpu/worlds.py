@@ -1,6 +1,6 @@
 """A batch of worlds that lives on the GPU: state, decisions and scenes stay there from step to step."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,11 +10,50 @@ from fleetloop.sim.gpu import traffic
 from fleetloop.sim.gpu.arrays import array_on_gpu, bytes_of, cuda, on_gpu, on_host, require_gpu
 from fleetloop.sim.gpu.traffic import launch
 from fleetloop.sim.observe import empty_scene
-from fleetloop.sim.occupancy import empty_occupancy
+from fleetloop.sim.occupancy import Occupancy, empty_occupancy
+from fleetloop.sim.rollout import empty_state
 from fleetloop.sim.traffic import Decision, empty_decision
 
 NEEDED_M = np.float32(1000.0)
 """How far the path of the first learner must be drivable ahead, where the network allows it."""
+
+
+class _Kept(NamedTuple):
+    """What a batch of worlds has beside the state; shapes and meaning as GpuWorlds says."""
+
+    decision: Decision
+    teaching: Teaching
+    scene: Scene
+    occupancy: Occupancy
+    curvature: Any
+    acceleration: Any
+    danger: Any
+    touched: Any
+    navigation: Any
+    hours: Any
+    awake: Any
+
+
+def _empty(worlds: int, agents: int) -> _Kept:
+    """On the host."""
+    return _Kept(
+        decision=empty_decision(worlds, agents),
+        teaching=empty_teaching(worlds),
+        scene=empty_scene(worlds),
+        occupancy=empty_occupancy(worlds, agents),
+        curvature=np.zeros((worlds, agents), np.float32),
+        acceleration=np.zeros((worlds, agents), np.float32),
+        danger=np.zeros(worlds, np.int32),
+        touched=np.full(worlds, -1, np.int32),
+        navigation=np.zeros((worlds, 4), np.float32),
+        hours=np.zeros(worlds, np.float32),
+        awake=np.zeros(worlds, np.uint8),
+    )
+
+
+def bytes_per_world(agents: int) -> int:
+    """Bytes that GpuWorlds keeps on the GPU for each world; the towns, which worlds share, aside."""
+    return bytes_of((*empty_state(1, agents), *_empty(1, agents)))
 
 
 class GpuWorlds:
@@ -53,24 +92,13 @@ class GpuWorlds:
         require_gpu()
         self._worlds, self._agents = state.kind.shape
         self.world, self.state = on_gpu(world), on_gpu(state)
-        self.decision = on_gpu(empty_decision(self._worlds, self._agents))
-        self.teaching = on_gpu(empty_teaching(self._worlds))
-        self.scene = on_gpu(empty_scene(self._worlds))
-        self._occupancy = on_gpu(empty_occupancy(self._worlds, self._agents))
-        controls = np.zeros((self._worlds, self._agents), np.float32)
-        self.curvature, self.acceleration = array_on_gpu(controls), array_on_gpu(controls)
-        self.danger = array_on_gpu(np.zeros(self._worlds, np.int32))
-        self.touched = array_on_gpu(np.full(self._worlds, -1, np.int32))
-        self.navigation = array_on_gpu(np.zeros((self._worlds, 4), np.float32))
-        self.hours = array_on_gpu(np.zeros(self._worlds, np.float32))
-        self._awake = array_on_gpu(np.zeros(self._worlds, np.uint8))
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes on the GPU that grow with the number of worlds, cameras aside."""
-        kept = (*self.state, *self.decision, *self.teaching, *self.scene, *self._occupancy)
-        loose = (self.curvature, self.acceleration, self.danger, self.touched, self.navigation, self.hours)
-        return bytes_of((*kept, *loose, self._awake))
+        kept = _empty(self._worlds, self._agents)
+        self.decision, self.teaching = on_gpu(kept.decision), on_gpu(kept.teaching)
+        self.scene, self._occupancy = on_gpu(kept.scene), on_gpu(kept.occupancy)
+        self.curvature, self.acceleration = array_on_gpu(kept.curvature), array_on_gpu(kept.acceleration)
+        self.danger, self.touched = array_on_gpu(kept.danger), array_on_gpu(kept.touched)
+        self.navigation, self.hours = array_on_gpu(kept.navigation), array_on_gpu(kept.hours)
+        self._awake = array_on_gpu(kept.awake)
 
     def state_on_host(self) -> State:
         """A copy of the state; waits until the GPU is done."""
