@@ -38,6 +38,9 @@ SHORTEST_GAP_MARGIN_S = 0.6
 IMPATIENT_S = 40.0
 """Who has waited long takes shorter gaps: down to the shortest margin after this time."""
 
+LET_IN_AFTER_S, LETS_IN_S, LETS_IN_BELOW_MPS = 15.0, 12.0, 7.0
+"""Who has stood this long at its line is let in, by those who drive slower than this, for so many seconds."""
+
 LOOKAHEAD_M = 60.0
 """How far ahead leaders, bends and junctions count."""
 
@@ -67,6 +70,9 @@ CHANGE_EVERY_STEPS = 10
 
 CHANGE_ROOM_M, CHANGE_ROOM_S = 12.0, 5.0
 """A change must be over this far before the lane ends, and takes this long."""
+
+SETTLED_M = 45.0
+"""Nor does anybody change lanes nearer to the lane's end: it takes 41 m to drift from one middle to the next."""
 
 CORRIDOR_M = 1.7
 """Who is off the lanes matters within this distance to either side of a vehicle's middle: half a car and a margin."""

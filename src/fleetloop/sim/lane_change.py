@@ -90,7 +90,8 @@ def choose_lane(world, state, occupancy, w, a, gap, ahead, desired, headway):
         return -1
     speed = np.float64(state.speed[w, a])
     left_m = world.lane_length_m[lane] - state.along[w, a]
-    if not blocked and (speed < 3.0 or left_m < behaviour.CHANGE_ROOM_M + behaviour.CHANGE_ROOM_S * speed):
+    room = max(behaviour.CHANGE_ROOM_M + behaviour.CHANGE_ROOM_S * speed, behaviour.SETTLED_M)
+    if not blocked and (speed < 3.0 or left_m < room):
         return -1
     now = -4.0 if blocked else _following(state, w, a, gap, ahead, desired, headway)
     best, chosen = behaviour.CHANGE_THRESHOLD_MPS2, -1

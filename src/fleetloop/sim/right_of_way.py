@@ -27,6 +27,12 @@ _CROSS, _MERGE, _DIVERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE), int
 
 _ZIP_M = 18.0
 """This far before two lanes become one, people sort themselves out."""
+_ZIP_SHARE = 0.5
+"""Metres of gap that are still to be gained, for each metre before the place where the two become one."""
+_BEHIND_M = 2.0
+"""Between two that merge, at least."""
+_SPEEDING = 1.1
+"""Nobody who comes is expected to drive faster than this times the limit, unless it does."""
 _EXIT_M = 6.0
 """A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
 
@@ -86,10 +92,12 @@ def _lets_go_first(world, state, w, a, b, lane, front, inside):
 
 
 @device
-def _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, forces):
+def _comes_between(
+    world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, speed_out, forces
+):
     """Whether b, `position` metres along the other connector of conflict k, could be there while a is.
 
-    Who `forces` its way will be there, whatever its signal shows.
+    That is from `time_in` to `time_out`, when a drives at `speed_out`. Who `forces` its way will be there, whatever its signal shows.
     """
     lane = world.conflict_lane[k]
     kind = state.kind[w, b]
@@ -104,10 +112,19 @@ def _comes_between(world, state, occupancy, w, a, b, k, position, inside, time_i
     # The soonest it could be there, and the latest it could be gone.
     speed = np.float64(state.speed[w, b])
     on_foot = is_on_foot(kind)
-    soon_top = 1.8 if on_foot else max(speed + 2.0, 8.0)
-    late_top = 1.0 if on_foot else max(speed, 5.0)
-    soon = _time_to(world.conflict_other_from_m[k] - front, speed, 2.0, soon_top)
-    late = _time_to(world.conflict_other_to_m[k] - rear, max(speed, 0.5), 0.5, late_top)
+    soon_top, late_top = 1.8, 1.0
+    if not on_foot:
+        limit = max(world.lane_speed_limit_mps[lane], world.lane_speed_limit_mps[state.path[w, b, 0]])
+        soon_top = max(min(max(speed + 2.0, 8.0), _SPEEDING * limit), speed)
+        late_top = max(min(5.0, limit), speed)
+    begin, end = np.float64(world.conflict_other_from_m[k]), np.float64(world.conflict_other_to_m[k])
+    if world.conflict_kind[k] == _MERGE:
+        # The one follows the other then: it needs room to slow down, not the whole way for itself.
+        slower = max(soon_top - speed_out, 0.0)
+        end = begin + _BEHIND_M
+        begin -= _BEHIND_M + slower * slower / (2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2)
+    soon = _time_to(begin - front, speed, 2.0, soon_top)
+    late = _time_to(end - rear, max(speed, 0.5), 0.5, late_top)
     impatience = min(state.wait_s[w, a] / behaviour.IMPATIENT_S, 1.0)
     margin = behaviour.GAP_MARGIN_S + (behaviour.SHORTEST_GAP_MARGIN_S - behaviour.GAP_MARGIN_S) * impatience
     return soon - margin < time_out and late + margin > time_in
@@ -134,9 +151,15 @@ def _gives_way(world, state, occupancy, w, a, k, start):
     kind = state.kind[w, a]
     speed = np.float64(state.speed[w, a])
     inside = start < front_m(kind)
-    top = 1.4 if is_on_foot(kind) else 7.0
+    lane_limit = world.lane_speed_limit_mps[other]
+    top = 1.4 if is_on_foot(kind) else min(7.0, np.float64(lane_limit))
     enter = start + world.conflict_from_m[k] - front_m(kind)
-    leave = start + world.conflict_to_m[k] - front_m(kind) + VEHICLE_SIZES[kind, 0]
+    # Where two ways become one, a is out of the other's way when it is wholly in it, and ahead.
+    last = world.conflict_from_m[k] if world.conflict_kind[k] == _MERGE else world.conflict_to_m[k]
+    leave = start + last - front_m(kind) + VEHICLE_SIZES[kind, 0]
+    speed_out = min(
+        math.sqrt(speed * speed + 2.0 * behaviour.MAXIMUM_ACCELERATION_MPS2 * max(leave, 0.0)), max(top, speed)
+    )
     time_in = _time_to(enter, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, top)
     time_out = _time_to(leave, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, top)
     has_priority = not world.conflict_yield[k]
@@ -146,8 +169,35 @@ def _gives_way(world, state, occupancy, w, a, k, start):
             position = np.float64(occupancy.position[w, entry])
             forces = _will_not_stop(world, state, w, a, b, k, position)
             if (forces or not has_priority) and _comes_between(
-                *(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, forces)
+                *(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, speed_out, forces)
             ):
+                return True
+        entry = np.int64(occupancy.following[w, entry])
+    return False
+
+
+@device
+def _lets_in(world, state, occupancy, w, a, lane, k, line):
+    """Whether a, who has priority in conflict k and drives slowly, lets somebody go first who has stood there long.
+
+    Who stands as long as it takes to drive up to the junction is seen to wait.
+    """
+    other = world.conflict_lane[k]
+    kind = world.lane_kind[other]
+    signals = world.lane_control[other] == _SIGNAL or world.lane_control[lane] == _SIGNAL
+    if kind == _CROSSING or kind == _WALK or signals:
+        return False
+    square = np.float64(state.speed[w, a]) ** 2
+    late = square > 2.0 * behaviour.BEND_DECELERATION_MPS2 * max(line - behaviour.STOP_MARGIN_M, 0.0)
+    if late and square > 0.1 or square > behaviour.LETS_IN_BELOW_MPS**2 or state.wait_s[w, a] > behaviour.LETS_IN_S:
+        return False
+    entry = first_entry(occupancy, w, other)
+    while entry >= 0:
+        b = np.int64(occupancy.agent[w, entry])
+        if occupancy.lane[w, entry] == other and b != a:
+            front = np.float64(occupancy.position[w, entry]) + front_m(state.kind[w, b])
+            waits = state.wait_s[w, b] > state.wait_s[w, a] + behaviour.LET_IN_AFTER_S and state.speed[w, b] < 1.5
+            if waits and front > -2.5 and front < world.conflict_other_from_m[k]:
                 return True
         entry = np.int64(occupancy.following[w, entry])
     return False
@@ -176,15 +226,17 @@ def _in_the_way(world, state, w, a, b, k, position, start, at_line):
         waits = state.wait_s[w, b] > 1.0 and not is_on_foot(state.kind[w, b])
         point = line if at_line and waits else enter
         return (point - behaviour.STOP_MARGIN_M if enter > -0.5 else np.float64(FAR_M)), 0.0
-    # Merging or diverging: follow whoever is further on, measured from the common end.
+    # Merging or diverging: follow whoever's front is further on, measured from the common end.
     mine, theirs = start, -position
     if world.conflict_kind[k] == _MERGE:
         mine = start + world.conflict_to_m[k]
         theirs = world.conflict_other_to_m[k] - position
     gap = mine - theirs - front - VEHICLE_SIZES[state.kind[w, b], 3]
-    ahead = mine - theirs > 0.0 or (mine == theirs and b < a)
+    lead = mine - front - theirs + front_m(state.kind[w, b])
+    ahead = lead > 0.0 or (lead == 0.0 and b < a)
     if not inside:
-        gap = max(gap, enter)
+        # There is time left to fall back.
+        gap = max(gap + _ZIP_SHARE * max(enter, 0.0), 0.35 * enter)
     return (gap if ahead else np.float64(FAR_M)), np.float64(state.speed[w, b])
 
 
@@ -238,6 +290,9 @@ def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
     at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
     best, due = np.float64(FAR_M), np.float64(FAR_M)
     for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+        if not world.conflict_yield[k] and world.conflict_kind[k] != _DIVERGE and line < best:
+            if line > 0.0 and _lets_in(world, state, occupancy, w, a, lane, k, line):
+                best = line
         if not world.conflict_yield[k] and world.conflict_kind[k] != _CROSS:
             continue
         ahead = start + world.conflict_from_m[k] - front_m(state.kind[w, a])
