@@ -21,6 +21,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.behaviour import LOOKAHEAD_M
 from fleetloop.sim.following import front_m
+from fleetloop.sim.foresight import foreseen
 from fleetloop.sim.paths import path_point, wrap
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import Decision
@@ -135,8 +136,9 @@ def teach_one(world, state, decision, teaching, w, a):
         np.float64(state.pose[w, a, 2]),
         np.float64(state.speed[w, a]),
     )
-    teaching.acceleration[w] = decision.acceleration[w, a]
-    _future(world, state, w, a, np.float64(decision.acceleration[w, a]), teaching.poses[w])
+    acceleration = foreseen(world, state, decision, w, a, np.float64(decision.acceleration[w, a]))
+    teaching.acceleration[w] = acceleration
+    _future(world, state, w, a, acceleration, teaching.poses[w])
     colour, line = _next_signal(world, state, w, a)
     teaching.signal[w], teaching.stop_line_m[w] = colour, line
     teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, a], LOOKAHEAD_M)

@@ -97,7 +97,8 @@ def _comes_between(
 ):
     """Whether b, `position` metres along the other connector of conflict k, could be there while a is.
 
-    That is from `time_in` to `time_out`, when a drives at `speed_out`. Who `forces` its way will be there, whatever its signal shows.
+    That is from `time_in` to `time_out`, when a drives at `speed_out`. Who `forces` its way will be
+    there, whatever its signal shows.
     """
     lane = world.conflict_lane[k]
     kind = state.kind[w, b]
@@ -158,7 +159,8 @@ def _gives_way(world, state, occupancy, w, a, k, start):
     last = world.conflict_from_m[k] if world.conflict_kind[k] == _MERGE else world.conflict_to_m[k]
     leave = start + last - front_m(kind) + VEHICLE_SIZES[kind, 0]
     speed_out = min(
-        math.sqrt(speed * speed + 2.0 * behaviour.MAXIMUM_ACCELERATION_MPS2 * max(leave, 0.0)), max(top, speed)
+        math.sqrt(speed * speed + 2.0 * behaviour.MAXIMUM_ACCELERATION_MPS2 * max(leave, 0.0)),
+        max(top, speed),
     )
     time_in = _time_to(enter, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, top)
     time_out = _time_to(leave, speed, behaviour.MAXIMUM_ACCELERATION_MPS2, top)
@@ -185,18 +187,24 @@ def _lets_in(world, state, occupancy, w, a, lane, k, line):
     other = world.conflict_lane[k]
     kind = world.lane_kind[other]
     signals = world.lane_control[other] == _SIGNAL or world.lane_control[lane] == _SIGNAL
-    if kind == _CROSSING or kind == _WALK or signals:
+    if kind in (_CROSSING, _WALK) or signals:
         return False
     square = np.float64(state.speed[w, a]) ** 2
     late = square > 2.0 * behaviour.BEND_DECELERATION_MPS2 * max(line - behaviour.STOP_MARGIN_M, 0.0)
-    if late and square > 0.1 or square > behaviour.LETS_IN_BELOW_MPS**2 or state.wait_s[w, a] > behaviour.LETS_IN_S:
+    if (
+        (late and square > 0.1)
+        or square > behaviour.LETS_IN_BELOW_MPS**2
+        or state.wait_s[w, a] > behaviour.LETS_IN_S
+    ):
         return False
     entry = first_entry(occupancy, w, other)
     while entry >= 0:
         b = np.int64(occupancy.agent[w, entry])
         if occupancy.lane[w, entry] == other and b != a:
             front = np.float64(occupancy.position[w, entry]) + front_m(state.kind[w, b])
-            waits = state.wait_s[w, b] > state.wait_s[w, a] + behaviour.LET_IN_AFTER_S and state.speed[w, b] < 1.5
+            waits = (
+                state.wait_s[w, b] > state.wait_s[w, a] + behaviour.LET_IN_AFTER_S and state.speed[w, b] < 1.5
+            )
             if waits and front > -2.5 and front < world.conflict_other_from_m[k]:
                 return True
         entry = np.int64(occupancy.following[w, entry])
@@ -290,9 +298,9 @@ def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
     at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
     best, due = np.float64(FAR_M), np.float64(FAR_M)
     for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
-        if not world.conflict_yield[k] and world.conflict_kind[k] != _DIVERGE and line < best:
-            if line > 0.0 and _lets_in(world, state, occupancy, w, a, lane, k, line):
-                best = line
+        first = not world.conflict_yield[k] and world.conflict_kind[k] != _DIVERGE
+        if first and 0.0 < line < best and _lets_in(world, state, occupancy, w, a, lane, k, line):
+            best = line
         if not world.conflict_yield[k] and world.conflict_kind[k] != _CROSS:
             continue
         ahead = start + world.conflict_from_m[k] - front_m(state.kind[w, a])

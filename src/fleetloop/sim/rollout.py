@@ -26,7 +26,8 @@ from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
 from fleetloop.sim.motion import advance
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.occupancy import empty_occupancy
-from fleetloop.sim.safety_driver import Danger, touching, watch
+from fleetloop.sim.prediction import touching
+from fleetloop.sim.safety_driver import Danger, watch
 from fleetloop.sim.scenarios import family_named, set_up_scenario
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import Decision, decide, empty_decision

@@ -25,13 +25,17 @@ _USE_OF_KIND[_TRUCK] = int(LaneUse.MOTOR | LaneUse.BUS)
 _USE_OF_KIND[_BUS] = int(LaneUse.BUS)
 _USE_OF_KIND[_CYCLIST] = int(LaneUse.BICYCLE)
 _USE_OF_KIND[[_PEDESTRIAN, int(AgentKind.CHILD)]] = int(LaneUse.PEDESTRIAN)
+WIDE_M = np.float32(3.15)
+"""Where lanes are narrower than this, two that turn would sweep over each other's way, one of them being long."""
 COLOURS = 8
 """Number of paints; the cameras' appearance gives each its RGB."""
 
 
 @device
 def may_use(world, lane, kind):
-    """Whether a road user of this kind may be on a lane."""
+    """Whether a road user of this kind may be on a lane; lorries and buses keep out of narrow streets."""
+    if kind in (_TRUCK, _BUS) and world.lane_width_m[lane] < WIDE_M:
+        return False
     return world.lane_use[lane] & _USE_OF_KIND[kind] == _USE_OF_KIND[kind]
 
 
@@ -128,8 +132,8 @@ def place(world, state, w, a, count, near_m, far_m, needed_m):
         key = a * 1024 + attempt
         lane = np.int32(first + int(uniform(state.seed[w], 1, state.step[w], _SPAWN, key) * (last - first)))
         length = world.lane_length_m[lane]
-        if kind == _PEDESTRIAN and attempt >= tries // 2:
-            # Not every town has sidewalks.
+        if kind in (_PEDESTRIAN, _TRUCK, _BUS) and attempt >= tries // 2:
+            # Not every town has sidewalks, or streets that are wide enough.
             kind = np.uint8(_CAR)
         on_foot = kind == _PEDESTRIAN
         if world.lane_kind[lane] != (_WALK if on_foot else _ROAD) or not may_use(world, lane, kind):

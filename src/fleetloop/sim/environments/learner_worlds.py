@@ -25,8 +25,9 @@ from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.demonstrator import MAXIMUM_CURVATURE_1PM, empty_teaching, teach
 from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
+from fleetloop.sim.prediction import touching
 from fleetloop.sim.rollout import ROAD_END_M, empty_state
-from fleetloop.sim.safety_driver import Danger, touching, watch
+from fleetloop.sim.safety_driver import Danger, watch
 from fleetloop.sim.scenarios import family_named, set_up_scenario
 from fleetloop.sim.spawn import NEEDED_M, place, spawn_world
 from fleetloop.sim.traffic import decide, empty_decision
