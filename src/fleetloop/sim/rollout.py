@@ -23,6 +23,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.cameras import appearances, render
 from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
+from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.motion import advance
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.occupancy import empty_occupancy
@@ -74,6 +75,8 @@ class RouteResult:
     """Every intervention, critical or not, in order."""
     collided: bool = False
     """Touched somebody by its own doing, whoever was driving."""
+    failure: str = ""
+    """Why the world was retired in the middle of the route; it counts up to there, and is not finished."""
     taken_over_m: float = 0.0
     """Of the distance, driven by the safety driver: they earn the learner nothing."""
 
@@ -175,7 +178,8 @@ class Rollout:
     """A batch of worlds that works through a queue of routes.
 
     Use: `decide()` once a step, then look (`observe`, `teaching`), then `step(...)` with the controls wanted.
-    A world whose queue is empty is switched off (`active` False) and stays as it is.
+    A world whose queue is empty is switched off (`active` False) and stays as it is. One whose numbers go wrong is
+    retired: its result names the failure, and the next route starts in its place.
     """
 
     def __init__(self, world: World, routes: Iterator[Route], worlds: int, agents: int = 20) -> None:
@@ -197,6 +201,7 @@ class Rollout:
         self._danger = np.zeros(worlds, np.int32)
         self._touched = np.zeros(worlds, np.int32)
         self._curvature = np.zeros((worlds, agents), np.float32)
+        self._broken = np.full((worlds, 2), -1, np.int32)
         self._navigation = np.zeros((worlds, 4), np.float32)
         self._time_of_day = np.zeros(worlds, np.float32)
         self._needed_m = np.float32(1000.0)
@@ -302,6 +307,7 @@ class Rollout:
             decision.target_lane,
             self._needed_m,
         )
+        find_broken(self.world, self.state, self._broken)
         ended = self._account(began)
         return RolloutStep(curvature, acceleration, began, held, ended)
 
@@ -337,6 +343,12 @@ class Rollout:
             assert result is not None
             if began[w] != Danger.NONE:
                 result.dangers.append(Danger(int(began[w])))
+            if self._broken[w, 0] >= 0:
+                result.failure = name_broken(self.state, self._broken, w)
+                ended[w] = True
+                self.results.append(result)
+                self._start_route(w)
+                continue
             before_m = result.distance_m
             result.distance_m = float(self.state.odometer_m[w, EGO])
             if self.safety_driver[w]:

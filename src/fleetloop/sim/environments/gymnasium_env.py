@@ -80,13 +80,16 @@ class DrivingVectorEnv(VectorEnv):
         """Drive 0.1 s with `actions` [num_envs, 2].
 
         infos: `danger` [num_envs], the Danger that ended an episode or 0; `scenario`, the name of the family that each
-        began with or nothing; and for those that ended `final_obs`.
+        began with or nothing; for those that ended `final_obs`; `failure`, when a world was retired, with the reason.
         """
         worlds, shape = self.worlds, (self.worlds.worlds, self.config.learners)
         outcome = worlds.step(np.asarray(actions, np.float32).reshape(*shape, 2))
         worlds.look_around()
         staged = np.repeat(np.array(worlds.scenarios, object), self.config.learners)
         ended, infos = outcome.ended, {"danger": outcome.danger.ravel(), "scenario": staged}
+        if worlds.failures:
+            told = np.array([worlds.failures.get(w, "") for w in range(worlds.worlds)], object)
+            infos["failure"] = np.repeat(told, self.config.learners)
         if self.config.learners > 1:
             outcome = self._cut_off_companions(outcome)
             ended = outcome.ended

@@ -23,6 +23,7 @@ from fleetloop.core.types import EGO, STEP_S, AgentKind, CameraRig, World
 from fleetloop.sim.behaviour import BUBBLE_RADIUS_M, CRUISE_SPEED_MPS
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.demonstrator import MAXIMUM_CURVATURE_1PM, empty_teaching, teach
+from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.prediction import touching
@@ -165,6 +166,9 @@ class LearnerWorlds:
         self._started = np.zeros(shape, np.int32)
         self._seed = np.zeros(worlds, np.uint64)
         self._episodes = np.zeros(worlds, np.int64)
+        self.failures: dict[int, str] = {}
+        """What went wrong in the last step, by world: all episodes there are cut off."""
+        self._broken = np.full((worlds, 2), -1, np.int32)
         self.scenarios = [""] * worlds
         """The family that each world began with, or nothing."""
 
@@ -291,6 +295,9 @@ class LearnerWorlds:
                 self.decision.target_lane,
                 NEEDED_M,
             )
+            find_broken(self.world, state, self._broken)
+        retired = np.flatnonzero(self._broken[:, 0] >= 0).tolist()
+        self.failures = {w: name_broken(state, self._broken, w) for w in retired}
         return self._judge(danger, state.odometer_m[:, :learners] - before)
 
     def _judge(
@@ -306,7 +313,9 @@ class LearnerWorlds:
             find_crashes(self.world, state, self.driving, crashed)
         danger = np.where(crashed == Danger.NONE, danger, crashed)
         gone = state.kind[:, :learners] == AgentKind.NONE
-        terminated = self.driving & ((danger != Danger.NONE) | (crashed != 0))
+        retired = self._broken[:, :1] >= 0
+        danger = np.where(retired, int(Danger.NONE), danger)
+        terminated = self.driving & ((danger != Danger.NONE) | (crashed != 0)) & ~retired
         reward = reward - np.where(
             (danger > 0) & terminated, np.float32(self.config.penalty_m), np.float32(0.0)
         )
@@ -317,8 +326,8 @@ class LearnerWorlds:
         out_of_time = state.step[:, None] - self._started >= self.config.episode_steps
         apart = state.pose[:, :learners, :2] - state.pose[:, EGO : EGO + 1, :2]
         strayed = np.hypot(apart[..., 0], apart[..., 1]) > STRAYED_M
-        truncated = self.driving & ~terminated & (road_ends | out_of_time | strayed | gone)
-        reward = np.where(self.driving, reward, np.float32(0.0)).astype(np.float32)
+        truncated = self.driving & ~terminated & (road_ends | out_of_time | strayed | gone | retired)
+        reward = np.where(self.driving & ~retired, reward, np.float32(0.0)).astype(np.float32)
         return Outcome(reward, terminated, truncated, np.where(self.driving, danger, 0).astype(np.int32))
 
     def respawn(self, ended: Bool[np.ndarray, "W learners"]) -> Bool[np.ndarray, " W"]:

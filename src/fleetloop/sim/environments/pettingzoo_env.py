@@ -86,7 +86,9 @@ class DrivingParallelEnv(ParallelEnv):
         def told(values: np.ndarray) -> dict[str, Any]:
             return {name: values[0, self._number(name)].item() for name in acting}
 
-        infos = {name: {"danger": danger} for name, danger in told(outcome.danger).items()}
+        infos: dict[str, Any] = {name: {"danger": danger} for name, danger in told(outcome.danger).items()}
+        for name in acting if self.worlds.failures else ():
+            infos[name]["failure"] = self.worlds.failures[0]
         return observations, told(outcome.reward), told(outcome.terminated), told(outcome.truncated), infos
 
     def _number(self, name: str) -> int:

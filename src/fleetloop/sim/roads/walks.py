@@ -240,10 +240,8 @@ def _join_beside(
                 left.append((origin.incoming, target.outgoing))
                 continue
             points = np.concatenate([before.points[-1:], beside[apart], after.points[:1]])
+            line = _line(curves.smooth(points, _STROLL_1PM), before.headings[-1], after.headings[0])
             levels = _levels(walks, origin.incoming - first, target.outgoing - first)
-            smoothed = curves.smooth(points, _STROLL_1PM)
-            clear = site.off_the_road(smoothed, _stretched(levels, len(smoothed)))
-            line = _line(clear, before.headings[-1], after.headings[0])
             lane = walks.add(line, width, LaneKind.WALK, levels)
             walks.successors[origin.incoming - first].append(lane)
             walks.successors[lane - first].append(target.outgoing)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.random import Stream, generator
-from fleetloop.core.types import EGO, State, World
+from fleetloop.core.types import EGO, AgentKind, State, World
 from fleetloop.sim.scenarios import junctions, people, vehicles
 from fleetloop.sim.scenarios.family import Family, Range
 from fleetloop.sim.scenarios.stage import Stage
@@ -39,7 +39,8 @@ def set_up_scenario(
         False, with the world as it was but for the learner, if the town has no place for it.
 
     Raises:
-        ConfigError: there is no such family or parameter, or a value is out of range.
+        ConfigError: there is no such family or parameter, a value is out of range, or the values given put two road
+            users into each other.
     """
     family = family_named(name)
     random = generator(int(state.seed[w]), Stream.SCENARIO, list(FAMILIES).index(name))
@@ -49,5 +50,12 @@ def set_up_scenario(
     if not family.set_up(stage, {**drawn, **(parameters or {})}):
         return False
     stage.clear()
+    if (pair := stage.inside_each_other()) is not None:
+        if parameters:
+            one, other = (AgentKind(int(state.kind[w, a])).name.lower() for a in pair)
+            values = ", ".join(f"{key}={value:g}" for key, value in parameters.items())
+            raise ConfigError(f"scenario {name}: {values} puts a {one} inside a {other}; use other values")
+        stage.send_actors_away()
+        return False
     state.odometer_m[w, EGO] = state.wait_s[w, EGO] = state.acceleration[w, EGO] = 0.0
     return True

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, LaneKind, Script, State, World
 from fleetloop.sim.paths import lane_point, rail_pose
+from fleetloop.sim.safety_driver import touching
 from fleetloop.sim.spawn import NEEDED_M, extend_path
 
+_VEHICLES = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.EMERGENCY)
 CLEAR_M = 60.0
 """Ordinary traffic this near to the learner or to an actor leaves the stage."""
 
@@ -80,8 +83,9 @@ class Stage:
         state, w = self.state, self.w
         a = state.kind.shape[1] - 1 - len(self.actors)
         if a <= EGO:
-            raise ValueError(
-                f"a scenario has more than {len(self.actors)} actors; give its worlds more agents"
+            raise ConfigError(
+                f"scenario: has more than {len(self.actors)} actors, and its worlds have no more agents than that; "
+                "give them more"
             )
         self.actors.append(a)
         state.kind[w, a], state.script[w, a] = kind, script
@@ -136,6 +140,23 @@ class Stage:
         state.speed[w, a] = state.acceleration[w, a] = state.wait_s[w, a] = state.odometer_m[w, a] = 0.0
         state.offset[w, a], state.changing_from[w, a] = 0.0, -1
         return a
+
+    def inside_each_other(self) -> tuple[int, int] | None:
+        """Two of the learner and the actors that touch, the first of them a vehicle; None if nobody does.
+
+        Cones and barriers may touch each other.
+        """
+        for a in (EGO, *self.actors):
+            if self.state.kind[self.w, a] in _VEHICLES:
+                b = int(touching(self.world, self.state, self.w, np.int64(a)))
+                if b >= 0:
+                    return a, b
+        return None
+
+    def send_actors_away(self) -> None:
+        """Leave the world without its actors."""
+        self.state.kind[self.w, self.actors] = AgentKind.NONE
+        self.state.script[self.w, self.actors] = Script.NONE
 
     def clear(self) -> None:
         """Send away ordinary traffic that is near the learner or an actor."""
