@@ -13,7 +13,8 @@ from fleetloop.sim.gpu.arrays import cuda
 from fleetloop.sim.motion import end_step, move
 from fleetloop.sim.observe import navigate_one, see_scene, time_of_day
 from fleetloop.sim.occupancy import occupy
-from fleetloop.sim.safety_driver import touching, watch_one
+from fleetloop.sim.prediction import touching
+from fleetloop.sim.safety_driver import watch_one
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import decide_one
 

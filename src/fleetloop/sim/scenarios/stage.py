@@ -9,7 +9,7 @@ import numpy as np
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, LaneKind, Script, State, World
 from fleetloop.sim.paths import lane_point, rail_pose
-from fleetloop.sim.safety_driver import touching
+from fleetloop.sim.prediction import touching
 from fleetloop.sim.spawn import NEEDED_M, extend_path
 
 _VEHICLES = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.EMERGENCY)
