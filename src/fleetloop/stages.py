@@ -44,6 +44,7 @@ from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
 from fleetloop.sim import traffic
 from fleetloop.sim.cameras import DEFAULT_RIG, rig_named
+from fleetloop.sim.compiling import compile_kernels
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
 from fleetloop.sim.scenarios import FAMILIES
@@ -82,20 +83,9 @@ def make_world(library: TownLibrary, towns: Sequence[str]) -> World:
             progress((number + 1) / len(towns))
         world = library.world(towns)
     if not traffic.decide.signatures:
-        _compile_kernels(world)
+        with stage("kernels (compiled once)") as progress:
+            compile_kernels(world, library, towns[0], progress)
     return world
-
-
-def _compile_kernels(world: World) -> None:
-    """Have Numba compile before anything waits for it: more than a minute the first time, then it is kept."""
-    with stage("kernels (compiled once)") as progress:
-        rollout = Rollout(world, make_routes(1, [0], 1_000, 100.0), worlds=1)
-        progress(0.1)
-        rollout.decide()
-        progress(0.4)
-        rollout.observe(DEFAULT_RIG)
-        progress(0.65)
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
 
 
 # Training

@@ -8,7 +8,7 @@ OOPSLA 2014), applied once per key word.
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 
 
 class Stream(IntEnum):
@@ -41,7 +41,11 @@ def _mix(value):
     return value ^ (value >> _S31)
 
 
-@njit(cache=True)
+# One signature: two processes may compile at the same time (sim/compiling.py), and 13 took 13 times as long.
+_KEY = (types.uint64, types.int64, types.int64, types.int64, types.int64)
+
+
+@njit(types.uint64(*_KEY), cache=True)
 def bits(seed, world, step, stream, index):
     """64 random bits for the key (seed, world, step, stream, index), all non-negative integers."""
     value = _mix(np.uint64(seed) + _GOLDEN)
@@ -51,7 +55,7 @@ def bits(seed, world, step, stream, index):
     return _mix(value ^ (np.uint64(index) + _GOLDEN))
 
 
-@njit(cache=True)
+@njit(types.float32(*_KEY), cache=True)
 def uniform(seed, world, step, stream, index):
     """A float32 in [0, 1) with 24 random bits."""
     return np.float32(bits(seed, world, step, stream, index) >> _S40) * np.float32(1.0 / 16777216.0)

@@ -1,0 +1,97 @@
+"""Compiles the kernels before anything waits for them, on two cores: Numba keeps them on disk, whoever made them.
+
+Numba compiles on one thread, more than a minute the first time. So what looks (cameras, surroundings, the demonstrator)
+is compiled by a second process while this one compiles what moves. Functions that both need must have one signature
+each: Numba numbers the signatures of a function, and two processes that number at the same time could swap two.
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fleetloop.core.types import EGO, World
+from fleetloop.sim.cameras import DEFAULT_RIG, appearances, render
+from fleetloop.sim.demonstrator import empty_teaching, teach
+from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
+from fleetloop.sim.occupancy import empty_occupancy
+from fleetloop.sim.roads.library import TownLibrary
+from fleetloop.sim.rollout import Rollout, empty_state, make_routes
+from fleetloop.sim.spawn import spawn_world
+from fleetloop.sim.traffic import decide, empty_decision
+
+_AGENTS = 8
+_ROUTES = 1_000
+"""Enough to find a place to start from."""
+_MOVING_SHARE = 0.9
+"""Of the bar; the rest is for what the other process makes."""
+
+
+def compile_kernels(
+    world: World, library: TownLibrary, key: str, progress: Callable[[float], None] | None = None
+) -> None:
+    """Compile what a rollout needs, or load what was compiled before; nothing is done in a process that has it.
+
+    Args:
+        key: of a town of the library, for the second process.
+        progress: called with the share done, 0 to 1.
+
+    Raises:
+        MapError: no vehicle can be placed in the world.
+    """
+    tell = progress or (lambda share: None)
+    rollout = Rollout(world, make_routes(1, [0], _ROUTES, 100.0), worlds=1, agents=_AGENTS)
+    tell(0.05)
+    # The first kernel that is needed tells whether they were compiled before.
+    second = (
+        _second_process(library.folder, key) if _was_compiled_now(spawn_world) else contextlib.nullcontext()
+    )
+    with second as other:
+        decide(world, rollout.state, rollout.decision, empty_occupancy(1, _AGENTS))
+        tell(0.5 * _MOVING_SHARE)
+        zeros = np.zeros(1, np.float32)
+        rollout.step(zeros, zeros)
+        tell(_MOVING_SHARE)
+        if other is not None:
+            other.wait()
+    # Comes from the disk if the second process got through; else, or if there was none, it is compiled now.
+    compile_looking(world)
+    tell(1.0)
+
+
+def compile_looking(world: World) -> None:
+    """Compile what looks at a world and changes nothing in it."""
+    state, scene = empty_state(1, _AGENTS), empty_scene(1)
+    see(world, state, scene, EGO)
+    navigate(world, state, np.zeros((1, 4), np.float32), EGO)
+    tell_time(state, np.zeros(1, np.float32))
+    teach(world, state, empty_decision(1, _AGENTS), empty_teaching(1), EGO)
+    render(world, DEFAULT_RIG, scene, appearances(state.seed, 0.0))
+
+
+def _was_compiled_now(kernel: Callable) -> bool:
+    """Whether this process had to compile a kernel itself, since none was on disk."""
+    return bool(getattr(kernel, "stats").cache_misses)  # noqa: B009
+
+
+@contextlib.contextmanager
+def _second_process(folder: Path, key: str) -> Iterator[subprocess.Popen | None]:
+    """A process that compiles what looks; None where none can be started. It ends with the block at the latest."""
+    command = [sys.executable, "-m", __name__, str(folder.resolve()), key]
+    try:
+        other = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError:
+        yield None
+        return
+    try:
+        yield other
+    finally:
+        other.kill()
+        other.wait()
+
+
+if __name__ == "__main__":
+    compile_looking(TownLibrary(Path(sys.argv[1])).world([sys.argv[2]]))

@@ -1,0 +1,38 @@
+"""Compiling the kernels: what a second process does is only a head start."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleetloop.core import random
+from fleetloop.sim import compiling
+from fleetloop.sim.compiling import compile_kernels
+from fleetloop.sim.roads import TownLibrary
+from toy_world import toy_world
+
+
+def test_functions_of_both_processes_have_one_signature():
+    assert len(random.bits.signatures) == len(random.uniform.signatures) == 1
+
+
+@pytest.mark.parametrize("executable", ["/no/such/python", sys.executable], ids=["none", "fails"])
+def test_without_the_second_process_everything_is_compiled_here(
+    executable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    started: list[subprocess.Popen] = []
+    popen = subprocess.Popen
+
+    def watched(*args, **kwargs) -> subprocess.Popen:
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(compiling, "_was_compiled_now", lambda kernel: True)
+    monkeypatch.setattr(compiling.sys, "executable", executable)
+    monkeypatch.setattr(compiling.subprocess, "Popen", watched)
+    told: list[float] = []
+    # The library has no such town: a process that starts ends with an error.
+    compile_kernels(toy_world(), TownLibrary(tmp_path), "no-such-town-1", told.append)
+    assert told == sorted(told) and told[-1] == 1.0
+    assert [process.returncode != 0 for process in started] == [True] * (executable == sys.executable)
