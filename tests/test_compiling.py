@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fleetloop.core import random
 from fleetloop.sim import compiling
 from fleetloop.sim.compiling import compile_kernels
 from fleetloop.sim.roads import TownLibrary
 from toy_world import toy_world
-
-
-def test_functions_of_both_processes_have_one_signature():
-    assert len(random.bits.signatures) == len(random.uniform.signatures) == 1
 
 
 @pytest.mark.parametrize("executable", ["/no/such/python", sys.executable], ids=["none", "fails"])

@@ -1,5 +1,6 @@
 """How the functions that kernels are made of are compiled."""
 
+import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
@@ -7,6 +8,12 @@ from numba import njit
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+KERNELS_ONLY = "FLEETLOOP_KEEP_KERNELS_ONLY"
+"""Set in a process that compiles beside another one (sim/compiling.py)."""
+KEEPS_FUNCTIONS = KERNELS_ONLY not in os.environ
+"""Whether the functions that kernels call are kept on disk too. Numba numbers the signatures of each, and two processes
+that number at the same time could swap two; the kernels themselves are each compiled by one process only."""
 
 
 @overload
@@ -40,4 +47,4 @@ def _compiled(function: Callable, entry: bool | None, fast: bool) -> Any:
     has_entry = not function.__name__.startswith("_") if entry is None else entry
     options: dict[str, Any] = {"fastmath": True, "error_model": "numpy"} if fast else {}
     options |= {"no_cpython_wrapper": not has_entry, "no_cfunc_wrapper": True}
-    return cast(Any, njit)(cache=True, forceinline=True, _nrt=False, **options)(function)
+    return cast(Any, njit)(cache=KEEPS_FUNCTIONS, forceinline=True, _nrt=False, **options)(function)

@@ -8,7 +8,9 @@ OOPSLA 2014), applied once per key word.
 from enum import IntEnum
 
 import numpy as np
-from numba import njit, types
+from numba import njit
+
+from fleetloop.core.kernels import KEEPS_FUNCTIONS
 
 
 class Stream(IntEnum):
@@ -34,18 +36,14 @@ _MIX_B = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S40 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(40)
 
 
-@njit(inline="always", cache=True)
+@njit(inline="always", cache=KEEPS_FUNCTIONS)
 def _mix(value):
     value = (value ^ (value >> _S30)) * _MIX_A
     value = (value ^ (value >> _S27)) * _MIX_B
     return value ^ (value >> _S31)
 
 
-# One signature: two processes may compile at the same time (sim/compiling.py), and 13 took 13 times as long.
-_KEY = (types.uint64, types.int64, types.int64, types.int64, types.int64)
-
-
-@njit(types.uint64(*_KEY), cache=True)
+@njit(cache=KEEPS_FUNCTIONS)
 def bits(seed, world, step, stream, index):
     """64 random bits for the key (seed, world, step, stream, index), all non-negative integers."""
     value = _mix(np.uint64(seed) + _GOLDEN)
@@ -55,13 +53,13 @@ def bits(seed, world, step, stream, index):
     return _mix(value ^ (np.uint64(index) + _GOLDEN))
 
 
-@njit(types.float32(*_KEY), cache=True)
+@njit(cache=KEEPS_FUNCTIONS)
 def uniform(seed, world, step, stream, index):
     """A float32 in [0, 1) with 24 random bits."""
     return np.float32(bits(seed, world, step, stream, index) >> _S40) * np.float32(1.0 / 16777216.0)
 
 
-@njit(cache=True)
+@njit(cache=KEEPS_FUNCTIONS)
 def normal(seed, world, step, stream, index):
     """A standard normal float32 (Box-Muller on two independent uniforms)."""
     first = np.float32(1.0) - uniform(seed, world, step, stream, 2 * index)

@@ -1,11 +1,12 @@
 """Compiles the kernels before anything waits for them, on two cores: Numba keeps them on disk, whoever made them.
 
 Numba compiles on one thread, more than a minute the first time. So what looks (cameras, surroundings, the demonstrator)
-is compiled by a second process while this one compiles what moves. Functions that both need must have one signature
-each: Numba numbers the signatures of a function, and two processes that number at the same time could swap two.
+is compiled by a second process while this one compiles what moves. The second one keeps kernels alone on the disk, for
+the functions that both need must not be written by two.
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fleetloop.core.kernels import KERNELS_ONLY
 from fleetloop.core.types import EGO, World
 from fleetloop.sim.cameras import DEFAULT_RIG, appearances, render
 from fleetloop.sim.demonstrator import empty_teaching, teach
@@ -82,7 +84,12 @@ def _second_process(folder: Path, key: str) -> Iterator[subprocess.Popen | None]
     """A process that compiles what looks; None where none can be started. It ends with the block at the latest."""
     command = [sys.executable, "-m", __name__, str(folder.resolve()), key]
     try:
-        other = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        other = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, KERNELS_ONLY: "1"},
+        )
     except OSError:
         yield None
         return
