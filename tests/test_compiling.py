@@ -30,4 +30,4 @@ def test_without_the_second_process_everything_is_compiled_here(
     # The library has no such town: a process that starts ends with an error.
     compile_kernels(toy_world(), TownLibrary(tmp_path), "no-such-town-1", told.append)
     assert told == sorted(told) and told[-1] == 1.0
-    assert [process.returncode != 0 for process in started] == [True] * (executable == sys.executable)
+    assert all(process.returncode != 0 for process in started)
