@@ -348,7 +348,7 @@ class Observation:
     ego_history: Float32[np.ndarray, "B 8 3"]
     """speed m/s, acceleration m/s^2, curvature 1/m; newest last."""
     navigation: Float32[np.ndarray, "B 4"]
-    """Metres to the next junction, signed angle to take there; the same for the one after."""
+    """Metres to the next junction or sharp bend, signed angle to take there; the same for the one after."""
     time_of_day_h: Float32[np.ndarray, " B"]
 
 

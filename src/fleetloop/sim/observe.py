@@ -22,10 +22,12 @@ from fleetloop.core.types import (
 from fleetloop.sim.paths import FAR_M, LEVEL_M, height_of, wrap
 from fleetloop.sim.scripts import blocks
 
-_NOBODY, _JUNCTION = int(AgentKind.NONE), int(LaneKind.JUNCTION)
+_NOBODY, _JUNCTION, _CONNECTOR = int(AgentKind.NONE), int(LaneKind.JUNCTION), int(LaneKind.CONNECTOR)
 _CLOCK, _NO_SCRIPT = int(Stream.CLOCK), int(Script.NONE)
 HINT_RANGE_M = 150.0
 """Junctions further away are not announced."""
+SHARP_BEND = 0.7
+"""Bends of the road that turn by more (40 degrees) are announced like junctions."""
 BRAKE_LIGHT_MPS2 = -0.5
 _BRAKING, _LEFT, _RIGHT = 1, 2, 4
 _GRADE = 0.08
@@ -139,6 +141,22 @@ def see(world: World, state: State, scene: Scene, agent):
         see_scene(world, state, scene, np.int64(index), np.int64(agent))
 
 
+@device
+def _announced(world, lane, turn):
+    """Whether a phone speaks of this lane: where the car crosses a junction, or the road turns sharply."""
+    kind = world.lane_kind[lane]
+    return kind == _JUNCTION or (kind == _CONNECTOR and abs(turn) > SHARP_BEND)
+
+
+@device
+def _angle_left(world, state, w, viewer, lane, turn):
+    """What is left of the turn of the lane that the viewer is on, from where it heads now."""
+    last = world.lane_first_point[lane] + world.lane_point_count[lane] - 1
+    left = np.float64(world.headings[last]) - np.float64(state.pose[w, viewer, 2])
+    # Of all angles that lead there, the one nearest to the whole turn's.
+    return turn + wrap(left - turn)
+
+
 @device(entry=False)
 def navigate_one(world, state, navigation, w, viewer):
     """Fill the navigation hint of an agent of world w."""
@@ -151,17 +169,24 @@ def navigate_one(world, state, navigation, w, viewer):
         lane = state.path[w, viewer, i]
         if lane < 0 or start > HINT_RANGE_M or found == 2:
             break
-        if world.lane_kind[lane] == _JUNCTION:
+        turn = _turn_of(world, lane)
+        if _announced(world, lane, turn):
             navigation[w, 2 * found] = max(start, 0.0)
-            navigation[w, 2 * found + 1] = _turn_of(world, lane)
+            if i == 0:
+                turn = _angle_left(world, state, w, viewer, lane, turn)
+            navigation[w, 2 * found + 1] = turn
             found += 1
         start += world.lane_length_m[lane]
 
 
 @device
 def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"], viewer):
-    """Fill the navigation hint of an agent of each world: metres to the next junction and signed angle to take
-    there, twice."""
+    """Fill the navigation hint of an agent of each world: metres to the next junction (or sharp bend) and the signed
+    angle to take there, positive to the left, and the same for the one after.
+
+    While the agent is in the junction the distance is 0 and the angle is what is left to turn from its present
+    heading, as the arrow of a phone that is mounted in the car turns with it.
+    """
     for w in range(state.seed.shape[0]):
         navigate_one(world, state, navigation, w, viewer)
 

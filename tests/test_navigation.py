@@ -1,0 +1,58 @@
+"""The navigation hint, along whole routes, against a slow reading of the path."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fleetloop.core.types import EGO, LaneKind, World
+from fleetloop.sim.observe import HINT_RANGE_M, SHARP_BEND
+from fleetloop.sim.rollout import Rollout, make_routes
+from toy_world import toy_world
+
+
+def heading_of(world: World, lane: int, end: int) -> float:
+    first, count = world.lane_first_point[lane], world.lane_point_count[lane]
+    return float(world.headings[first + (count - 1 if end else 0)])
+
+
+def nearest_turn(angle: float, turn: float) -> float:
+    return min((angle + 2.0 * math.pi * number for number in range(-3, 4)), key=lambda left: abs(left - turn))
+
+
+def expected_hint(world: World, rollout: Rollout, w: int) -> list[float]:
+    state, hint = rollout.state, []
+    start = -float(state.along[w, EGO])
+    for number, lane in enumerate(state.path[w, EGO].tolist()):
+        if lane < 0 or start > HINT_RANGE_M or len(hint) == 4:
+            break
+        turn = heading_of(world, lane, 1) - heading_of(world, lane, 0)
+        turn = (turn + math.pi) % (2.0 * math.pi) - math.pi
+        bends = world.lane_kind[lane] == LaneKind.CONNECTOR and abs(turn) > SHARP_BEND
+        if world.lane_kind[lane] == LaneKind.JUNCTION or bends:
+            if number == 0:
+                turn = nearest_turn(heading_of(world, lane, 1) - float(state.pose[w, EGO, 2]), turn)
+            hint += [max(start, 0.0), turn]
+        start += float(world.lane_length_m[lane])
+    return hint + [HINT_RANGE_M, 0.0] * ((4 - len(hint)) // 2)
+
+
+def test_the_hint_is_what_the_path_says_and_turns_with_the_car():
+    world = toy_world()
+    rollout = Rollout(world, make_routes(3, [0], 1_000, 200.0), worlds=6, agents=4)
+    most_left, least_left = np.zeros(6), np.full(6, np.inf)
+    inside = 0
+    for _ in range(500):
+        rollout.decide()
+        _, navigation, _ = rollout.look()
+        for w in range(6):
+            assert navigation[w].tolist() == pytest.approx(expected_hint(world, rollout, w), abs=2e-3)
+            if navigation[w, 0] == 0.0:
+                inside += 1
+                most_left[w] = max(most_left[w], abs(navigation[w, 1]))
+                least_left[w] = min(least_left[w], abs(navigation[w, 1]))
+        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+    assert inside > 100
+    # Somebody turned: nearly all was to be done when it went in, and nearly nothing when it came out.
+    turned = most_left > 1.3
+    assert turned.any() and (least_left[turned] < 0.15).all()
