@@ -27,6 +27,8 @@ from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import Decision
 
 _ROAD, _SIGNAL, _NOBODY = int(LaneKind.ROAD), int(Control.SIGNAL), int(AgentKind.NONE)
+_JUNCTION = int(LaneKind.JUNCTION)
+_NEAREST_LOOK_M, _FARTHEST_LOOK_M = 3.2, 9.0
 MAXIMUM_CURVATURE_1PM = 0.2
 """A car's turning circle of about 10 m."""
 IN_LANE_M = 1.6
@@ -69,12 +71,31 @@ def empty_teaching(worlds: int) -> Teaching:
 
 
 @device
-def pursuit_curvature(world, path, along, offset, x, y, yaw, speed):
+def lookahead_m(speed):
+    """How far ahead on its path a driver looks when it steers."""
+    return min(max(2.2 + 0.42 * speed, _NEAREST_LOOK_M), _FARTHEST_LOOK_M)
+
+
+@device
+def _calm_lookahead_m(world, path, along, speed):
+    """The same, but in a junction as far as its exit.
+
+    No line marks the path through a junction, so nobody can see how far he is from it: what can be seen is where it
+    comes out. The circle to there is the path's own where that is a circle, and corrects gently.
+    """
+    near = lookahead_m(speed)
+    lane = path[0]
+    if world.lane_kind[lane] != _JUNCTION:
+        return near
+    return min(max(near, np.float64(world.lane_length_m[lane]) - along), _FARTHEST_LOOK_M)
+
+
+@device
+def pursuit_curvature(world, path, along, offset, x, y, yaw, speed, lookahead):
     """Pure pursuit from the rear axle (Coulter, CMU-RI-TR-92-01): the circle through a point ahead on the path.
 
     Who is in another lane, `offset` metres to the left of the path, aims at a point that comes closer bit by bit.
     """
-    lookahead = min(max(2.2 + 0.42 * speed, 3.2), 9.0)
     target_x, target_y, heading, _ = path_point(world, path, along + lookahead)
     if abs(offset) > IN_LANE_M:
         left = math.copysign(abs(offset) - IN_LANE_M, offset) * math.exp(-lookahead / (3.0 + 1.5 * speed))
@@ -135,6 +156,9 @@ def teach_one(world, state, decision, teaching, w, a):
         np.float64(state.pose[w, a, 1]),
         np.float64(state.pose[w, a, 2]),
         np.float64(state.speed[w, a]),
+        _calm_lookahead_m(
+            world, state.path[w, a], np.float64(state.along[w, a]), np.float64(state.speed[w, a])
+        ),
     )
     acceleration = foreseen(world, state, decision, w, a, np.float64(decision.acceleration[w, a]))
     teaching.acceleration[w] = acceleration

@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 from fleetloop.core.kernels import device
-from fleetloop.core.types import UPCOMING_LANES, VEHICLE_SIZES
+from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, UPCOMING_LANES, VEHICLE_SIZES, Surface
+
+_GRASS = int(Surface.GRASS)
 
 LEVEL_M = np.float32(2.0)
 """Roads farther apart in height than this, where they cross, are on different levels.
@@ -123,3 +125,15 @@ def project(world, path, along, x, y):
         scale = 1.0 - curvature * offset
         along += forward / min(max(scale, 0.3), 3.0)
     return along, offset, heading, curvature
+
+
+@device
+def surface_at(world, town, x, y):
+    """The Surface painted on the ground there; GRASS beyond the town."""
+    column = math.floor((x - world.town_origin_m[town, 0]) / METRES_PER_PIXEL)
+    row = math.floor((y - world.town_origin_m[town, 1]) / METRES_PER_PIXEL)
+    rows, columns = world.town_tiles_shape[town, 0], world.town_tiles_shape[town, 1]
+    if row < 0 or column < 0 or row >= rows * TILE_PIXELS or column >= columns * TILE_PIXELS:
+        return _GRASS
+    cell = world.town_first_tile[town] + (row // TILE_PIXELS) * columns + column // TILE_PIXELS
+    return int(world.tiles[world.tile_index[cell], row % TILE_PIXELS, column % TILE_PIXELS])

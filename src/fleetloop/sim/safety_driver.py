@@ -22,11 +22,12 @@ from fleetloop.core.types import (
     LaneKind,
     SignalColour,
     State,
+    Surface,
     World,
 )
-from fleetloop.sim.demonstrator import pursuit_curvature
+from fleetloop.sim.demonstrator import lookahead_m, pursuit_curvature
 from fleetloop.sim.following import front_m
-from fleetloop.sim.paths import locate, project, wrap
+from fleetloop.sim.paths import locate, project, surface_at, wrap
 from fleetloop.sim.prediction import runs_into, travelled_m
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import Decision
@@ -34,8 +35,12 @@ from fleetloop.sim.traffic import Decision
 HORIZON_S = 2.0
 HOLD_S = 0.5
 INTERVAL_S = 0.1
-JUNCTION_BOUND_M = 2.1
-"""How far the rear axle may be from its path inside a junction."""
+JUNCTION_BOUND_M = 3.5
+"""Farther from its path than this inside a junction the rear axle is on the way to somewhere else."""
+PATH_M = 1.0
+"""Nearer to its path than this it is on the road, whatever is painted there."""
+CONNECTOR_BOUND_M = 2.1
+"""How far the rear axle may be from its path in a bend that joins two roads."""
 EDGE_M = 0.3
 """The rear axle's middle keeps this far from the lane's edge: then the body is a good half metre over it."""
 ENTRY_M = 2.0
@@ -56,7 +61,9 @@ class Danger(IntEnum):
     """Not critical: the learner stood still without a reason."""
 
 
-_NOBODY, _ROAD = int(AgentKind.NONE), int(LaneKind.ROAD)
+_NOBODY, _ROAD, _JUNCTION = int(AgentKind.NONE), int(LaneKind.ROAD), int(LaneKind.JUNCTION)
+_UNPAVED = np.isin(np.arange(len(Surface)), [Surface.GRASS, Surface.SIDEWALK, Surface.CURB, Surface.PARKING])
+"""By Surface: what is no road."""
 _SIGNAL, _RED = int(Control.SIGNAL), int(SignalColour.RED)
 _SAFE, _COLLISION, _OFF_ROAD = int(Danger.NONE), int(Danger.COLLISION), int(Danger.OFF_ROAD)
 _WRONG_WAY, _RED_LIGHT = int(Danger.WRONG_WAY), int(Danger.RED_LIGHT)
@@ -76,12 +83,22 @@ def _hits(world, state, decision, w, a, time, along, x, y, yaw):
 
 
 @device
-def _out_of_bounds(world, path, along, offset, heading, yaw):
-    """The danger of being `offset` metres left of the path there, or none."""
+def _leaves_junction(world, town, offset, x, y):
+    """Whether the rear axle at (x, y), `offset` metres left of its path through a junction, is off the road."""
+    if abs(offset) > JUNCTION_BOUND_M:
+        return True
+    return abs(offset) > PATH_M and _UNPAVED[surface_at(world, town, x, y)]
+
+
+@device
+def _out_of_bounds(world, town, path, along, offset, heading, x, y, yaw):
+    """The danger of being at (x, y), `offset` metres left of the path there, or none."""
     index, _ = locate(world, path, along)
     lane = path[index]
+    if world.lane_kind[lane] == _JUNCTION:
+        return _OFF_ROAD if _leaves_junction(world, town, offset, x, y) else _SAFE
     if world.lane_kind[lane] != _ROAD:
-        return _OFF_ROAD if abs(offset) > JUNCTION_BOUND_M else _SAFE
+        return _OFF_ROAD if abs(offset) > CONNECTOR_BOUND_M else _SAFE
     bound = 0.5 * world.lane_width_m[lane] - EDGE_M
     left, right = bound, bound
     if world.lane_left[lane] >= 0:
@@ -133,14 +150,15 @@ def _danger_of(world, state, decision, w, a, curvature, acceleration):
         distance = 0.5 * (speed + after) * INTERVAL_S
         steering = curvature
         if time > HOLD_S + 1e-6:
-            steering = pursuit_curvature(world, path, along, offset, x, y, yaw, speed)
+            look = lookahead_m(speed)
+            steering = pursuit_curvature(world, path, along, offset, x, y, yaw, speed, look)
         middle = yaw + 0.5 * distance * steering
         x += distance * math.cos(middle)
         y += distance * math.sin(middle)
         yaw += distance * steering
         speed = after
         along, offset, heading, _ = project(world, path, along + distance, x, y)
-        danger = _out_of_bounds(world, path, along, offset, heading, yaw)
+        danger = _out_of_bounds(world, state.town[w], path, along, offset, heading, x, y, yaw)
         if danger != _SAFE:
             return danger
         # Who stands touches nobody.
