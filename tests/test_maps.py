@@ -66,9 +66,19 @@ def drive(world: World) -> None:
     cars = world.lane_use & LaneUse.MOTOR > 0
     length_m = min(200.0, 0.5 * float(world.lane_reach_m[cars].max()))
     results = drive_demonstrator(Rollout(world, make_routes(3, [0], 3, length_m), worlds=3, agents=8))
-    assert len(results) == 3
+    assert len(results) == 3 and all(result.finished for result in results)
     assert sum(result.critical_interventions for result in results) == 0
     assert sum(result.distance_m for result in results) > length_m
+
+
+@needs_maps
+def test_a_route_is_no_longer_than_the_road_goes_on(library: TownLibrary) -> None:
+    """Nobody can drive two kilometres on a road of 500 m: routes end where it does."""
+    world = library.world([library.add_file(MAPS / "opendrive_esmini/straight_500m.xodr")])
+    results = drive_demonstrator(Rollout(world, make_routes(3, [0], 8, 2000.0), worlds=3, agents=8))
+    lengths = [result.route.length_m for result in results]
+    assert len(results) == 8 and all(result.finished for result in results)
+    assert max(lengths) < 500.0 and min(lengths) > 100.0
 
 
 def check_map(library: TownLibrary, name: str, lanes: int, longest_m: float, share: float) -> None:
