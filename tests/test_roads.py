@@ -28,7 +28,17 @@ from fleetloop.sim.roads.preview import map_image
 MAPS = Path(__file__).parents[2] / "shared/data/maps"
 needs_maps = pytest.mark.skipif(not MAPS.is_dir(), reason="real maps (../shared/data/maps) are not here")
 GO = (SignalColour.GREEN, SignalColour.GREEN_YIELD)
-STREETS = ["grid", "organic", "spider", "suburb", "roundabout", "buslane", "left_organic", "left_suburb"]
+STREETS = [
+    "grid",
+    "organic",
+    "spider",
+    "suburb",
+    "roundabout",
+    "buslane",
+    "cyclelane",
+    "left_organic",
+    "left_suburb",
+]
 TOWN_KEYS = st.tuples(st.sampled_from(STREETS), st.integers(0, 500)).map(lambda pair: f"{pair[0]}-{pair[1]}")
 
 

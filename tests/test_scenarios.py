@@ -55,7 +55,8 @@ def test_the_first_moment_is_sound(world: World, name: str):
     for w, result in enumerate(rollout.routes_under_way):
         if not result.route.scenario:
             continue
-        actors = np.flatnonzero((state.script[w] != Script.NONE) | (state.kind[w] >= AgentKind.BARRIER))
+        scripted = ~np.isin(state.script[w], (Script.NONE, Script.PULL_OUT))
+        actors = np.flatnonzero(scripted | (state.kind[w] >= AgentKind.BARRIER))
         actors = actors[state.kind[w, actors] != AgentKind.NONE]
         ambulance = state.kind[w] == AgentKind.EMERGENCY
         assert len(actors) or ambulance.any()

@@ -92,7 +92,7 @@ def test_districts_look_different(library: TownLibrary) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["grid-7", "organic-3", "spider-2", "suburb-1", "highway-1", "buslane-1", "yard-1"]
+    "key", ["grid-7", "organic-3", "spider-2", "suburb-1", "highway-1", "buslane-1", "yard-1", "cyclelane-1"]
 )
 def test_a_scene_has_room_for_its_boxes(library: TownLibrary, key: str) -> None:
     """Few enough that all are drawn together with the road users, and fast."""

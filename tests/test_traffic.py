@@ -30,19 +30,11 @@ from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, make_routes
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import decide, empty_decision
-from toy_traffic import STRAIGHT_ON, Car, open_road, put, through
+from toy_traffic import STRAIGHT_ON, Car, drive, open_road, put, through
 from toy_world import Arm, Turn, toy_world
 
 NOBODY = int(AgentKind.NONE)
 GREEN_FOR_MAIN_S, RED_FOR_MAIN_S = 2.0, 40.0
-
-
-def drive(world: World, state: State) -> None:
-    """One step in which everybody does what it decided; the learner steers straight on."""
-    decision = empty_decision(*state.kind.shape)
-    decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
-    straight = np.zeros_like(decision.acceleration)
-    advance(world, state, decision.acceleration, straight, decision.target_lane, np.float32(200.0))
 
 
 def path_metres(world: World, state: State) -> np.ndarray:
@@ -102,7 +94,7 @@ def test_nobody_overlaps_or_reverses_on_a_straight_road(
 def test_the_equilibrium_gap_is_that_of_the_model(speed: float):
     """Treiber et al. 2000, eq. (5): s_e(v) = (s0 + v T) / sqrt(1 - (v / v0)^4)."""
     world = open_road()
-    headway, desired = behaviour.TIME_HEADWAY_S[1], float(behaviour.CRUISE_SPEED_MPS)
+    headway, desired = behaviour.TIME_HEADWAY_S[1], float(world.lane_speed_limit_mps[0])
     gap = (behaviour.STANDSTILL_GAP_M + speed * headway) / np.sqrt(1.0 - (speed / desired) ** 4)
     between = gap + float(VEHICLE_SIZES[AgentKind.CAR, 0])
     decision = empty_decision(1, 2)
@@ -125,7 +117,7 @@ def test_a_follower_settles_at_the_equilibrium_gap():
         kept = decision.acceleration * np.array([1.0, 0.0], np.float32)
         advance(world, state, kept, np.zeros((1, 2), np.float32), decision.target_lane, np.float32(1.0))
     expected = (behaviour.STANDSTILL_GAP_M + speed * behaviour.TIME_HEADWAY_S[1]) / np.sqrt(
-        1.0 - (speed / float(behaviour.CRUISE_SPEED_MPS)) ** 4
+        1.0 - (speed / float(world.lane_speed_limit_mps[0])) ** 4
     )
     assert gaps(world, state)[0] == pytest.approx(expected, rel=0.02)
 

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetloop.core.types import UPCOMING_LANES, AgentKind, State, World
+from fleetloop.sim.motion import advance
+from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.paths import path_point, rail_pose
 from fleetloop.sim.rollout import empty_state
+from fleetloop.sim.traffic import decide, empty_decision
 from toy_world import Arm, Turn, connector, lane_in, lane_out, toy_world
 
 
@@ -63,3 +66,11 @@ def put(world: World, *cars: Car, clock_s: float = 0.0) -> State:
         state.along[0, a], state.offset[0, a] = along, car.offset_m
         state.speed[0, a], state.curvature[0, a], state.wait_s[0, a] = car.speed_mps, curvature, car.wait_s
     return state
+
+
+def drive(world: World, state: State) -> None:
+    """One step in which everybody does what it decided; the learner steers straight on."""
+    decision = empty_decision(*state.kind.shape)
+    decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
+    straight = np.zeros_like(decision.acceleration)
+    advance(world, state, decision.acceleration, straight, decision.target_lane, np.float32(200.0))

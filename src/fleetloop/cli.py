@@ -367,6 +367,8 @@ class WorldRecord:
     """A generated town, by kind and seed."""
     scenario: str = ""
     """A family to begin with; `fleetloop world scenario` lists them."""
+    parameters: tuple[str, ...] = ()
+    """Of the family, as in speed_mps=9.5; the others are drawn."""
     seconds: float | None = None
     """Without it a scenario is driven to its end, anything else for half a minute."""
     weather: WeatherName = "clear"
@@ -383,15 +385,17 @@ class WorldRecord:
         """Run the verb."""
         from fleetloop.recording import RecordConfig, record_drive
         from fleetloop.recording.recording import check_path
-        from fleetloop.sim.cameras import Weather
+        from fleetloop.sim.cameras import DEFAULT_RIG, Weather
+        from fleetloop.sim.scenarios.family import parameter_of
         from fleetloop.stages import Workspace, make_world
         from fleetloop.updates import update_vehicles
 
         check_path(self.out)
-        config = RecordConfig(self.seconds, self.scenario, Weather(self.weather), self.agents)
+        given = tuple(parameter_of(text) for text in self.parameters)
+        config = RecordConfig(self.seconds, self.scenario, given, Weather(self.weather), self.agents)
         workspace, policy = Workspace(self.workspace), None
         if self.release:
-            installed = update_vehicles(workspace, vehicles=1, threads=1)
+            installed = update_vehicles(workspace, DEFAULT_RIG, vehicles=1, threads=1)
             if installed is None:
                 raise InputError(f"{workspace.repository}: holds no release; run fleetloop loop first")
             policy = installed.policy
@@ -414,6 +418,8 @@ class WorldScenario:
     """A generated town, by kind and seed."""
     out: Path = Path("scenario.mp4")
     """The ending picks the format: .mp4, .mcap (Foxglove) or .rrd (Rerun)."""
+    parameters: tuple[str, ...] = ()
+    """As in speed_mps=9.5; the others are drawn."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
     seed: int = 0
@@ -421,6 +427,7 @@ class WorldScenario:
 
     def run(self) -> None:
         """Run the verb."""
+        from fleetloop.sim.rollout import SCENARIO_AGENTS
         from fleetloop.sim.scenarios import FAMILIES, family_named
 
         if not self.name:
@@ -430,8 +437,49 @@ class WorldScenario:
         family = family_named(self.name)
         say(f"{family.description}\nTo pass: {family.success}")
         WorldRecord(
-            self.out, self.town, self.key, self.name, workspace=self.workspace, seed=self.seed, agents=20
+            *(self.out, self.town, self.key, self.name, self.parameters),
+            **{"workspace": self.workspace, "seed": self.seed, "agents": SCENARIO_AGENTS},
         ).run()
+
+
+@dataclass(frozen=True)
+class WorldSearch:
+    """Search the parameters of a scenario for those that the demonstrator masters least."""
+
+    name: Positional[str]
+    """The family."""
+    town: Path | None = None
+    """A map; without it the generated town `key`."""
+    key: str = "grid-1000"
+    """A generated town, by kind and seed."""
+    rounds: int = 5
+    worlds: int = 32
+    """Scenarios driven in each round."""
+    show: int = 5
+    """How many of the hardest are shown."""
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+    seed: int = 0
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.evaluate.scenario_search import SearchConfig, demonstrator, search_scenario
+        from fleetloop.stages import Workspace, make_world
+
+        config = SearchConfig(self.rounds, self.worlds)
+        library = Workspace(self.workspace).library
+        key = library.add_file(self.town) if self.town is not None else self.key
+        world = make_world(library, [key])
+        with stage(f"search {self.name}"):
+            trials = search_scenario(world, self.name, demonstrator, config, self.seed)
+        passed = sum(trial.result.success for trial in trials)
+        say(f"{passed} of {len(trials)} passed; the hardest:")
+        place = f"--key {key}" if self.town is None else f"--town {self.town}"
+        for trial in trials[: self.show]:
+            outcome = "passed" if trial.result.success else "failed"
+            given = " ".join(f"{name}={value!r}" for name, value in trial.parameters.items())
+            say(f"{outcome}, braking {trial.hardest_braking_mps2:.1f} m/s^2")
+            say(f"  fleetloop world scenario {self.name} {place} --seed {trial.seed} --parameters {given}")
 
 
 @dataclass(frozen=True)
@@ -493,6 +541,7 @@ _VERBS = {
     "world preview": WorldPreview,
     "world record": WorldRecord,
     "world scenario": WorldScenario,
+    "world search": WorldSearch,
     "world gallery": WorldGallery,
     "bench": Bench,
 }

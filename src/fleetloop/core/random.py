@@ -28,6 +28,7 @@ class Stream(IntEnum):
     TRIGGER = 10
     CLOCK = 11
     SCENARIO = 12
+    DWELL = 13
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

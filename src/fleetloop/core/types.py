@@ -56,6 +56,8 @@ class LaneUse(IntFlag):
     BUS = 2
     BICYCLE = 4
     PEDESTRIAN = 8
+    MOTOR_OFF_HOURS = 16
+    """Cars, vans, trucks while the town's bus lanes are open to all."""
 
 
 class Control(IntEnum):
@@ -123,6 +125,8 @@ class Script(IntEnum):
     """Drives at most at script_value m/s, from the start."""
     INSIST = 6
     """Heeds neither signals nor right of way, from the start."""
+    PULL_OUT = 7
+    """Stands in a parking bay, indicates, and drives off into a gap; then it is like all others."""
 
 
 # length, width, height, rear overhang behind the rear axle; metres.
@@ -201,6 +205,12 @@ class World(NamedTuple):
     """Bits of LaneUse."""
     lane_reach_m: Float32[np.ndarray, " L"]
     """Longest distance that can be driven from the lane's start without a dead end, capped at 5,000 m."""
+    lane_ends: UInt8[np.ndarray, " L"]
+    """1 where a lane just ends, and its connector moves over into the way of the lane beside."""
+    lane_bus_stop_m: Float32[np.ndarray, " L"]
+    """Where the front of a bus stands at the lane's stop, metres along it; -1 where it has none."""
+    lane_bay_m: Float32[np.ndarray, " L"]
+    """Middle of the parking bay beside the lane that cars may pull out of, metres along it; -1 where there is none."""
     lane_left: Int32[np.ndarray, " L"]
     """The neighbouring lane of the same direction on this side, or -1."""
     lane_right: Int32[np.ndarray, " L"]
@@ -233,6 +243,8 @@ class World(NamedTuple):
     town_first_lane: Int32[np.ndarray, " T+1"]
     town_left_hand: UInt8[np.ndarray, " T"]
     """1 where traffic keeps left."""
+    town_bus_lane_hours: Float32[np.ndarray, "T 2 2"]
+    """From when to when, hours of the day, bus lanes are closed to motor vehicles; twice a day, or never (0, 0)."""
     town_origin_m: Float32[np.ndarray, "T 2"]
     """Lower left corner of the grids of tiles and of boxes."""
     town_tiles_shape: Int32[np.ndarray, "T 2"]
@@ -268,6 +280,9 @@ class State(NamedTuple):
     town: Int32[np.ndarray, " W"]
     step: Int32[np.ndarray, " W"]
     clock_s: Float32[np.ndarray, " W"]
+    """Simulated time, which signals and lamps follow."""
+    started_h: Float32[np.ndarray, " W"]
+    """Time of day at step 0, hours; `sim.daytime.hour_of` says what it is now."""
     kind: UInt8[np.ndarray, "W A"]
     colour: UInt8[np.ndarray, "W A"]
     pose: Float32[np.ndarray, "W A 3"]

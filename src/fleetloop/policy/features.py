@@ -101,8 +101,8 @@ def ego_features(ego_history: Float[Tensor, "B 8 3"], past_controls: bool) -> Fl
 def navigation_features(navigation: Float[Tensor, "B 4"]) -> Float[Tensor, "B 10"]:
     """Five numbers for each of the two next junctions.
 
-    nearness 1 / (1 + d / 20), distance d / 100 clipped to 1, and the signed angle (raw, sine, cosine) gated
-    by nearness, so that a turn far ahead does not steer now.
+    nearness 1 / (1 + d / 20), distance log(1 + d / 20), 1 at _FAR_AWAY_M, and the signed angle (raw, sine, cosine)
+    gated by nearness, so that a turn far ahead does not steer now.
     """
     parts = []
     for first in (0, 2):
@@ -111,7 +111,7 @@ def navigation_features(navigation: Float[Tensor, "B 4"]) -> Float[Tensor, "B 10
         nearness = 1.0 / (1.0 + distance_m / 20.0)
         parts += [
             nearness,
-            (distance_m / 100.0).clamp(0.0, 1.0),
+            torch.log1p(distance_m / 20.0) / math.log1p(_FAR_AWAY_M / 20.0),
             nearness * angle,
             nearness * torch.sin(angle),
             nearness * torch.cos(angle),

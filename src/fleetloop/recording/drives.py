@@ -10,7 +10,7 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
 from fleetloop.recording.recording import RECORDING_RIG, Recording
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of
-from fleetloop.sim.rollout import Rollout, Route, make_routes, route_seed
+from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout, Route, make_routes, route_seed
 from fleetloop.sim.scenarios import family_named
 
 _TRIES = 200
@@ -29,6 +29,8 @@ class RecordConfig:
     """Without it a scenario is driven to its end, anything else for half a minute."""
     scenario: str = ""
     """A family to begin with; none: ordinary traffic."""
+    parameters: tuple[tuple[str, float], ...] = ()
+    """Names and values of parameters of the family; the others are drawn."""
     weather: Weather = Weather.CLEAR
     agents: int = 24
     """Road users, where the streets have room for so many."""
@@ -45,10 +47,16 @@ class RecordConfig:
         if self.agents < 1:
             raise ConfigError(f"record: agents is {self.agents}; use 1 or more")
         if self.scenario:
-            family_named(self.scenario)
+            family_named(self.scenario).check(dict(self.parameters))
 
 
-def scenario_rollout(world: World, name: str, seed: int, agents: int = 20) -> Rollout:
+def scenario_rollout(
+    world: World,
+    name: str,
+    seed: int,
+    agents: int = SCENARIO_AGENTS,
+    parameters: tuple[tuple[str, float], ...] = (),
+) -> Rollout:
     """One world that begins with a scenario, at the first place that a town has for it.
 
     Raises:
@@ -58,7 +66,7 @@ def scenario_rollout(world: World, name: str, seed: int, agents: int = 20) -> Ro
     family = family_named(name)
     towns = len(world.town_first_lane) - 1
     for number in range(_TRIES):
-        route = Route(number % towns, route_seed(seed, number), family.length_m, name)
+        route = Route(number % towns, route_seed(seed, number), family.length_m, name, parameters)
         rollout = Rollout(world, iter([route]), worlds=1, agents=agents)
         result = rollout.current_result(0)
         if result is not None and result.route.scenario:
@@ -92,7 +100,7 @@ def record_drive(
     """
     seconds = config.seconds if config.seconds is not None or config.scenario else 30.0
     if config.scenario:
-        rollout = scenario_rollout(world, config.scenario, seed, config.agents)
+        rollout = scenario_rollout(world, config.scenario, seed, config.agents, config.parameters)
     else:
         assert seconds is not None
         numbers = range(len(world.town_first_lane) - 1)

@@ -183,7 +183,7 @@ def look(
     navigate(driven.world, state, navigation, agent)
     tell_time(state, time_of_day)
     teach(driven.world, state, decision, teaching, agent)
-    images = render(driven.world, rig, scene, looks or appearances(state.seed, variety))
+    images = render(driven.world, rig, scene, looks or appearances(state.seed, variety, time_of_day))
     history = np.ascontiguousarray(state.history[:, agent])
     observation = Observation(images, history, navigation, time_of_day)
     wanted = None if plan is None else _plan_of(plan, w)

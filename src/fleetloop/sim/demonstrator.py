@@ -19,7 +19,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
-from fleetloop.sim.behaviour import LOOKAHEAD_M
+from fleetloop.sim.behaviour import BRISK_MPS, LOOKAHEAD_M, beyond_brisk
 from fleetloop.sim.following import front_m
 from fleetloop.sim.foresight import foreseen
 from fleetloop.sim.paths import path_point, wrap
@@ -31,6 +31,8 @@ _JUNCTION = int(LaneKind.JUNCTION)
 _NEAREST_LOOK_M, _FARTHEST_LOOK_M = 3.2, 9.0
 MAXIMUM_CURVATURE_1PM = 0.2
 """A car's turning circle of about 10 m."""
+SWERVE_MPS2 = 3.0
+"""To the side, above the speeds of towns: ISO 11270:2014 (lane keeping) allows no more."""
 IN_LANE_M = 1.6
 """Who is farther from the middle of its lane is changing lanes, or lost."""
 
@@ -73,7 +75,8 @@ def empty_teaching(worlds: int) -> Teaching:
 @device
 def lookahead_m(speed):
     """How far ahead on its path a driver looks when it steers."""
-    return min(max(2.2 + 0.42 * speed, _NEAREST_LOOK_M), _FARTHEST_LOOK_M)
+    # On fast roads about a second ahead: nearer, small offsets would ask for more than tyres hold.
+    return max(2.2 + 0.42 * speed, _NEAREST_LOOK_M) + 0.6 * beyond_brisk(speed)
 
 
 @device
@@ -87,7 +90,7 @@ def _calm_lookahead_m(world, path, along, speed):
     lane = path[0]
     if world.lane_kind[lane] != _JUNCTION:
         return near
-    return min(max(near, np.float64(world.lane_length_m[lane]) - along), _FARTHEST_LOOK_M)
+    return max(near, min(np.float64(world.lane_length_m[lane]) - along, _FARTHEST_LOOK_M))
 
 
 @device
@@ -105,7 +108,10 @@ def pursuit_curvature(world, path, along, offset, x, y, yaw, speed, lookahead):
     curvature = 2.0 * left / max(forward * forward + left * left, 1.0)
     if forward < 0.0:
         curvature = math.copysign(MAXIMUM_CURVATURE_1PM, left)
-    return min(max(curvature, -MAXIMUM_CURVATURE_1PM), MAXIMUM_CURVATURE_1PM)
+    sharpest = MAXIMUM_CURVATURE_1PM
+    if speed > BRISK_MPS:
+        sharpest = SWERVE_MPS2 / (speed * speed)
+    return min(max(curvature, -sharpest), sharpest)
 
 
 @device
@@ -119,7 +125,7 @@ def _future(world, state, w, a, acceleration, poses):
         time = min((i + 1) * PLAN_POSE_INTERVAL_S, stop_s)
         ahead = speed * time + 0.5 * acceleration * time * time
         px, py, heading, _ = path_point(world, state.path[w, a], state.along[w, a] + ahead)
-        left = offset * math.exp(-ahead / 6.0)
+        left = offset * math.exp(-ahead / (6.0 + 3.0 * beyond_brisk(speed)))
         gx, gy = px - left * math.sin(heading), py + left * math.cos(heading)
         poses[i, 0] = cosine * (gx - x) + sine * (gy - y)
         poses[i, 1] = -sine * (gx - x) + cosine * (gy - y)

@@ -11,6 +11,7 @@ from fleetloop.sim.occupancy import first_entry
 from fleetloop.sim.paths import FAR_M
 
 _PEDESTRIAN, _CHILD, _CYCLIST = int(AgentKind.PEDESTRIAN), int(AgentKind.CHILD), int(AgentKind.CYCLIST)
+_TRUCK, _BUS = int(AgentKind.TRUCK), int(AgentKind.BUS)
 
 
 @device
@@ -32,7 +33,11 @@ def top_speed(kind, factor):
         return behaviour.WALKING_SPEED_MPS * factor
     if kind == _CYCLIST:
         return behaviour.CYCLING_SPEED_MPS * factor
-    return behaviour.CRUISE_SPEED_MPS * factor
+    if kind == _TRUCK:
+        return behaviour.TRUCK_SPEED_MPS * factor
+    if kind == _BUS:
+        return behaviour.BUS_SPEED_MPS * factor
+    return behaviour.CAR_SPEED_MPS * factor
 
 
 @device
@@ -69,7 +74,9 @@ def desired_speed(world, state, w, a, factor):
     """The speed wished for now, so that every limit and bend ahead is met in comfort."""
     lane, along = state.path[w, a, 0], np.float64(state.along[w, a])
     speed = np.float64(state.speed[w, a])
-    horizon = min(speed * speed / (2.0 * behaviour.BEND_DECELERATION_MPS2) + 6.0, behaviour.LOOKAHEAD_M)
+    horizon = min(
+        speed * speed / (2.0 * behaviour.BEND_DECELERATION_MPS2) + 6.0, behaviour.look_ahead_m(speed)
+    )
     top = top_speed(state.kind[w, a], factor)
     point = min(max(int(along / world.lane_spacing_m[lane]), 0), world.lane_point_count[lane] - 1)
     bend = np.float64(world.bend_speed_mps[world.lane_first_point[lane] + point])
@@ -111,6 +118,7 @@ def leader(world, state, occupancy, w, a):
     """(gap, agent) of the nearest other ahead on the path of agent a, in both lanes while it changes; or agent -1."""
     front = np.float64(front_m(state.kind[w, a]))
     start = -np.float64(state.along[w, a])
+    reach = behaviour.look_ahead_m(np.float64(state.speed[w, a]))
     best, who = np.float64(FAR_M), -1
     left = state.changing_from[w, a]
     if left >= 0:
@@ -118,7 +126,7 @@ def leader(world, state, occupancy, w, a):
         best, who = leader_on(world, state, occupancy, w, a, left, share * world.lane_length_m[left], front)
     for i in range(UPCOMING_LANES):
         lane = state.path[w, a, i]
-        if lane < 0 or start > behaviour.LOOKAHEAD_M:
+        if lane < 0 or start > reach:
             break
         gap, b = leader_on(world, state, occupancy, w, a, lane, start, front)
         if b >= 0:

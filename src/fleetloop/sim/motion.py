@@ -13,6 +13,7 @@ from fleetloop.core.types import (
     UPCOMING_LANES,
     VEHICLE_SIZES,
     AgentKind,
+    Script,
     State,
     World,
 )
@@ -23,6 +24,7 @@ from fleetloop.sim.scripts import has_begun, has_stood, is_obstacle
 from fleetloop.sim.spawn import NEEDED_M, extend_path, place
 
 _NOBODY = int(AgentKind.NONE)
+_PULL_OUT, _STAND = int(Script.PULL_OUT), int(Script.STAND)
 _LEAVES_AFTER_M = 60.0
 """Who runs off the lanes is gone after this distance."""
 _CHANGED_M = 0.03
@@ -90,7 +92,12 @@ def _drift(state, w, a, distance):
     if offset == 0.0:
         return 0.0
     # Three to four seconds for a lane at the speed of town traffic (Toledo and Zohar, TRR 1999, found 4.6 on average).
-    moved = min(0.07 * distance * min(abs(offset) + 0.35, 1.6), abs(offset))
+    moved = min(0.07 * distance * min(abs(offset) + 0.35, 1.6), behaviour.CHANGING_MPS * STEP_S)
+    if state.script[w, a] in (_PULL_OUT, _STAND):
+        # Out of a parking bay at a steeper angle, into which the wheels are turned on the way.
+        steep = min(0.08 + 0.12 * max(abs(offset) - 0.9, 0.0), 0.06 + 0.1 * state.odometer_m[w, a])
+        moved = steep * distance
+    moved = min(moved, abs(offset))
     state.offset[w, a] = offset - math.copysign(moved, offset)
     if abs(state.offset[w, a]) < _CHANGED_M:
         state.offset[w, a] = 0.0
@@ -164,13 +171,14 @@ def _move_off_lanes(state, w, a, acceleration):
 def _keep_traffic_near(world, state, w, a):
     """Move somebody who is gone, far from the learner or stuck for good to another place, out of sight."""
     agents = state.kind.shape[1]
-    if state.script[w, a] or is_obstacle(state.kind[w, a]):
+    parked = state.script[w, a] == _PULL_OUT
+    if (state.script[w, a] and not parked) or is_obstacle(state.kind[w, a]):
         return
     if state.kind[w, a] != _NOBODY:
         distance = math.hypot(
             state.pose[w, a, 0] - state.pose[w, EGO, 0], state.pose[w, a, 1] - state.pose[w, EGO, 1]
         )
-        stuck = state.wait_s[w, a] > behaviour.PATIENCE_S and distance > 40.0
+        stuck = state.wait_s[w, a] > behaviour.PATIENCE_S and distance > 40.0 and not parked
         if distance < behaviour.BUBBLE_RADIUS_M + 60.0 and not stuck:
             return
     elif (state.step[w] + a) % 10 != 0:
@@ -184,8 +192,11 @@ def move(world, state, acceleration, curvature, target_lane, needed_m, w, a):
     if state.kind[w, a] == _NOBODY:
         return
     if has_begun(state, w, a):
+        if state.script[w, a] == _PULL_OUT and state.script_trigger_m[w, a] > 0.0:
+            # From now on it indicates.
+            state.wait_s[w, a] = 0.0
         state.script_trigger_m[w, a] = 0.0
-    if has_stood(state, w, a):
+    if has_stood(state, w, a) or (state.script[w, a] == _PULL_OUT and state.offset[w, a] == 0.0):
         state.script[w, a] = 0
     if state.path[w, a, 0] < 0:
         _move_off_lanes(state, w, a, acceleration[w, a])

@@ -7,10 +7,8 @@ from jaxtyping import Float32
 from numba import njit, prange
 
 from fleetloop.core.kernels import device
-from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import (
     SCENE_AGENTS,
-    STEP_S,
     UPCOMING_LANES,
     AgentKind,
     LaneKind,
@@ -19,13 +17,15 @@ from fleetloop.core.types import (
     State,
     World,
 )
+from fleetloop.sim.bus_stops import is_dwelling
+from fleetloop.sim.daytime import hour_of
 from fleetloop.sim.paths import FAR_M, LEVEL_M, height_of, wrap
-from fleetloop.sim.scripts import blocks
+from fleetloop.sim.scripts import blocks, has_begun
 
 _NOBODY, _JUNCTION, _CONNECTOR = int(AgentKind.NONE), int(LaneKind.JUNCTION), int(LaneKind.CONNECTOR)
-_CLOCK, _NO_SCRIPT = int(Stream.CLOCK), int(Script.NONE)
-HINT_RANGE_M = 150.0
-"""Junctions further away are not announced."""
+_NO_SCRIPT, _PULL_OUT = int(Script.NONE), int(Script.PULL_OUT)
+HINT_RANGE_M = 600.0
+"""Junctions further away are not announced: 16 s before at the highest limit."""
 SHARP_BEND = 0.7
 """Bends of the road that turn by more (40 degrees) are announced like junctions."""
 BRAKE_LIGHT_MPS2 = -0.5
@@ -65,6 +65,11 @@ def _lights(world, state, w, a):
     if state.script[w, a] != _NO_SCRIPT and blocks(state, w, a):
         # Hazard lights: both.
         return lights | _LEFT | _RIGHT
+    kerb, road = (_LEFT, _RIGHT) if world.town_left_hand[state.town[w]] else (_RIGHT, _LEFT)
+    if state.script[w, a] == _PULL_OUT and state.offset[w, a] != 0.0:
+        return lights | road if has_begun(state, w, a) else 0
+    if is_dwelling(world, state, w, a):
+        return lights | kerb
     ahead = -state.along[w, a]
     for i in range(4):
         lane = state.path[w, a, i]
@@ -192,14 +197,7 @@ def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"],
 
 
 @device
-def time_of_day(state, w):
-    """Hours since midnight: each world starts between 8 and 18 o'clock."""
-    start = 8.0 + 10.0 * uniform(state.seed[w], 0, 0, _CLOCK, 0)
-    return (start + state.step[w] * STEP_S / 3600.0) % 24.0
-
-
-@device
 def tell_time(state: State, time_of_day_h: Float32[np.ndarray, " W"]):
-    """Fill the time of day."""
+    """Fill the time of day, hours."""
     for w in range(state.seed.shape[0]):
-        time_of_day_h[w] = time_of_day(state, w)
+        time_of_day_h[w] = hour_of(state, w)

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int16, Int32
 
 from fleetloop.core.kernels import device
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind, LaneKind
+from fleetloop.sim.behaviour import beyond_brisk
 
 _ROAD, _WALK, _NOBODY = int(LaneKind.ROAD), int(LaneKind.WALK), int(AgentKind.NONE)
 _BUCKETS = 128
@@ -20,6 +21,8 @@ _ENTRIES_PER_AGENT = LANES_AHEAD // 2 + 3
 BESIDE_M, PULLS_OUT_MPS = 0.1, 0.3
 APPROACH_M = 80.0
 """Who is farther from a connector than this, or more than LANES_AHEAD lanes, does not approach it yet."""
+_APPROACH_S = 15.0
+"""By how much that grows with a speed above that of towns."""
 
 
 class Occupancy(NamedTuple):
@@ -97,9 +100,10 @@ def occupy(world, state, occupancy, w):
         if _is_beside(world, state, w, a):
             continue
         position = state.along[w, a]
+        approach = APPROACH_M + _APPROACH_S * beyond_brisk(state.speed[w, a])
         for i in range(LANES_AHEAD):
             lane = state.path[w, a, i]
-            if lane < 0 or position < -APPROACH_M:
+            if lane < 0 or position < -approach:
                 break
             kind = world.lane_kind[lane]
             if i == 0 or (kind != _ROAD and kind != _WALK):

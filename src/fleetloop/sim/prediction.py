@@ -5,13 +5,13 @@ import math
 import numpy as np
 
 from fleetloop.core.kernels import device
-from fleetloop.core.types import VEHICLE_SIZES, AgentKind
-from fleetloop.sim.behaviour import EMERGENCY_DECELERATION_MPS2
+from fleetloop.core.types import VEHICLE_SIZES, AgentKind, Script
+from fleetloop.sim.behaviour import CHANGING_MPS, EMERGENCY_DECELERATION_MPS2
 from fleetloop.sim.following import front_m
 from fleetloop.sim.paths import on_one_level, rail_pose, remaining_m, wrap
 from fleetloop.sim.spawn import body_centre
 
-_NOBODY = int(AgentKind.NONE)
+_NOBODY, _PULL_OUT = int(AgentKind.NONE), int(Script.PULL_OUT)
 
 
 @device
@@ -88,7 +88,9 @@ def predicted_pose(world, state, w, b, distance):
     # Whoever is changing lanes is not in the middle of one yet.
     offset = np.float64(state.offset[w, b])
     if not state.learner[w, b] and offset != 0.0:
-        offset = math.copysign(max(abs(offset) - 0.09 * distance, 0.0), offset)
+        share = 0.25 if state.script[w, b] == _PULL_OUT else 0.09
+        drifted = min(share, CHANGING_MPS / max(np.float64(state.speed[w, b]), 0.1)) * distance
+        offset = math.copysign(max(abs(offset) - drifted, 0.0), offset)
     elif state.learner[w, b]:
         offset *= math.exp(-distance / 12.0)
     return x - offset * math.sin(yaw), y + offset * math.cos(yaw), yaw

@@ -8,6 +8,7 @@ from fleetloop.core.kernels import device
 from fleetloop.core.types import (
     UPCOMING_LANES,
     VEHICLE_SIZES,
+    AgentKind,
     ConflictKind,
     Control,
     LaneKind,
@@ -21,6 +22,7 @@ from fleetloop.sim.signals import signal_colour
 
 _ROAD, _WALK, _CROSSING = int(LaneKind.ROAD), int(LaneKind.WALK), int(LaneKind.CROSSING)
 _CONNECTOR = int(LaneKind.CONNECTOR)
+_EMERGENCY = int(AgentKind.EMERGENCY)
 _SIGNAL, _STOP = int(Control.SIGNAL), int(Control.STOP)
 _RED, _YELLOW = int(SignalColour.RED), int(SignalColour.YELLOW)
 _CROSS, _MERGE, _DIVERGE = int(ConflictKind.CROSS), int(ConflictKind.MERGE), int(ConflictKind.DIVERGE)
@@ -35,6 +37,10 @@ _SPEEDING = 1.1
 """Nobody who comes is expected to drive faster than this times the limit, unless it does."""
 _EXIT_M = 6.0
 """A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
+_DECIDED_M = 35.0
+"""Right of way is decided this much nearer than one looks ahead: 25 m before the line in a town."""
+_MERGED_MPS = 7.0
+"""The speed that somebody who has to give way has reached when merging, at least."""
 
 
 @device
@@ -128,6 +134,10 @@ def _comes_between(
     late = _time_to(end - rear, max(speed, 0.5), 0.5, late_top)
     impatience = min(state.wait_s[w, a] / behaviour.IMPATIENT_S, 1.0)
     margin = behaviour.GAP_MARGIN_S + (behaviour.SHORTEST_GAP_MARGIN_S - behaviour.GAP_MARGIN_S) * impatience
+    if world.conflict_kind[k] == _MERGE and speed > behaviour.BRISK_MPS:
+        # Nor may it have to brake hard afterwards, behind somebody who is much slower.
+        slower = max(speed - max(np.float64(state.speed[w, a]), _MERGED_MPS), 0.0)
+        margin += slower * slower / (2.0 * behaviour.SAFE_DECELERATION_MPS2 * speed)
     return soon - margin < time_out and late + margin > time_in
 
 
@@ -169,7 +179,8 @@ def _gives_way(world, state, occupancy, w, a, k, start):
         b = np.int64(occupancy.agent[w, entry])
         if occupancy.lane[w, entry] == other and b != a:
             position = np.float64(occupancy.position[w, entry])
-            forces = _will_not_stop(world, state, w, a, b, k, position)
+            # Everybody gives way to blue lights.
+            forces = state.kind[w, b] == _EMERGENCY or _will_not_stop(world, state, w, a, b, k, position)
             if (forces or not has_priority) and _comes_between(
                 *(world, state, occupancy, w, a, b, k, position, inside, time_in, time_out, speed_out, forces)
             ):
@@ -322,7 +333,8 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
     """(acceleration, halting distance) that lines, crossings and conflicts ahead allow."""
     front = front_m(state.kind[w, a])
     speed = np.float64(state.speed[w, a])
-    reach = min(speed * speed / 3.0 + 15.0, behaviour.LOOKAHEAD_M)
+    far = behaviour.look_ahead_m(speed)
+    reach = min(speed * speed / 3.0 + 15.0, far)
     look = max(speed * speed / (2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2), 6.0)
     start = -np.float64(state.along[w, a])
     allowed, stop = 100.0, np.float64(FAR_M)
@@ -335,11 +347,11 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
             line, point, due = start - front, np.float64(FAR_M), np.float64(FAR_M)
             if line > -0.5 and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
                 point, due = line, line
-            elif line < 25.0:
+            elif line < far - _DECIDED_M:
                 point, due = _right_of_way_gap(world, state, occupancy, w, a, lane, start, line)
-            if due < behaviour.LOOKAHEAD_M:
+            if due < far:
                 stop = min(stop, max(due - behaviour.STOP_MARGIN_M, 0.0))
-            if point < behaviour.LOOKAHEAD_M:
+            if point < far:
                 short = point - behaviour.STOP_MARGIN_M
                 allowed = min(allowed, stop_at(speed, desired, short, headway))
                 if point <= line and line > -0.5:
@@ -347,7 +359,7 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
             for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
                 if line < look or world.conflict_kind[k] == _DIVERGE:
                     gap, other_speed = _occupied(world, state, occupancy, w, a, k, start)
-                    if gap < behaviour.LOOKAHEAD_M:
+                    if gap < far:
                         if world.conflict_kind[k] == _CROSS:
                             stop = min(stop, max(gap, 0.0))
                             allowed = min(allowed, stop_at(speed, desired, gap, headway))
@@ -355,3 +367,44 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
                             allowed = min(allowed, idm(speed, desired, gap, other_speed, headway))
         start += world.lane_length_m[lane]
     return allowed, stop
+
+
+@device
+def _is_not_ones_turn(world, state, w, lane):
+    """Whether a lamp or the right of way asks somebody to wait before a connector."""
+    if world.lane_control[lane] == _SIGNAL:
+        colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
+        return colour in (_RED, _YELLOW)
+    waits = 0
+    for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+        waits += world.conflict_yield[k]
+    return waits > 0
+
+
+@device
+def force_through(world, state, occupancy, w, a, headway, desired):
+    """Acceleration of an emergency vehicle at the junctions ahead: slowly where it is not its turn, and into nobody."""
+    front = front_m(state.kind[w, a])
+    speed = np.float64(state.speed[w, a])
+    far = behaviour.look_ahead_m(speed)
+    start, allowed = -np.float64(state.along[w, a]), 100.0
+    for i in range(UPCOMING_LANES):
+        lane = state.path[w, a, i]
+        if lane < 0 or start - front > far:
+            break
+        kind = world.lane_kind[lane]
+        if kind != _ROAD and kind != _WALK:
+            line = start - front
+            if _is_not_ones_turn(world, state, w, lane):
+                square = behaviour.WARY_MPS**2 + 2.0 * behaviour.BEND_DECELERATION_MPS2 * max(line, 0.0)
+                slow = min(desired, math.sqrt(square))
+                allowed = min(allowed, idm(speed, slow, np.float64(FAR_M), 0.0, headway))
+            for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
+                gap, other_speed = _occupied(world, state, occupancy, w, a, k, start)
+                if gap < far:
+                    if world.conflict_kind[k] == _CROSS:
+                        allowed = min(allowed, stop_at(speed, desired, gap, headway))
+                    else:
+                        allowed = min(allowed, idm(speed, desired, gap, other_speed, headway))
+        start += world.lane_length_m[lane]
+    return allowed

@@ -22,6 +22,7 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.cameras import appearances, render
+from fleetloop.sim.daytime import start_clocks
 from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
 from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.motion import advance
@@ -48,6 +49,8 @@ and what signals may take. Who runs out of time has failed the route; the metres
 ROAD_END_M = 20.0
 SHORTEST_ROUTE = 0.5
 """A route that a dead end cuts to less than this share of its length is blocked, not finished."""
+SCENARIO_AGENTS = 20
+"""Road users of a world in which a scenario is driven alone."""
 CRITICAL = (Danger.COLLISION, Danger.OFF_ROAD, Danger.WRONG_WAY, Danger.RED_LIGHT)
 
 
@@ -60,6 +63,8 @@ class Route:
     length_m: float
     scenario: str = ""
     """Name of the scenario family to begin with; none where the town has no place for it."""
+    parameters: tuple[tuple[str, float], ...] = ()
+    """Names and values of parameters of the family; the others are drawn."""
 
 
 @dataclass
@@ -154,6 +159,7 @@ def empty_state(worlds: int, agents: int) -> State:
         town=np.zeros(worlds, np.int32),
         step=np.zeros(worlds, np.int32),
         clock_s=np.zeros(worlds, np.float32),
+        started_h=np.zeros(worlds, np.float32),
         kind=np.full(shape, int(AgentKind.NONE), np.uint8),
         colour=np.zeros(shape, np.uint8),
         pose=np.zeros((*shape, 3), np.float32),
@@ -230,9 +236,10 @@ class Rollout:
         state = self.state
         for route in self._routes:
             state.seed[w], state.town[w], state.step[w] = route.seed, route.town, 0
-            state.clock_s[w] = float(bits(route.seed, 0, 0, int(Stream.CLOCK), 1) % np.uint64(600))
+            start_clocks(state, w)
             if spawn_world(self.world, state, w, self._needed_m):
-                if route.scenario and not set_up_scenario(self.world, state, w, route.scenario):
+                parameters = dict(route.parameters)
+                if route.scenario and not set_up_scenario(self.world, state, w, route.scenario, parameters):
                     route = replace(route, scenario="")
                 route = replace(route, length_m=min(route.length_m, self._drivable_m(w)))
                 self._current[w] = RouteResult(route)
@@ -258,7 +265,7 @@ class Rollout:
 
         Args:
             rig: where the cameras are.
-            variety: of weather and colours, 0 to 1; fixed by each route's seed.
+            variety: of weather and colours, 0 to 1; fixed by each route's seed. The light is that of the hour.
         """
         see(self.world, self.state, self.scene, EGO)
         navigate(self.world, self.state, self._navigation, EGO)
@@ -270,11 +277,12 @@ class Rollout:
 
     def _render(self, rig: CameraRig, variety: float) -> tuple[np.ndarray, ...]:
         """Pictures of the active worlds; the others' stay black, so that the tail of a suite costs little."""
+        seeds, hours = self.state.seed, self._time_of_day
         if self.active.all():
-            return render(self.world, rig, self.scene, appearances(self.state.seed, variety))
+            return render(self.world, rig, self.scene, appearances(seeds, variety, hours))
         chosen = np.flatnonzero(self.active)
         scene = Scene(*(array[chosen] for array in self.scene))
-        drawn = render(self.world, rig, scene, appearances(self.state.seed[chosen], variety))
+        drawn = render(self.world, rig, scene, appearances(seeds[chosen], variety, hours[chosen]))
         images = tuple(np.zeros((len(self.active), *group.shape[1:]), np.uint8) for group in drawn)
         for group, part in zip(images, drawn, strict=True):
             group[chosen] = part

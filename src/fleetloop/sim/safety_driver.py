@@ -25,6 +25,7 @@ from fleetloop.core.types import (
     Surface,
     World,
 )
+from fleetloop.sim.behaviour import beyond_brisk
 from fleetloop.sim.demonstrator import lookahead_m, pursuit_curvature
 from fleetloop.sim.following import front_m
 from fleetloop.sim.paths import locate, project, surface_at, wrap
@@ -35,6 +36,8 @@ from fleetloop.sim.traffic import Decision
 HORIZON_S = 2.0
 HOLD_S = 0.5
 INTERVAL_S = 0.1
+_NEAR_M = 45.0
+"""Who is farther away cannot be met within HORIZON_S at the speeds of towns."""
 JUNCTION_BOUND_M = 3.5
 """Farther from its path than this inside a junction the rear axle is on the way to somewhere else."""
 PATH_M = 1.0
@@ -75,7 +78,8 @@ def _hits(world, state, decision, w, a, time, along, x, y, yaw):
     for b in range(state.kind.shape[1]):
         if b == a or state.kind[w, b] == _NOBODY:
             continue
-        if abs(state.pose[w, b, 0] - x) > 45.0 or abs(state.pose[w, b, 1] - y) > 45.0:
+        near = _NEAR_M + HORIZON_S * beyond_brisk(np.float64(state.speed[w, b]))
+        if abs(state.pose[w, b, 0] - x) > near or abs(state.pose[w, b, 1] - y) > near:
             continue
         if runs_into(world, state, decision, w, a, b, time, along - state.along[w, a], x, y, yaw, 0.0, 1.0):
             return True

@@ -90,7 +90,7 @@ def corridor_gap(state, w, a, b, front):
     dx = np.float64(state.pose[w, b, 0] - state.pose[w, a, 0])
     dy = np.float64(state.pose[w, b, 1] - state.pose[w, a, 1])
     ahead, left = cosine * dx + sine * dy, -sine * dx + cosine * dy
-    if ahead <= front or ahead > behaviour.LOOKAHEAD_M:
+    if ahead <= front or ahead > behaviour.look_ahead_m(np.float64(state.speed[w, a])):
         return 1.0e6, 0.0
     turned = np.float64(state.pose[w, b, 2]) - yaw
     speed = np.float64(state.speed[w, b])

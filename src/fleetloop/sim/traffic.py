@@ -12,17 +12,20 @@ from numba import njit, prange
 
 from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, uniform
-from fleetloop.core.types import STEP_S, AgentKind, State, World
+from fleetloop.core.types import STEP_S, AgentKind, Script, State, World
 from fleetloop.sim import behaviour
+from fleetloop.sim.bus_stops import serve_stop
 from fleetloop.sim.following import desired_speed, front_m, idm, is_on_foot, leader, temperament
-from fleetloop.sim.lane_change import choose_lane
+from fleetloop.sim.lane_change import choose_lane, may_pull_out
 from fleetloop.sim.occupancy import Occupancy, occupy
 from fleetloop.sim.paths import FAR_M
-from fleetloop.sim.right_of_way import halt
+from fleetloop.sim.right_of_way import force_through, halt
 from fleetloop.sim.scripts import act, corridor_gap, insists, is_obstacle
 
 _NOBODY = int(AgentKind.NONE)
 _DRIVER = int(Stream.DRIVER)
+_EMERGENCY, _NO_SCRIPT = int(AgentKind.EMERGENCY), int(Script.NONE)
+_PULL_OUT = int(Script.PULL_OUT)
 
 
 class Decision(NamedTuple):
@@ -54,12 +57,13 @@ def empty_decision(worlds: int, agents: int) -> Decision:
 def _mind_walkers(state, occupancy, w, a, speed, desired, headway):
     """Acceleration that those who are off the lanes and come into the way of a allow."""
     allowed, front = 100.0, np.float64(front_m(state.kind[w, a]))
+    reach = behaviour.look_ahead_m(speed)
     for index in range(occupancy.off_lanes.shape[1]):
         b = np.int64(occupancy.off_lanes[w, index])
         if b < 0:
             break
         gap, along = corridor_gap(state, w, a, b, front)
-        if gap < behaviour.LOOKAHEAD_M:
+        if gap < reach:
             allowed = min(allowed, idm(speed, desired, max(gap, 0.1), along, headway))
     return allowed
 
@@ -78,9 +82,12 @@ def _decide_agent(world, state, decision, occupancy, w, a):
     lead_speed = np.float64(state.speed[w, ahead]) if ahead >= 0 else 0.0
     acceleration = idm(speed, desired, gap, lead_speed, headway)
     acceleration = min(acceleration, _mind_walkers(state, occupancy, w, a, speed, desired, headway))
+    acceleration = min(acceleration, serve_stop(world, state, w, a, desired, headway))
     allowed, stop = 100.0, np.float64(FAR_M)
     if not insists(state, w, a):
         allowed, stop = halt(world, state, occupancy, w, a, gap, lead_speed, headway, desired)
+    elif state.kind[w, a] == _EMERGENCY and state.script[w, a] == _NO_SCRIPT:
+        allowed = force_through(world, state, occupancy, w, a, headway, desired)
     # Who stands need not brake: no more than what stops within the step, and holds.
     strongest = min(speed / STEP_S + 0.5, behaviour.EMERGENCY_DECELERATION_MPS2)
     decision.acceleration[w, a] = max(min(acceleration, allowed), -strongest)
@@ -103,6 +110,10 @@ def decide_one(world, state, decision, occupancy, w, a):
     else:
         _decide_agent(world, state, decision, occupancy, w, a)
     act(world, state, decision.acceleration, decision.target_lane, w, a)
+    if state.script[w, a] == _PULL_OUT and not may_pull_out(
+        world, state, occupancy, w, a, behaviour.TIME_HEADWAY_S[0]
+    ):
+        decision.acceleration[w, a] = -np.float64(state.speed[w, a]) / STEP_S
 
 
 @device

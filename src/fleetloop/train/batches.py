@@ -168,7 +168,8 @@ class _BatchSource:
     ) -> tuple[UInt8[np.ndarray, "B cameras height width 3"], ...]:
         """Pictures of the scenes: the same look now and 0.4 s ago, so that only what moved differs."""
         scene = unpack_scenes(records[chosen], self._town[chosen])
-        return render(self._world, rig, scene, appearances(look, self._config.variety))
+        hours = self._samples.time_of_day_h[chosen]
+        return render(self._world, rig, scene, appearances(look, self._config.variety, hours))
 
 
 def _ahead(make: Callable[[int], Batch], first: int, threads: int) -> Iterator[Batch]:

@@ -10,6 +10,7 @@ from numba import njit
 
 from fleetloop.core.random import Stream, uniform
 from fleetloop.core.types import Surface
+from fleetloop.sim.daytime import NOON_H, sun_height
 
 _STREAM = int(Stream.APPEARANCE)
 
@@ -103,8 +104,11 @@ _RAIN_DARKER = 0.3
 _RAIN_FOG_M = np.array([20.0, 190.0])
 _DUSK_DARKNESS = 0.6
 """Dusk is not dark enough for lamps to light the road: they only burn."""
-_NIGHT_SHARE, _RAIN_SHARE = 0.08, 0.1
+_RAIN_SHARE = 0.1
 """Of all rows at full variety."""
+_LOW_SUN, _NO_SUN, _DARK, _LOWEST_SUN = 0.25, -0.05, -0.18, 0.2
+"""Heights of the sun (daytime.sun_height): where dusk begins, where night does, where it is as dark as it gets (civil
+twilight ends 6 degrees below the horizon, nautical at 12); and the lowest that shadows follow."""
 
 
 class Weather(StrEnum):
@@ -188,11 +192,22 @@ def _appearance(arrays: dict[str, np.ndarray], seeds: UInt64[np.ndarray, " B"]) 
     return Appearance(noise_seed=seeds.copy(), **contiguous)
 
 
-def appearances(seeds: UInt64[np.ndarray, " B"], variety: float) -> Appearance:
-    """One appearance for each seed, always the same for the same seed and variety.
+def light_of(hour: Float[np.ndarray, " B"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares of dusk and of night, 0 to 1, and the factor on the sun's highest elevation at an hour of the day."""
+    height = sun_height(hour)
+    dusk = np.clip((_LOW_SUN - height) / (_LOW_SUN - _NO_SUN), 0.0, 1.0)
+    night = np.clip((_NO_SUN - height) / (_NO_SUN - _DARK), 0.0, 1.0)
+    return dusk, night, np.clip(height, _LOWEST_SUN, 1.0)
 
-    `variety` goes from 0 (every row is the nominal clear day) to 1 (any sun position, overcast, dusk, fog, at
-    times rain or night, faded or bright surfaces and paint, wrong exposure, a noisy sensor).
+
+def appearances(
+    seeds: UInt64[np.ndarray, " B"], variety: float, hours: Float[np.ndarray, " B"] | None = None
+) -> Appearance:
+    """One appearance for each seed, always the same for the same seed, variety and hour of the day.
+
+    `variety` goes from 0 (nominal colours under a clear sky) to 1 (the sun in any direction, overcast, fog, at times
+    rain, faded or bright surfaces and paint, wrong exposure, a noisy sensor). `hours` says how light it is, whatever
+    the variety: noon without it.
 
     Raises:
         ValueError: variety is outside [0, 1].
@@ -203,16 +218,16 @@ def appearances(seeds: UInt64[np.ndarray, " B"], variety: float) -> Appearance:
     colours = len(_NOMINAL_SURFACES) + len(_NOMINAL_PAINT)
     last = 11 + 4 * colours
     drawn = _uniforms(seeds, last + 4)
-    night = (drawn[:, last] < _NIGHT_SHARE * variety).astype(np.float64)
+    dusk, night, elevation = light_of(np.full(len(seeds), NOON_H) if hours is None else hours)
     rains = drawn[:, last + 1] < _RAIN_SHARE * variety
     conditions = _Conditions(
         overcast=variety * drawn[:, 0],
-        dusk=variety * np.clip(3.0 * drawn[:, 1] - 2.0, 0.0, 1.0) * (1.0 - night),
+        dusk=dusk,
         night=night,
         fog=variety * np.clip(3.0 * drawn[:, 2] - 2.0, 0.0, 1.0) * np.where(rains, 0.3, 1.0),
         rain=np.where(rains, 0.35 + 0.65 * drawn[:, last + 2], 0.0),
         azimuth_rad=_CLEAR_AZIMUTH_RAD + variety * 2.0 * np.pi * drawn[:, 3],
-        elevation_rad=_CLEAR_ELEVATION_RAD * (1.0 + variety * 0.7 * (drawn[:, 4] - 0.5)),
+        elevation_rad=elevation * _CLEAR_ELEVATION_RAD * (1.0 + variety * 0.7 * (drawn[:, 4] - 0.5)),
     )
     jitter = 2.0 * drawn[:, 11:last].reshape(len(seeds), colours, 4) - 1.0
     factors = (1.0 + 0.22 * variety * jitter[..., :1]) * (1.0 + 0.07 * variety * jitter[..., 1:])

@@ -20,8 +20,9 @@ from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, bits, uniform
 from fleetloop.core.types import EGO, STEP_S, AgentKind, CameraRig, World
-from fleetloop.sim.behaviour import BUBBLE_RADIUS_M, CRUISE_SPEED_MPS
+from fleetloop.sim.behaviour import BUBBLE_RADIUS_M
 from fleetloop.sim.cameras import equal_rig
+from fleetloop.sim.daytime import start_clocks
 from fleetloop.sim.demonstrator import MAXIMUM_CURVATURE_1PM, empty_teaching, teach
 from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.motion import advance
@@ -209,7 +210,7 @@ class LearnerWorlds:
             self._episodes[w] += 1
             state.seed[w], state.step[w] = seed, 0
             state.town[w] = int(bits(seed, 0, 0, int(Stream.TOWN), 0) % np.uint64(towns))
-            state.clock_s[w] = float(bits(seed, 0, 0, int(Stream.CLOCK), 1) % np.uint64(600))
+            start_clocks(state, w)
             state.learner[w], state.learner[w, :learners] = 0, 1
             if (
                 spawn_world(self.world, state, w, NEEDED_M)
@@ -305,7 +306,7 @@ class LearnerWorlds:
     ) -> Outcome:
         """Rewards and ends."""
         state, learners = self.state, self.config.learners
-        limit = np.minimum(self.world.lane_speed_limit_mps[state.path[:, :learners, 0]], CRUISE_SPEED_MPS)
+        limit = self.world.lane_speed_limit_mps[state.path[:, :learners, 0]]
         # Metres beyond the limit earn nothing.
         reward = np.minimum(moved, limit * np.float32(STEP_S))
         crashed = np.zeros(self.driving.shape, np.int32)

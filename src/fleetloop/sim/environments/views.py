@@ -74,5 +74,7 @@ class Views:
         """Weather and light of every row; drawn again only when a world began anew."""
         seeds = np.repeat(self._worlds.state.seed, self._worlds.config.learners)
         if self._looks is None or not np.array_equal(seeds, self._looks_seed):
-            self._looks, self._looks_seed = appearances(seeds, self._worlds.config.variety), seeds
+            # As light as when the world began: an episode is short.
+            hours = np.repeat(self._worlds.state.started_h, self._worlds.config.learners)
+            self._looks, self._looks_seed = appearances(seeds, self._worlds.config.variety, hours), seeds
         return self._looks

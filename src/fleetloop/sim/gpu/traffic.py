@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from fleetloop.core.types import EGO, AgentKind
+from fleetloop.sim.daytime import hour_of
 from fleetloop.sim.demonstrator import teach_one
 from fleetloop.sim.gpu.arrays import cuda
 from fleetloop.sim.motion import end_step, move
-from fleetloop.sim.observe import navigate_one, see_scene, time_of_day
+from fleetloop.sim.observe import navigate_one, see_scene
 from fleetloop.sim.occupancy import occupy
 from fleetloop.sim.prediction import touching
 from fleetloop.sim.safety_driver import watch_one
@@ -133,4 +134,4 @@ def see_worlds(world, state, scene, navigation, hours):
     if w < state.seed.shape[0]:
         see_scene(world, state, scene, w, np.int64(EGO))
         navigate_one(world, state, navigation, w, np.int64(EGO))
-        hours[w] = time_of_day(state, w)
+        hours[w] = hour_of(state, w)

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from fleetloop.core.types import LaneUse, Surface
+from fleetloop.core.types import Surface
 from fleetloop.sim.roads.boxes import POLE_COLOUR, Boxes, Places, Site, along_kerbs
 from fleetloop.sim.roads.buildings import SUBURB_TO_KMH, TOWN_TO_KMH, YARD_TO_KMH
+from fleetloop.sim.roads.bus_stops import BusStop
 from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.ground import SIDEWALK_M
 from fleetloop.sim.roads.paint import CURB_M
@@ -27,7 +28,7 @@ _HEDGE_SPACING_M, _HEDGE_HALF_LENGTH_M = 10.0, 4.2
 _RAIL, _RAIL_SPACING_M, _RAIL_FROM_EDGE_M = (168, 172, 176), 12.0, 0.55
 _RAIL_FROM_LENGTH_M = 120.0
 _CONTAINERS = np.array([[40, 84, 140], [164, 60, 44], [52, 116, 82], [198, 150, 50], [126, 128, 130]])
-_SHELTER_SHARE, _SITE_SHARE, _SCHOOL_SHARE = 0.12, 0.12, 0.15
+_SITE_SHARE, _SCHOOL_SHARE = 0.12, 0.15
 _SHELTER_GLASS, _SHELTER_ROOF = (122, 142, 150), (70, 74, 80)
 _HALL_HALF_M = (14.0, 17.0, 4.5)
 _HALL, _GATE, _STRIPE = (188, 192, 196), (30, 32, 36), (176, 34, 38)
@@ -133,30 +134,27 @@ def add_containers(
     _long_boxes(boxes, site, places, SIDEWALK_M + 2.6, (3.0, 1.2, 1.3), colours, (Surface.GRASS,))
 
 
-def add_bus_shelters(posts: SignPosts, ways: tuple[Carriageway, ...], random: np.random.Generator) -> None:
-    """A roof, a back wall and the sign of a bus stop, behind the sidewalk."""
-    for way, draw in zip(ways, random.random(len(ways)), strict=True):
-        town = SUBURB_TO_KMH < way.speed_limit_kmh <= TOWN_TO_KMH
-        track = way.tracks[0]
-        if draw > _SHELTER_SHARE or not town or track.length_m < 60.0 or way.uses[0] is LaneUse.BICYCLE:
-            continue
-        along = np.arange(20.0, 27.0, 2.0)
+def add_bus_stops(posts: SignPosts, stops: tuple[BusStop, ...]) -> None:
+    """The sign of each stop; a roof, a back wall and sides where there is grass behind the sidewalk."""
+    for stop in stops:
+        way, track = stop.way, stop.way.tracks[0]
+        posts.put(way, stop.along_m, ("bus_stop",))
+        middle = stop.along_m - 4.0
+        along = np.arange(middle - 3.0, middle + 4.0, 2.0)
         outside = way.kerb_m + way.outer * (SIDEWALK_M + np.array([0.4, 1.4]))
         corners = np.concatenate([track.places(along, left) for left in outside])
-        if not np.all(posts.site.surface(corners) == Surface.GRASS):
-            continue
-        if not np.all(
-            posts.site.surface(track.places(along, way.kerb_m + way.outer * 1.2)) == Surface.SIDEWALK
+        walk = track.places(along, way.kerb_m + way.outer * 1.2)
+        if np.any(posts.site.surface(corners) != Surface.GRASS) or np.any(
+            posts.site.surface(walk) != Surface.SIDEWALK
         ):
             continue
-        x, y, yaw = track.pose(23.0, way.kerb_m + way.outer * (SIDEWALK_M + 0.9))
+        x, y, yaw = track.pose(middle, way.kerb_m + way.outer * (SIDEWALK_M + 0.9))
         posts.boxes.add((x, y, 2.45), yaw, (2.2, 0.8, 0.06), _SHELTER_ROOF)
-        x, y, yaw = track.pose(23.0, way.kerb_m + way.outer * (SIDEWALK_M + 1.6))
+        x, y, yaw = track.pose(middle, way.kerb_m + way.outer * (SIDEWALK_M + 1.6))
         posts.boxes.add((x, y, 1.2), yaw, (2.1, 0.04, 1.2), _SHELTER_GLASS)
-        for end in (20.9, 25.1):
+        for end in (middle - 2.1, middle + 2.1):
             x, y, yaw = track.pose(end, way.kerb_m + way.outer * (SIDEWALK_M + 1.1))
             posts.boxes.add((x, y, 1.2), yaw, (0.04, 0.5, 1.2), _SHELTER_GLASS)
-        posts.put(way, 27.0, ("bus_stop",))
 
 
 def add_parking_and_school_signs(

@@ -34,6 +34,8 @@ class TownKind(StrEnum):
     """Two carriageways, ramps, and the roads at their ends."""
     YARD = "yard"
     """A factory yard: numbered parking lanes and the gate at the end of a production line."""
+    CYCLELANE = "cyclelane"
+    """A grid whose streets have lanes for bicycles."""
 
 
 _STREETS = {
@@ -41,6 +43,7 @@ _STREETS = {
     TownKind.ORGANIC: StreetPlan.ORGANIC,
     TownKind.SPIDER: StreetPlan.SPIDER,
     TownKind.BUSLANE: StreetPlan.BUSLANE,
+    TownKind.CYCLELANE: StreetPlan.CYCLELANE,
 }
 _DRAWN: dict[TownKind, Callable[[np.random.Generator, Region], PlainNetwork]] = {
     TownKind.SUBURB: draw_suburb,

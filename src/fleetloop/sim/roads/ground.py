@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from fleetloop.core.types import LaneKind, LaneUse, Surface
 from fleetloop.sim.roads import curves
+from fleetloop.sim.roads.bus_stops import BusStop, paint_bus_stop
 from fleetloop.sim.roads.carriageways import Carriageway, fast_edges, flowing_junctions
 from fleetloop.sim.roads.curves import CentreLine
 from fleetloop.sim.roads.lane_field import LaneField
@@ -48,6 +49,7 @@ def make_ground(
     field: LaneField,
     ways: tuple[Carriageway, ...],
     bays: tuple[Bays, ...],
+    stops: tuple[BusStop, ...],
     region: Region,
     origin_m: Float64[np.ndarray, " 2"],
     shape: tuple[int, int],
@@ -60,6 +62,8 @@ def make_ground(
         paint_lanes(paint, way, field, region)
     for row in bays:
         paint_bay_lines(paint, row)
+    for stop in stops:
+        paint_bus_stop(paint, stop)
     paint_bends(paint, lanes, field, flowing, region)
     for way in ways:
         paint_approach(paint, way)

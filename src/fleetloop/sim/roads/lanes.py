@@ -105,7 +105,10 @@ def make_lanes(network: Network, subject: str) -> LaneTable:
     successors = _successors(len(road_lanes), connectors)
     use = np.array([*(lane.users for lane in road_lanes), *(way.users for way in connectors)], np.uint8)
     use &= ~_too_tight_for_buses(lines, use, len(road_lanes), connectors)
-    reach = reach_of_users(np.array([line.length_m for line in lines]), successors, use)
+    use |= _open_off_hours(road_lanes, use, connectors)
+    lengths = np.array([line.length_m for line in lines])
+    reach = reach_of_users(lengths, successors, use)
+    use &= ~_traps_for_buses(lengths, successors, use, reach)
     joined = [(connector.from_lane, connector.to_lane) for connector in connectors]
     heights = vehicle_heights(road_lanes, joined, lines)
     walks = make_walks(network, lines, widths, heights, _outermost(road_lanes, connectors))
@@ -248,6 +251,40 @@ def _too_tight_for_buses(
         if connector.users & LaneUse.MOTOR:
             tight[road_count + number] |= tight[connector.from_lane] | tight[connector.to_lane]
     return np.where(tight, LaneUse.BUS, 0).astype(np.uint8)
+
+
+def _traps_for_buses(
+    lengths: np.ndarray, successors: tuple[tuple[int, ...], ...], use: np.ndarray, reach: np.ndarray
+) -> np.ndarray:
+    """LaneUse.BUS where cars can drive on and on, but buses would come to an end."""
+    allowed = tuple(tuple(lane for lane in following if use[lane] & LaneUse.BUS) for following in successors)
+    trapped = (
+        (longest_drives(lengths, allowed) < REACH_CAP_M) & (reach >= REACH_CAP_M) & (use & LaneUse.MOTOR > 0)
+    )
+    return np.where(trapped, LaneUse.BUS, 0).astype(np.uint8)
+
+
+def _open_off_hours(
+    road_lanes: tuple[NetLane, ...], use: np.ndarray, connectors: list[Connector]
+) -> np.ndarray:
+    """LaneUse.MOTOR_OFF_HOURS for bus lanes beside lanes for cars, and for the ways from and to them.
+
+    A road for buses alone stays theirs.
+    """
+    with_cars = {
+        lane.edge
+        for lane, users in zip(road_lanes, use[: len(road_lanes)], strict=True)
+        if users & LaneUse.MOTOR
+    }
+    opened = np.zeros(len(use), bool)
+    for number, lane in enumerate(road_lanes):
+        is_bus_lane = use[number] & LaneUse.BUS and not use[number] & LaneUse.MOTOR
+        opened[number] = is_bus_lane and lane.edge in with_cars
+    for number, connector in enumerate(connectors):
+        ends = np.array([connector.from_lane, connector.to_lane])
+        cars = opened[ends] | (use[ends] & LaneUse.MOTOR > 0)
+        opened[len(road_lanes) + number] = cars.all() and opened[ends].any() and connector.users & LaneUse.BUS
+    return np.where(opened & (use & LaneUse.MOTOR == 0), LaneUse.MOTOR_OFF_HOURS, 0).astype(np.uint8)
 
 
 def reach_of_users(

@@ -9,7 +9,7 @@ import numpy as np
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import World
 
-FORMAT_VERSION = 15
+FORMAT_VERSION = 18
 """Of the cached file, and of how towns are made: raise it whenever a town would come out differently."""
 
 _JOINED = (
@@ -22,8 +22,18 @@ _JOINED = (
         "lane_point_count",
         "lane_spacing_m",
     ),
-    *("lane_length_m", "lane_width_m", "lane_speed_limit_mps", "lane_kind", "lane_use", "lane_reach_m"),
-    *("lane_control", "town_left_hand", "signs", "sign_images"),
+    *(
+        "lane_length_m",
+        "lane_width_m",
+        "lane_speed_limit_mps",
+        "lane_kind",
+        "lane_use",
+        "lane_reach_m",
+        "lane_ends",
+        "lane_bus_stop_m",
+        "lane_bay_m",
+    ),
+    *("lane_control", "town_left_hand", "town_bus_lane_hours", "signs", "sign_images"),
     *("conflict_kind", "conflict_from_m", "conflict_to_m", "conflict_other_from_m", "conflict_other_to_m"),
     *("conflict_yield", "signal_cycle_s", "signal_offset_s", "phase_end_s", "phase_colour"),
     *("town_origin_m", "town_tiles_shape", "town_cells_shape", "boxes", "box_lamp"),

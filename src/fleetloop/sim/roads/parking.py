@@ -66,6 +66,11 @@ class Bays:
         """Where the row ends."""
         return self.from_m + self.count * BAY_LENGTH_M
 
+    @property
+    def free_m(self) -> float:
+        """Middle of the last bay, where nobody is parked for good: who pulls out has room ahead."""
+        return self.to_m - BAY_LENGTH_M / 2.0
+
     def depth(self, along_m: Float64[np.ndarray, " N"]) -> Float64[np.ndarray, " N"]:
         """How far the kerb is moved out, by metres along the lane."""
         inside = np.minimum(along_m - self.from_m, self.to_m - along_m)
@@ -173,6 +178,7 @@ def add_parked_cars(boxes: Boxes, rows: tuple[Bays, ...], random: np.random.Gene
         scale = random.choice([0.9, 1.0, 1.0, 1.08], count)
         paint = _PAINT[random.integers(len(_PAINT), size=count)]
         parked = random.random(count) < _OCCUPIED
+        parked[-1] = False
         centres, yaw = row.way.tracks[0].places(along, across)[parked], yaw[parked]
         direction = np.stack([np.cos(yaw), np.sin(yaw)], axis=1)
         size = np.stack([scale, np.ones(count), np.ones(count)], axis=1)[parked]

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from fleetloop.core.types import Surface
 
+BUS_LANE_TIMES = 2
+"""How many times a day bus lanes may be closed to cars."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -13,19 +16,13 @@ class Region:
     left_hand: bool
     """Traffic keeps left."""
     bus_lane_hours: tuple[tuple[int, int], ...]
-    """Hours of the day, from and to, in which a bus lane is closed to cars; empty: always."""
+    """Hours of the day, from and to, in which a bus lane is closed to cars, at most BUS_LANE_TIMES; none: always."""
     middle_line: Surface
     """Colour of the line between oncoming traffic."""
     residential_limit_kmh: int
     town_limit_kmh: int
     country_limit_kmh: int
     highway_limit_kmh: int
-
-    def bus_lane_closed(self, hour: float) -> bool:
-        """Whether cars must stay out of bus lanes at `hour` (0 to 24)."""
-        return not self.bus_lane_hours or any(
-            start <= hour % 24.0 < end for start, end in self.bus_lane_hours
-        )
 
 
 REGIONS = {

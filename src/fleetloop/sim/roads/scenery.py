@@ -6,9 +6,10 @@ from jaxtyping import Float64
 from fleetloop.core.random import Stream, generator
 from fleetloop.sim.roads.boxes import Boxes, Site
 from fleetloop.sim.roads.buildings import add_buildings
+from fleetloop.sim.roads.bus_stops import BusStop
 from fleetloop.sim.roads.carriageways import Carriageway
 from fleetloop.sim.roads.furniture import (
-    add_bus_shelters,
+    add_bus_stops,
     add_construction_sites,
     add_containers,
     add_crash_barriers,
@@ -35,6 +36,7 @@ def make_scenery(
     field: LaneField,
     ways: tuple[Carriageway, ...],
     bays: tuple[Bays, ...],
+    stops: tuple[BusStop, ...],
     signals: list[Signal],
     signal_of: list[int],
     region: Region,
@@ -51,7 +53,7 @@ def make_scenery(
     place_signs(posts, network, lanes, ways, region)
     add_construction_sites(posts, ways, random)
     add_parking_and_school_signs(posts, ways, bays, random)
-    add_bus_shelters(posts, ways, random)
+    add_bus_stops(posts, stops)
     add_parked_cars(boxes, bays, random)
     add_buildings(boxes, site, ways, random)
     add_street_lamps(boxes, site, ways)

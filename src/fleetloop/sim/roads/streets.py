@@ -1,6 +1,7 @@
 """Towns of straight streets: netgenerate draws them, a second pass decides what rules each junction."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class StreetPlan(StrEnum):
     ORGANIC = "organic"
     SPIDER = "spider"
     BUSLANE = "buslane"
+    CYCLELANE = "cyclelane"
 
 
 LANE_WIDTH_M = 3.5
@@ -35,6 +37,7 @@ _PERTURBATION = {
     StreetPlan.GRID: "normc(0,4,-8,8)",
     StreetPlan.ORGANIC: "normc(0,10,-16,16)",
     StreetPlan.BUSLANE: "normc(0,3,-6,6)",
+    StreetPlan.CYCLELANE: "normc(0,4,-8,8)",
 }
 # Share of the streets left out: what remains are bends and T junctions.
 _LEFT_OUT = {
@@ -42,10 +45,29 @@ _LEFT_OUT = {
     StreetPlan.ORGANIC: 0.25,
     StreetPlan.SPIDER: 0.12,
     StreetPlan.BUSLANE: 0.05,
+    StreetPlan.CYCLELANE: 0.1,
 }
 _MIN_JUNCTIONS = 4
-_BUS_LANE_SHARE = 0.6
-"""Of the rows and columns of a grid with bus lanes, those that have one."""
+
+
+@dataclass(frozen=True)
+class _KerbLane:
+    """A lane of its own at the kerb of some rows and columns of a grid."""
+
+    allow: str
+    """SUMO's classes of those who may use it."""
+    width_m: float
+    share: float
+    """Of the rows and columns, those that have one."""
+    beside: int
+    """Lanes for all beside it; 0: as many as the street has."""
+
+
+_KERB_LANES = {
+    StreetPlan.BUSLANE: _KerbLane("bus bicycle", LANE_WIDTH_M, 0.6, 2),
+    # 1.85 m is what German guidelines (ERA 2010) ask of a cycle lane, its line included.
+    StreetPlan.CYCLELANE: _KerbLane("bicycle", 1.85, 0.7, 0),
+}
 
 _Edges = dict[str, tuple[str, str]]
 
@@ -75,8 +97,8 @@ def generate_streets(
         types = _junction_types(junctions, random)
         _write_junction_types(types, patch)
         cycle_s = str(random.choice([40, 50, 60]))
-        if plan is StreetPlan.BUSLANE:
-            _add_bus_lanes(streets, edges, removed, random, side, subject)
+        if plan in _KERB_LANES:
+            _add_kerb_lanes(_KERB_LANES[plan], streets, edges, removed, random, side, subject)
         kept = {name: ends for name, ends in edges.items() if name not in set(removed)}
         _write_crossings(kept, types, neighbours, crossings, random)
         options = ["--sumo-net-file", str(streets), "--node-files", str(patch), "--tls.rebuild", "true"]
@@ -196,7 +218,8 @@ def _write_crossings(
     ElementTree.ElementTree(root).write(output, encoding="utf-8")
 
 
-def _add_bus_lanes(
+def _add_kerb_lanes(
+    kind: _KerbLane,
     streets: Path,
     edges: _Edges,
     removed: list[str],
@@ -204,9 +227,9 @@ def _add_bus_lanes(
     side: list[str],
     subject: str,
 ) -> None:
-    """Make the outer lane of some rows and columns of the grid `streets` a bus lane, beside two for all."""
+    """Give some rows and columns of the grid `streets` a lane at the kerb, for few, beside those for all."""
     lines = sorted({line for start, _ in edges.values() for line in (start[0], start[1:])})
-    chosen = {line for line in lines if random.random() < _BUS_LANE_SHARE} or {lines[0]}
+    chosen = {line for line in lines if random.random() < kind.share} or {lines[0]}
     wide = {
         name
         for name, (start, end) in edges.items()
@@ -226,8 +249,9 @@ def _add_bus_lanes(
             for lane in edge.findall("lane"):
                 edge.remove(lane)
             if edge.attrib["id"] in wide:
-                edge.set("numLanes", "3")
-                ElementTree.SubElement(edge, "lane", index="0", allow="bus bicycle")
+                edge.set("numLanes", str((kind.beside or int(edge.attrib["numLanes"])) + 1))
+                width = str(kind.width_m)
+                ElementTree.SubElement(edge, "lane", index="0", allow=kind.allow, width=width)
         tree.write(parts["edg"], encoding="utf-8")
         options = [
             "--node-files",

@@ -11,6 +11,7 @@ from fleetloop.core.errors import MapError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import BOX_CELL_M, SIGN_PIXELS, TILE_M, Control, World
 from fleetloop.sim.roads.boxes import Boxes
+from fleetloop.sim.roads.bus_stops import BusStop, plan_bus_stops
 from fleetloop.sim.roads.carriageways import make_carriageways
 from fleetloop.sim.roads.checks import check_network
 from fleetloop.sim.roads.conflicts import (
@@ -27,8 +28,8 @@ from fleetloop.sim.roads.lane_field import LaneField
 from fleetloop.sim.roads.lanes import MIN_ROUTE_M, LaneTable, make_lanes
 from fleetloop.sim.roads.network import read_network
 from fleetloop.sim.roads.paint import Ground
-from fleetloop.sim.roads.parking import lead_walks_round, plan_bays
-from fleetloop.sim.roads.regions import region_of
+from fleetloop.sim.roads.parking import Bays, lead_walks_round, plan_bays
+from fleetloop.sim.roads.regions import BUS_LANE_TIMES, Region, region_of
 from fleetloop.sim.roads.scenery import make_scenery
 from fleetloop.sim.roads.sign_places import Signs
 from fleetloop.sim.roads.signals import Signal, make_signals
@@ -64,13 +65,15 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
     field = LaneField(lanes)
     ways = make_carriageways(network, lanes, approaches)
     bays = plan_bays(ways, lanes, field, generator(seed, Stream.APPEARANCE, 1))
-    ground = make_ground(network, lanes, field, ways, bays, region, origin, tiles_shape)
+    stops = plan_bus_stops(ways, lanes, bays, generator(seed, Stream.APPEARANCE, 2))
+    ground = make_ground(network, lanes, field, ways, bays, stops, region, origin, tiles_shape)
     lead_walks_round(lanes.walks, bays)
     lanes = close_unwalkable(lanes, conflicts)
     boxes, signs = make_scenery(
-        network, lanes, field, ways, bays, signals, signal_of, region, ground, origin, seed
+        network, lanes, field, ways, bays, stops, signals, signal_of, region, ground, origin, seed
     )
     return World(
+        **_kerb_fields(lanes, bays, stops),
         **_lane_fields(lanes, controls, crossing_control(lanes, signal_of), signal_of),
         heights_m=np.concatenate([*lanes.heights, *lanes.walks.heights]).astype(np.float32),
         **_conflict_fields(lanes, conflicts),
@@ -79,6 +82,7 @@ def make_town(network_file: Path, key: str, subject: str) -> World:
         **_box_fields(boxes, origin, tiles_shape),
         **_sign_fields(signs, origin, tiles_shape),
         town_left_hand=np.array([lanes.left_hand], np.uint8),
+        town_bus_lane_hours=_bus_lane_hours(region),
     )
 
 
@@ -87,6 +91,13 @@ def _extent(lanes: LaneTable) -> tuple[Float64[np.ndarray, " 2"], tuple[int, int
     origin = np.floor(points.min(axis=0) - MARGIN_M)
     columns, rows = np.ceil((points.max(axis=0) + MARGIN_M - origin) / TILE_M).astype(int)
     return origin, (int(rows), int(columns))
+
+
+def _bus_lane_hours(region: Region) -> np.ndarray:
+    hours = np.zeros((1, BUS_LANE_TIMES, 2), np.float32)
+    for number, times in enumerate(region.bus_lane_hours or ((0, 24),)):
+        hours[0, number] = times
+    return hours
 
 
 def _starts(counts: list[int]) -> np.ndarray:
@@ -103,6 +114,8 @@ def _lane_fields(
     nobody = np.full(on_foot, -1, np.int32)
     control = np.array([Control.NONE] * roads + controls + [Control.NONE] * on_foot, np.uint8)
     signal = np.array([-1] * roads + signal_of[: len(controls)] + [-1] * on_foot, np.int32)
+    ends = np.zeros(len(lines), np.uint8)
+    ends[[connector.from_lane for connector in lanes.connectors if connector.lane_ends]] = 1
     for number, crossing in enumerate(walks.crossings):
         both = slice(crossing.lane, crossing.lane + 2)
         control[both], signal[both] = crossing_controls[number], signal_of[len(controls) + number]
@@ -122,6 +135,7 @@ def _lane_fields(
             [*lanes.speed_limit_mps, *[WALKING_LIMIT_MPS] * on_foot], np.float32
         ),
         "lane_kind": np.array([*lanes.kind, *walks.kinds], np.uint8),
+        "lane_ends": ends,
         "lane_use": np.array([*lanes.use, *lanes.walk_use], np.uint8),
         "lane_reach_m": np.array([*lanes.reach_m, *lanes.walk_reach_m], np.float32),
         "lane_left": np.concatenate([lanes.left, nobody]),
@@ -131,6 +145,22 @@ def _lane_fields(
         "lane_control": control,
         "lane_signal": signal,
     }
+
+
+def _kerb_fields(
+    lanes: LaneTable, bays: tuple[Bays, ...], stops: tuple[BusStop, ...]
+) -> dict[str, np.ndarray]:
+    """Where, along each lane, buses stop and where a car may pull out."""
+    fields = {
+        name: np.full(len(lanes.lines) + len(lanes.walks.lines), -1.0, np.float32)
+        for name in ("lane_bus_stop_m", "lane_bay_m")
+    }
+    for stop in stops:
+        fields["lane_bus_stop_m"][stop.lane] = stop.along_m
+    for row in bays:
+        if row.way.numbers[0] >= 0:
+            fields["lane_bay_m"][row.way.numbers[0]] = row.free_m
+    return fields
 
 
 def _conflict_fields(lanes: LaneTable, conflicts: list[Conflict]) -> dict[str, np.ndarray]:

@@ -11,6 +11,19 @@ from fleetloop.sim.scenarios.stage import Stage
 Parameters = Mapping[str, float]
 
 
+def parameter_of(text: str) -> tuple[str, float]:
+    """Name and value of a parameter as it is given on the command line, such as "speed_mps=9.5".
+
+    Raises:
+        ConfigError: it is not written like that.
+    """
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError as error:
+        raise ConfigError(f"scenario: {text!r} is not a parameter; write it as speed_mps=9.5") from error
+
+
 @dataclass(frozen=True)
 class Range:
     """From where to where a parameter is drawn, evenly."""

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fleetloop.core.errors import ConfigError
-from fleetloop.core.types import EGO, UPCOMING_LANES, VEHICLE_SIZES, AgentKind, LaneKind, Script, State, World
+from fleetloop.core.types import (
+    EGO,
+    UPCOMING_LANES,
+    VEHICLE_SIZES,
+    AgentKind,
+    LaneKind,
+    LaneUse,
+    Script,
+    State,
+    World,
+)
 from fleetloop.sim.paths import lane_point, rail_pose
 from fleetloop.sim.prediction import touching
 from fleetloop.sim.spawn import NEEDED_M, extend_path
@@ -45,16 +55,18 @@ class Stage:
         chosen = []
         for lane in lanes[(world.lane_length_m[lanes] >= length_m) & (world.lane_reach_m[lanes] >= 400.0)]:
             first, count = world.lane_first_point[lane], world.lane_point_count[lane]
-            beside = max(world.lane_left[lane], world.lane_right[lane]) >= 0
+            beside = self.neighbour(int(lane)) >= 0
             straight = np.abs(world.curvatures[first : first + count]).max() < 0.02
-            if straight and (beside or not has_neighbour):
+            if straight and world.lane_use[lane] & LaneUse.MOTOR and (beside or not has_neighbour):
                 chosen.append(int(lane))
         return np.array(chosen, np.int64)
 
     def neighbour(self, lane: int) -> int:
-        """A lane beside, of the same direction; the left one if there are two."""
-        left, right = int(self.world.lane_left[lane]), int(self.world.lane_right[lane])
-        return left if left >= 0 else right
+        """A lane for cars beside, of the same direction, or -1; the left one if there are two."""
+        for beside in (int(self.world.lane_left[lane]), int(self.world.lane_right[lane])):
+            if beside >= 0 and self.world.lane_use[beside] & LaneUse.MOTOR:
+                return beside
+        return -1
 
     def outer_side(self, lane: int) -> float:
         """-1 where the kerb is on the right, +1 where it is on the left (left-hand traffic)."""

@@ -1,6 +1,7 @@
 """Scenario families about other vehicles on the same road."""
 
 from fleetloop.core.types import AgentKind, Script
+from fleetloop.sim.behaviour import BAY_MIDDLE_M
 from fleetloop.sim.scenarios.family import Family, Parameters, Range
 from fleetloop.sim.scenarios.stage import Stage
 
@@ -92,7 +93,7 @@ def _pulling_out(stage: Stage, parameters: Parameters) -> bool:
     if lane is None:
         return False
     half = float(stage.world.lane_width_m[lane]) / 2.0
-    offset = stage.outer_side(lane) * (half + 1.1)
+    offset = stage.outer_side(lane) * (half + BAY_MIDDLE_M)
     stage.add(
         *(AgentKind.CAR, [lane], parameters["ahead_m"], 0.0, Script.STAND, 0.0, parameters["trigger_m"]),
         offset_m=offset,
