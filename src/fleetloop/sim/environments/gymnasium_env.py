@@ -70,10 +70,8 @@ class DrivingVectorEnv(VectorEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin anew everywhere; without a seed for the first time, with a random one."""
-        first = self._np_random is None
         super().reset(seed=seed)
-        chosen = seed if seed is not None else int(self.np_random.integers(2**63)) if first else None
-        self.worlds.reset(chosen)
+        self.worlds.reset(seed)
         return self._observe(), {}
 
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -166,10 +164,8 @@ class DrivingEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin anew; without a seed for the first time, with a random one."""
-        first = self._np_random is None
         super().reset(seed=seed)
-        chosen = seed if seed is not None else int(self.np_random.integers(2**63)) if first else None
-        self.worlds.reset(chosen)
+        self.worlds.reset(seed)
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:

@@ -165,7 +165,7 @@ class LearnerWorlds:
         self._curvature = np.zeros((worlds, config.agents), np.float32)
         self._danger = np.zeros(worlds, np.int32)
         self._started = np.zeros(shape, np.int32)
-        self._seed = np.zeros(worlds, np.uint64)
+        self._seed, self._seeded = np.zeros(worlds, np.uint64), False
         self._episodes = np.zeros(worlds, np.int64)
         self.failures: dict[int, str] = {}
         """What went wrong in the last step, by world: all episodes there are cut off."""
@@ -187,9 +187,14 @@ class LearnerWorlds:
     def reset(self, seed: int | None) -> None:
         """Begin anew in every world; without a seed, with the next episodes of the present one.
 
+        Without a seed for the first time, a random one is taken.
+
         Raises:
             MapError: no place was found for the learners.
         """
+        if seed is None and not self._seeded:
+            seed = int(np.random.default_rng().integers(2**63))
+        self._seeded = True
         if seed is not None:
             self._seed[:] = np.uint64(seed % 2**64)
             self._episodes[:] = 0

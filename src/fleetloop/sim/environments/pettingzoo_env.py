@@ -48,7 +48,6 @@ class DrivingParallelEnv(ParallelEnv):
             name: observation_space(self.config) for name in self.possible_agents
         }
         self._views = Views(self.worlds)
-        self._seeded = False
 
     def observation_space(self, agent: str) -> spaces.Space:
         """Always the same object for the same agent."""
@@ -62,9 +61,6 @@ class DrivingParallelEnv(ParallelEnv):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin anew; without a seed for the first time, with a random one."""
-        if seed is None and not self._seeded:
-            seed = int(np.random.default_rng().integers(2**63))
-        self._seeded = True
         self.worlds.reset(seed)
         self.agents = list(self.possible_agents)
         return self._observe(self.agents), {name: {} for name in self.agents}

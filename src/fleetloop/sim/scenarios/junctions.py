@@ -75,7 +75,8 @@ def _meetings(stage: Stage) -> Iterator[_Meeting]:
 
 
 def _choose(stage: Stage, fits: Callable[[_Meeting], bool]) -> _Meeting | None:
-    found = [meeting for meeting in _meetings(stage) if fits(meeting)]
+    meetings = stage.once_in_town("meetings", lambda: tuple(_meetings(stage)))
+    found = [meeting for meeting in meetings if fits(meeting)]
     return found[int(stage.random.integers(len(found)))] if found else None
 
 

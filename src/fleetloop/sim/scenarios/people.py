@@ -1,6 +1,8 @@
 """Scenario families about people who come where they are not expected."""
 
+import functools
 import math
+from collections.abc import Callable
 
 from fleetloop.core.types import AgentKind, Script
 from fleetloop.sim.scenarios.family import Family, Parameters, Range
@@ -12,19 +14,27 @@ _PARKED_M = 1.15
 _KERB_M = 0.9
 
 
-def _start(stage: Stage, parameters: Parameters) -> int | None:
-    """Put the learner at the beginning of a straight lane at the kerb; that lane, or None."""
-    side = stage.outer_side(-1)
-    lanes = [
-        lane
-        for lane in stage.straight_lanes(75.0)
-        if (stage.world.lane_right if side < 0 else stage.world.lane_left)[lane] < 0
-    ]
-    if not lanes:
-        return None
-    lane = int(stage.random.choice(lanes))
-    stage.put_learner([lane], 6.0, parameters["speed_mps"])
-    return lane
+def _beside_the_kerb(
+    set_the_scene: Callable[[Stage, Parameters, int], None],
+) -> Callable[[Stage, Parameters], bool]:
+    """Puts the learner at the beginning of a straight lane at the kerb, then sets the scene on it.
+
+    The result returns False, as `Family.set_up` does, where the town has no such lane.
+    """
+
+    @functools.wraps(set_the_scene)
+    def set_up(stage: Stage, parameters: Parameters) -> bool:
+        at_kerb = stage.world.lane_right if stage.outer_side(-1) < 0 else stage.world.lane_left
+        lanes = stage.straight_lanes(75.0)
+        lanes = lanes[at_kerb[lanes] < 0]
+        if not len(lanes):
+            return False
+        lane = int(stage.random.choice(lanes))
+        stage.put_learner([lane], 6.0, parameters["speed_mps"])
+        set_the_scene(stage, parameters, lane)
+        return True
+
+    return set_up
 
 
 def _edge(stage: Stage, lane: int) -> float:
@@ -41,72 +51,50 @@ def _run_across(
     stage.add_beside(kind, lane, along_m, offset, across, Script.RUN, speed, trigger_m)
 
 
-def _child_behind_parked_car(stage: Stage, parameters: Parameters) -> bool:
-    lane = _start(stage, parameters)
-    if lane is None:
-        return False
+@_beside_the_kerb
+def _child_behind_parked_car(stage: Stage, parameters: Parameters, lane: int) -> None:
     ahead, side = parameters["ahead_m"], stage.outer_side(lane)
     kind = AgentKind.VAN if stage.random.random() < 0.5 else AgentKind.CAR
     stage.add_beside(kind, lane, ahead - 3.4, side * (_edge(stage, lane) + _PARKED_M))
     _run_across(
-        *(
-            stage,
-            lane,
-            AgentKind.CHILD,
-            ahead,
-            _PARKED_M,
-            parameters["child_speed_mps"],
-            parameters["trigger_m"],
-        )
+        *(stage, lane, AgentKind.CHILD, ahead, _PARKED_M),
+        *(parameters["child_speed_mps"], parameters["trigger_m"]),
     )
-    return True
 
 
-def _jaywalker(stage: Stage, parameters: Parameters) -> bool:
-    lane = _start(stage, parameters)
-    if lane is None:
-        return False
+@_beside_the_kerb
+def _jaywalker(stage: Stage, parameters: Parameters, lane: int) -> None:
     _run_across(
         *(stage, lane, AgentKind.PEDESTRIAN, parameters["ahead_m"], _KERB_M),
         *(parameters["walking_mps"], parameters["trigger_m"]),
     )
-    return True
 
 
-def _group_crossing(stage: Stage, parameters: Parameters) -> bool:
-    lane = _start(stage, parameters)
-    if lane is None:
-        return False
+@_beside_the_kerb
+def _group_crossing(stage: Stage, parameters: Parameters, lane: int) -> None:
     for number in range(4):
         pace = parameters["walking_mps"] * (1.0 - 0.08 * number)
         along, beyond = parameters["ahead_m"] + 0.9 * number, _KERB_M + 0.3 * (number % 2)
         _run_across(
             stage, lane, AgentKind.PEDESTRIAN, along, beyond, pace, parameters["trigger_m"] + 0.9 * number
         )
-    return True
 
 
-def _bus_at_stop(stage: Stage, parameters: Parameters) -> bool:
-    lane = _start(stage, parameters)
-    if lane is None:
-        return False
+@_beside_the_kerb
+def _bus_at_stop(stage: Stage, parameters: Parameters, lane: int) -> None:
     ahead, side = parameters["ahead_m"], stage.outer_side(lane)
     stage.add_beside(AgentKind.BUS, lane, ahead - 7.2, side * (_edge(stage, lane) + 1.45))
     _run_across(
         *(stage, lane, AgentKind.PEDESTRIAN, ahead, 1.4, parameters["walking_mps"], parameters["trigger_m"])
     )
-    return True
 
 
-def _crossing_cyclist(stage: Stage, parameters: Parameters) -> bool:
-    lane = _start(stage, parameters)
-    if lane is None:
-        return False
+@_beside_the_kerb
+def _crossing_cyclist(stage: Stage, parameters: Parameters, lane: int) -> None:
     _run_across(
         *(stage, lane, AgentKind.CYCLIST, parameters["ahead_m"], 6.0),
         *(parameters["cyclist_speed_mps"], parameters["trigger_m"]),
     )
-    return True
 
 
 _AHEAD = Range(40.0, 62.0, "m")

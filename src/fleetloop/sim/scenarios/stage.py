@@ -1,8 +1,9 @@
 """Sets a scene: the learner and the actors of a scenario on a town's lanes, in the State of one world."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +26,20 @@ from fleetloop.sim.spawn import NEEDED_M, extend_path
 _VEHICLES = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.EMERGENCY)
 CLEAR_M = 60.0
 """Ordinary traffic this near to the learner or to an actor leaves the stage."""
+
+T = TypeVar("T")
+
+
+class _Places:
+    """What has been looked for in the towns of a World."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.found: dict[Hashable, Any] = {}
+
+
+# Of the World used last, which it keeps alive: scenarios are set up again and again in the same towns.
+_last_places: _Places | None = None
 
 
 @dataclass
@@ -49,8 +64,24 @@ class Stage:
         first, last = self.world.successor_start[lane], self.world.successor_start[lane + 1]
         return [int(following) for following in self.world.successors[first:last]]
 
+    def once_in_town(self, name: Hashable, find: Callable[[], T]) -> T:
+        """What `find` finds in the town, looked for only once; it must follow from the World and the name alone."""
+        global _last_places
+        places = _last_places
+        if places is None or places.world is not self.world:
+            places = _last_places = _Places(self.world)
+        key = (int(self.state.town[self.w]), name)
+        if key not in places.found:
+            places.found[key] = find()
+        return places.found[key]
+
     def straight_lanes(self, length_m: float, has_neighbour: bool = False) -> np.ndarray:
         """Road lanes at least this long that hardly bend, and lead on."""
+        return self.once_in_town(
+            ("straight lanes", length_m, has_neighbour), lambda: self._straight_lanes(length_m, has_neighbour)
+        )
+
+    def _straight_lanes(self, length_m: float, has_neighbour: bool) -> np.ndarray:
         world, lanes = self.world, self.lanes(LaneKind.ROAD)
         chosen = []
         for lane in lanes[(world.lane_length_m[lanes] >= length_m) & (world.lane_reach_m[lanes] >= 400.0)]:
