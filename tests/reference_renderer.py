@@ -23,7 +23,7 @@ from fleetloop.core.types import (
 from fleetloop.sim.cameras.appearance import Appearance
 from fleetloop.sim.cameras.boxes import SMALLEST_PX
 from fleetloop.sim.cameras.gather import LIT_FROM, WET_DARKER, WETTED
-from fleetloop.sim.cameras.ground import STRAIGHT_MIRROR, WET_MIRROR
+from fleetloop.sim.cameras.ground import BLENDED_M, STRAIGHT_MIRROR, WET_MIRROR
 from fleetloop.sim.cameras.materials import (
     BEACON_COLOUR,
     BLUE_COLOUR,
@@ -35,19 +35,22 @@ from fleetloop.sim.cameras.materials import (
     Material,
     SeenFrom,
 )
-from fleetloop.sim.cameras.night import (
+from fleetloop.sim.cameras.parts import PART_START, PARTS
+from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
+from fleetloop.sim.cameras.signs import BACK_COLOUR, RETROREFLECTION, SHADED
+from fleetloop.sim.cameras.statics import BUILDING_HALF_M
+from fleetloop.sim.cameras.windows import (
     DARK_GLASS,
     DIMMEST_WINDOW,
+    GLASS_MIRROR,
+    GLASS_SHARE,
     LIT_WINDOWS,
+    SMALLEST_CELL_PX,
     WINDOW_CELL_M,
     WINDOW_COLOUR,
     WINDOW_FROM,
     WINDOW_TO,
 )
-from fleetloop.sim.cameras.parts import PART_START, PARTS
-from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
-from fleetloop.sim.cameras.signs import BACK_COLOUR, RETROREFLECTION, SHADED
-from fleetloop.sim.cameras.statics import BUILDING_HALF_M
 from fleetloop.sim.signals import signal_colour
 from reference_lamps import Lamp, lamp_light, lamps_of, mirrored, strength_of
 
@@ -167,10 +170,10 @@ def _static_boxes(world: World, scene: Scene, look: Appearance, b: int) -> list[
     return found
 
 
-def _window(box: _Box, face: int, points: np.ndarray) -> np.ndarray:
-    """0 for wall, 1 for dark glass, above for lit windows."""
+def _window(box: _Box, side: int, points: np.ndarray) -> np.ndarray:
+    """0 for wall, 1 for dark glass, above for lit windows. Sides 0 and 1 are the ends, 2 and 3 the others."""
     along = np.array([math.cos(box.yaw), math.sin(box.yaw)])
-    if face < 2:
+    if side < 2:
         along = np.array([-along[1], along[0]])
     across = (points[:, :2] - box.centre[:2]) @ along / WINDOW_CELL_M[0] + 128.0
     up = (points[:, 2] - box.centre[2] + box.half[2]) / WINDOW_CELL_M[1]
@@ -178,7 +181,7 @@ def _window(box: _Box, face: int, points: np.ndarray) -> np.ndarray:
     glass = (across - column > WINDOW_FROM[0]) & (across - column < WINDOW_TO[0])
     glass &= (up - floor > WINDOW_FROM[1]) & (up - floor < WINDOW_TO[1])
     glass &= (floor + 1) * WINDOW_CELL_M[1] < 2.0 * box.half[2] + 0.5
-    value = (box.pattern * 262144 + column * 512 + floor * 4 + face) & 0xFFFFFFFF
+    value = (box.pattern * 262144 + column * 512 + floor * 4 + side) & 0xFFFFFFFF
     value = ((value ^ (value >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
     value = ((value ^ (value >> 15)) * 0x846CA68B) & 0xFFFFFFFF
     return np.where(glass, 1.0 + np.maximum(LIT_WINDOWS - ((value >> 16) & 255), 0) / LIT_WINDOWS, 0.0)
@@ -206,14 +209,25 @@ def _hits(origin: np.ndarray, rays: np.ndarray, box: _Box) -> tuple:
 
 
 def _surface(world: World, town: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Surfaces at places in pixels of the town's ground."""
     rows, columns = world.town_tiles_shape[town]
-    column = np.floor((x - world.town_origin_m[town, 0]) / METRES_PER_PIXEL).astype(int)
-    row = np.floor((y - world.town_origin_m[town, 1]) / METRES_PER_PIXEL).astype(int)
+    column, row = np.floor(x).astype(int), np.floor(y).astype(int)
     inside = (row >= 0) & (column >= 0) & (row < rows * TILE_PIXELS) & (column < columns * TILE_PIXELS)
     row, column = np.where(inside, row, 0), np.where(inside, column, 0)
     cell = world.town_first_tile[town] + row // TILE_PIXELS * columns + column // TILE_PIXELS
     surface = world.tiles[world.tile_index[cell], row % TILE_PIXELS, column % TILE_PIXELS]
     return np.where(inside, surface, Surface.GRASS)
+
+
+def _blended(world: World, town: int, x: np.ndarray, y: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """Colours between the middles of the four nearest pixels of the town's ground."""
+    left, below = np.floor(x - 0.5) + 0.5, np.floor(y - 0.5) + 0.5
+    total = np.zeros((len(x), 3))
+    for beside in (0, 1):
+        for above in (0, 1):
+            weight = (1.0 - np.abs(left + beside - x)) * (1.0 - np.abs(below + above - y))
+            total += weight[:, None] * colours[_surface(world, town, left + beside, below + above)]
+    return total
 
 
 def _fog(look: Appearance, b: int, depth: np.ndarray | float) -> np.ndarray:
@@ -247,9 +261,13 @@ def _palette(look: Appearance, b: int) -> np.ndarray:
     return palette.clip(max=255.0)
 
 
+def _footprint(depth: float, focal: float, height: float) -> float:
+    return max(depth / focal, depth**2 / focal / height / 6.0)
+
+
 def _samples(depth: float, focal: float, height: float) -> list[tuple[float, float]]:
     """Where in a pixel the ground is sampled: down and to the right."""
-    footprint = max(depth / focal, depth**2 / focal / height / 6.0)
+    footprint = _footprint(depth, focal, height)
     if footprint > 0.2:
         return [(0.125, 0.375), (0.375, 0.125), (0.625, 0.875), (0.875, 0.625)]
     return [(0.25, 0.75), (0.75, 0.25)] if footprint > 0.1 else [(0.5, 0.5)]
@@ -259,7 +277,7 @@ def _background(world: World, camera: Camera, scene: Scene, look: Appearance, b:
     """Sky and ground [height, width, 3], the depth of each row (0 for sky), and which ground shines when wet."""
     focal, (right, down, forward) = focal_length_px(camera), camera_axes(camera)
     camera_height, palette, by_day = camera.position_in_ego[2], _palette(look, b), strength_of(look, b) == 0.0
-    x0, y0, yaw = scene.ego_pose[b].astype(np.float64)
+    town, (x0, y0, yaw) = int(scene.town[b]), scene.ego_pose[b].astype(np.float64)
     image, depths = np.empty((camera.height, camera.width, 3)), np.zeros(camera.height)
     wet = np.zeros((camera.height, camera.width), bool)
     columns = np.arange(camera.width) - camera.width / 2
@@ -281,13 +299,16 @@ def _background(world: World, camera: Camera, scene: Scene, look: Appearance, b:
             rays = rays + ((columns + beside) / focal)[:, None] * right
             t = camera_height / np.maximum(-rays[:, 2], camera_height / 400.0)
             x, y = (camera.position_in_ego[k] + t * rays[:, k] for k in (0, 1))
-            surface = _surface(
-                world,
-                int(scene.town[b]),
-                x0 + math.cos(yaw) * x - math.sin(yaw) * y,
-                y0 + math.sin(yaw) * x + math.cos(yaw) * y,
+            x, y = (
+                x0 + math.cos(yaw) * x - math.sin(yaw) * y - world.town_origin_m[town, 0],
+                y0 + math.sin(yaw) * x + math.cos(yaw) * y - world.town_origin_m[town, 1],
             )
-            total += shining[surface]
+            x, y = x / METRES_PER_PIXEL, y / METRES_PER_PIXEL
+            surface = _surface(world, town, x, y)
+            if _footprint(depth, focal, camera_height) <= BLENDED_M:
+                total += _blended(world, town, x, y, shining)
+            else:
+                total += shining[surface]
             if number == 0:
                 wet[row] = surface != Surface.GRASS
         image[row] = total / len(pattern)
@@ -316,8 +337,15 @@ def _draw_box(box: _Box, view: tuple, look: Appearance, b: int, held: _Pixels) -
             held.albedo[hit] = _haze(look, b, box.colour, 0.25 * _fog(look, b, face_depth))
         elif by_day:
             facing = max(float(normals[face] @ look.sun_direction[b]), 0.0)
-            lit = box.colour * (look.ambient[b] + look.sun[b] * facing)
-            held.albedo[hit] = _haze(look, b, lit, _fog(look, b, face_depth))
+            lit = np.minimum(box.colour * (look.ambient[b] + look.sun[b] * facing), 255.0)
+            glass = np.zeros(len(t))
+            if box.pattern and face < 2:
+                glass[:] = GLASS_SHARE
+                if focal * WINDOW_CELL_M[0] >= SMALLEST_CELL_PX * face_depth:
+                    glass[hit] = _window(box, 2 * face, held.point[hit]) > 0.0
+            pane = np.minimum(DARK_GLASS * lit + GLASS_MIRROR * _sky(look, b, 1.0), 255.0)
+            colour = lit + glass[hit, None] * (pane - lit)
+            held.albedo[hit] = _haze(look, b, colour, _fog(look, b, face_depth))
         elif box.pattern and face < 2:
             axis_side = 2 * face + int(normals[face] @ _axis(box, face) > 0)
             glass = np.zeros(len(t))

@@ -19,16 +19,18 @@ from fleetloop.sim.cameras.polygons import (
     to_camera,
 )
 from fleetloop.sim.cameras.project import NEAR_M
+from fleetloop.sim.cameras.windows import DARK_GLASS, GLASS_MIRROR, fill_wall, glass_share
 
 _RIGHT, _DOWN, _FORWARD = int(CameraField.RIGHT), int(CameraField.DOWN), int(CameraField.FORWARD)
 _FOCAL = int(CameraField.FOCAL_PX)
 _COSINE, _SINE, _RADIUS = int(BoxField.COSINE), int(BoxField.SINE), int(BoxField.RADIUS)
 _HALF_SIZE, _COLOUR, _GLOW = int(BoxField.HALF_LENGTH), int(BoxField.RED), int(BoxField.GLOW)
 _AMBIENT, _SUN, _HORIZON = int(LightField.AMBIENT), int(LightField.SUN), int(LightField.HORIZON)
-_LAMPS = int(LightField.LAMPS)
+_LAMPS, _ZENITH = int(LightField.LAMPS), int(LightField.ZENITH)
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _NEAR, _FULL = np.float32(NEAR_M), np.float32(FULL)
 _WHITE = np.float32(255.0)
+_DARK_GLASS, _GLASS_MIRROR = np.float32(DARK_GLASS), np.float32(GLASS_MIRROR)
 _GLOW_THROUGH_FOG = np.float32(0.25)
 SMALLEST_PX = 0.35
 """Boxes whose bounding ball has a smaller radius in the picture would only flicker; lit lamps are drawn."""
@@ -113,27 +115,38 @@ def _project_corners(corners, focal, half_width, half_height, window, pixels):
 
 
 @device
-def _face_colour(box, light, axis, sign, depth):
-    """Packed colour of the face whose normal is sign times the box's axis (0 length, 1 width, 2 height)."""
+def _face_light(box, light, axis, sign):
+    """Light by channel on the face whose normal is sign times the box's axis (0 length, 1 width, 2 height)."""
     if axis == 0:
         facing = box[_COSINE] * light[0] + box[_SINE] * light[1]
     elif axis == 1:
         facing = box[_COSINE] * light[1] - box[_SINE] * light[0]
     else:
         facing = light[2]
-    facing = max(facing * sign, _ZERO)
-    glow = box[_GLOW]
-    fog = fog_share(light, depth) * (_ONE - glow * (_ONE - _GLOW_THROUGH_FOG))
-    shade = light[_AMBIENT] + light[_SUN] * facing
-    red = min(box[_COLOUR] * (shade + glow * (_ONE - shade)), _WHITE)
-    shade = light[_AMBIENT + 1] + light[_SUN + 1] * facing
-    green = min(box[_COLOUR + 1] * (shade + glow * (_ONE - shade)), _WHITE)
-    shade = light[_AMBIENT + 2] + light[_SUN + 2] * facing
-    blue = min(box[_COLOUR + 2] * (shade + glow * (_ONE - shade)), _WHITE)
+    facing, glow = max(facing * sign, _ZERO), box[_GLOW]
+    red = light[_AMBIENT] + light[_SUN] * facing
+    green = light[_AMBIENT + 1] + light[_SUN + 1] * facing
+    blue = light[_AMBIENT + 2] + light[_SUN + 2] * facing
+    return red + glow * (_ONE - red), green + glow * (_ONE - green), blue + glow * (_ONE - blue)
+
+
+@device
+def _channel(colour, shade, sky, horizon, glass, fog):
+    """One channel of a face, a share of which is glass, behind haze."""
+    colour = min(colour * shade, _WHITE)
+    colour += glass * (min(_DARK_GLASS * colour + _GLASS_MIRROR * sky, _WHITE) - colour)
+    return colour + fog * (horizon - colour)
+
+
+@device
+def _face_colour(box, light, axis, sign, depth, glass):
+    """Packed colour of a face (see `_face_light`) at a depth; `glass` is the share of it that is windows."""
+    red, green, blue = _face_light(box, light, axis, sign)
+    fog = fog_share(light, depth) * (_ONE - box[_GLOW] * (_ONE - _GLOW_THROUGH_FOG))
     return packed(
-        red + fog * (light[_HORIZON] - red),
-        green + fog * (light[_HORIZON + 1] - green),
-        blue + fog * (light[_HORIZON + 2] - blue),
+        _channel(box[_COLOUR], red, light[_ZENITH], light[_HORIZON], glass, fog),
+        _channel(box[_COLOUR + 1], green, light[_ZENITH + 1], light[_HORIZON + 1], glass, fog),
+        _channel(box[_COLOUR + 2], blue, light[_ZENITH + 2], light[_HORIZON + 2], glass, fog),
         _FULL,
     )
 
@@ -185,12 +198,18 @@ def draw_box(camera, boxes, index, light, image, view, scratch):
             continue
         face_plane(axes[axis], middle + reach, focal, half_width, half_height, plane)
         depth = centre[2] + reach * axes[axis, 2]
-        if lit_later and box[_GLOW] == _ZERO:
-            colour = face_number(index, axis, positive)
-        else:
-            colour = np.uint64(_face_colour(box, light, axis, _ONE if positive else -_ONE, depth)) | FINISHED
         split_edges(polygon, size, positive, bounds, edges)
-        fill(edges, bounds, plane, colour, image, view)
+        if lit_later and box[_GLOW] == _ZERO:
+            fill(edges, bounds, plane, face_number(index, axis, positive), image, view)
+            continue
+        sign, glass = _ONE if positive else -_ONE, glass_share(camera, box, axis, depth)
+        if glass == _ONE:
+            wall = np.uint64(_face_colour(box, light, axis, sign, depth, _ZERO)) | FINISHED
+            colour = np.uint64(_face_colour(box, light, axis, sign, depth, _ONE)) | FINISHED
+            fill_wall(camera, box, axis, edges, bounds, plane, wall, colour, image, view)
+        else:
+            colour = np.uint64(_face_colour(box, light, axis, sign, depth, glass)) | FINISHED
+            fill(edges, bounds, plane, colour, image, view)
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")

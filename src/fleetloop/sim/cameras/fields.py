@@ -33,7 +33,7 @@ class BoxField(IntEnum):
     GLOW = 12
     """1 for a lit lamp, which is neither shaded nor hidden by haze; else 0."""
     WINDOWS = 13
-    """Of buildings in the dark: which of their windows are lit, as a number from 1; else 0."""
+    """Of buildings: which of their windows are lit in the dark, as a number from 1; of others 0."""
 
 
 class SignField(IntEnum):

@@ -8,13 +8,15 @@ from numba import njit
 from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Surface
 from fleetloop.sim.cameras.fields import CameraField, LightField
 from fleetloop.sim.cameras.kernels import device
-from fleetloop.sim.cameras.pixels import DRAWN, FULL, WETTED, fog_share, packed
+from fleetloop.sim.cameras.pixels import CHANNEL_BITS, DRAWN, FULL, WETTED, fog_share, packed
 
 GROUND_DEPTH_M = 400.0
 """Farther ground is drawn as the horizon."""
 
 # A pixel that covers more than this of the ground takes four samples; below the second figure one is enough.
 _FOUR_SAMPLES_M, _TWO_SAMPLES_M = np.float32(0.2), np.float32(0.1)
+BLENDED_M = 0.025
+"""Where pixels cover less than this of the ground, the four pixels of the town's ground around a place are blended."""
 # Along the view the ground is foreshortened, and lines across the road are broad: larger footprints will do.
 _LENGTH_PER_WIDTH = np.float32(1.0 / 6.0)
 _ZENITH_SLOPE = np.float32(1.0 / 2.2)
@@ -32,6 +34,11 @@ _TILE_MASK, _TILE_AREA = np.uint32(TILE_PIXELS - 1), np.uint32(TILE_PIXELS * TIL
 _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _STRAIGHT, _WET_MIRROR = np.float32(STRAIGHT_MIRROR), np.float32(WET_MIRROR)
 _WETTED_BIT = np.uint32(WETTED)
+_BLENDED_M, _BLENDED = np.float32(BLENDED_M), 0
+# Channels of a packed colour, and the same further apart: with room for a sum of 256 of them.
+_CHANNEL, _APART = np.uint64((1 << CHANNEL_BITS) - 1), np.uint64(20)
+_BITS, _WEIGHT_BITS, _ROUNDING = np.uint64(CHANNEL_BITS), np.uint64(8), np.uint64(128 | 128 << 20 | 128 << 40)
+_WEIGHT, _ALL, _EIGHT = np.float32(16.0), np.uint64(16), np.uint64(8)
 _FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
 
 
@@ -121,12 +128,81 @@ def _palette(ground, light, mirror, slope, fog, scale, palette):
 
 @device
 def samples_per_pixel(depth, focal, height_m):
-    """How many samples of the ground a pixel at a depth takes, for a camera `height_m` above it."""
+    """How many samples of the ground a pixel at a depth takes, for a camera `height_m` above it; 0: one, blended."""
     across = depth / focal
     footprint = max(across, across * depth / height_m * _LENGTH_PER_WIDTH)
     if footprint > _FOUR_SAMPLES_M:
         return 4
-    return 2 if footprint > _TWO_SAMPLES_M else 1
+    if footprint > _TWO_SAMPLES_M:
+        return 2
+    return 1 if footprint > _BLENDED_M else _BLENDED
+
+
+@device
+def _surface_at(column, row, tile_rows, tile_columns, index, tiles):
+    """The surface of a pixel of the ground; outside of the town is grass."""
+    if column < 0 or row < 0 or column >= tile_columns << _TILE_SHIFT or row >= tile_rows << _TILE_SHIFT:
+        return np.uint32(_GRASS)
+    i, j = np.uint32(row), np.uint32(column)
+    tile = np.uint32(index[(i >> _TILE_SHIFT) * tile_columns + (j >> _TILE_SHIFT)])
+    pixel = ((i & _TILE_MASK) << _TILE_SHIFT) + (j & _TILE_MASK)
+    return np.uint32(tiles[tile * _TILE_AREA + pixel])
+
+
+@device
+def _spread(colour):
+    """A packed colour with its channels far enough apart to be summed with weights of 256 in all."""
+    colour = np.uint64(colour)
+    return (
+        (colour & _CHANNEL)
+        | ((colour >> _BITS & _CHANNEL) << _APART)
+        | ((colour >> _BITS >> _BITS & _CHANNEL) << _APART << _APART)
+    )
+
+
+@device
+def _gathered_up(total):
+    """The packed colour of a sum of `_spread` colours with weights of 256 in all."""
+    total = (total + _ROUNDING) >> _WEIGHT_BITS
+    return (
+        (total & _CHANNEL)
+        | ((total >> _APART & _CHANNEL) << _BITS)
+        | ((total >> _APART >> _APART & _CHANNEL) << _BITS << _BITS)
+    )
+
+
+@device
+def _blend_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line, left):
+    """As `_sample_row`, but blending the four nearest pixels of the ground: rims of surfaces have no steps.
+
+    What shines when wet is told by the nearest of them.
+    """
+    rows, columns = np.int32(tile_rows), np.int32(tile_columns)
+    for column in range(len(line)):
+        if line[column] < DRAWN:
+            along = np.float32(left + column)
+            x, y = start_x + along * step_x - _HALF, start_y + along * step_y - _HALF
+            floor_x, floor_y = np.float32(math.floor(x)), np.float32(math.floor(y))
+            j, i = np.int32(floor_x), np.int32(floor_y)
+            across, up = (
+                np.uint64((x - floor_x) * _WEIGHT + _HALF),
+                np.uint64((y - floor_y) * _WEIGHT + _HALF),
+            )
+            first = _surface_at(j, i, rows, columns, index, tiles)
+            second = _surface_at(j + 1, i, rows, columns, index, tiles)
+            third = _surface_at(j, i + 1, rows, columns, index, tiles)
+            fourth = _surface_at(j + 1, i + 1, rows, columns, index, tiles)
+            if first == second and first == third and first == fourth:
+                line[column] += np.uint64(palette[first])
+            else:
+                total = (_ALL - across) * (_ALL - up) * _spread(palette[first])
+                total += across * (_ALL - up) * _spread(palette[second])
+                total += (_ALL - across) * up * _spread(palette[third])
+                total += across * up * _spread(palette[fourth])
+                lower = first if across < _EIGHT else second
+                upper = third if across < _EIGHT else fourth
+                wetted = palette[lower if up < _EIGHT else upper] & _WETTED_BIT
+                line[column] += _gathered_up(total) | np.uint64(wetted)
 
 
 @device
@@ -165,6 +241,8 @@ def _draw_row(camera, ego, row, view, samples, origin, tiles_shape, index, tiles
     """Sample the ground for a piece of a row. No two samples of a pixel share a column or a row in it."""
     _, left, height, width = view
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
+    blended = samples == _BLENDED
+    samples = max(samples, 1)
     for sample in range(samples):
         place = (3 * sample + 1) % 4 if samples == 4 else samples - 1 - sample
         across = (np.float32(place) + _HALF) / np.float32(samples) - np.float32(width) * _HALF
@@ -175,19 +253,18 @@ def _draw_row(camera, ego, row, view, samples, origin, tiles_shape, index, tiles
         x = camera[0] + depth * x + per_pixel * across * camera[_RIGHT]
         y = camera[1] + depth * y + per_pixel * across * camera[_RIGHT + 1]
         step_x, step_y = per_pixel * camera[_RIGHT], per_pixel * camera[_RIGHT + 1]
-        _sample_row(
-            (ego[0] - origin[0] + cosine * x - sine * y) * _PIXELS_PER_M,
-            (ego[1] - origin[1] + sine * x + cosine * y) * _PIXELS_PER_M,
+        first_x = (ego[0] - origin[0] + cosine * x - sine * y) * _PIXELS_PER_M
+        first_y = (ego[1] - origin[1] + sine * x + cosine * y) * _PIXELS_PER_M
+        by_x, by_y = (
             (cosine * step_x - sine * step_y) * _PIXELS_PER_M,
             (sine * step_x + cosine * step_y) * _PIXELS_PER_M,
-            np.uint32(tiles_shape[0]),
-            np.uint32(tiles_shape[1]),
-            index,
-            tiles,
-            palette[0 if sample == 0 else 1],
-            line,
-            left,
         )
+        rows, columns = np.uint32(tiles_shape[0]), np.uint32(tiles_shape[1])
+        if blended:
+            _blend_row(first_x, first_y, by_x, by_y, rows, columns, index, tiles, palette[0], line, left)
+        else:
+            colours = palette[0 if sample == 0 else 1]
+            _sample_row(first_x, first_y, by_x, by_y, rows, columns, index, tiles, colours, line, left)
 
 
 @device
@@ -212,7 +289,7 @@ def draw_ground_window(camera, ego, light, ground, origin, tiles_shape, index, t
                 mirror = mirror_share(light, slope)
         if fog != palette_fog or samples != palette_samples or mirror > _ZERO:
             palette_fog, palette_samples = fog, samples
-            _palette(ground, light, mirror, slope, fog, np.float32(FULL // samples), palette)
+            _palette(ground, light, mirror, slope, fog, np.float32(FULL // max(samples, 1)), palette)
         _draw_row(camera, ego, row, view, samples, origin, tiles_shape, index, tiles, palette, image[place])
 
 

@@ -20,37 +20,23 @@ from fleetloop.sim.cameras.pixels import (
     unpacked,
 )
 from fleetloop.sim.cameras.polygons import to_camera
+from fleetloop.sim.cameras.windows import DARK_GLASS, DIMMEST_WINDOW, WINDOW_COLOUR, wall_of_row, window
 
-WINDOW_CELL_M = (2.6, 3.0)
-"""Width and height of the part of a wall that one window has to itself."""
-WINDOW_FROM, WINDOW_TO = (0.24, 0.34), (0.76, 0.8)
-"""Where the window is in it, as shares across and up."""
-LIT_WINDOWS = 72
-"""Of 256 windows."""
-WINDOW_COLOUR = (255.0, 206.0, 128.0)
-DIMMEST_WINDOW = 0.35
-DARK_GLASS = 0.45
-"""Factor on the colour of the wall where a window is not lit."""
 MIRROR_SHARPNESS = 7
 """Lamps on a wet road are mirrored with the exponent 2^7 of Blinn's half vector."""
 
 _X, _RANGE, _BEAM = int(LampField.X), int(LampField.RANGE_M), int(LampField.BEAM)
 _COSINE, _SINE, _RED = int(LampField.COSINE), int(LampField.SINE), int(LampField.RED)
 _BOX_COSINE, _BOX_SINE, _BOX_RED = int(BoxField.COSINE), int(BoxField.SINE), int(BoxField.RED)
-_HALF_HEIGHT, _WINDOWS = int(BoxField.HALF_HEIGHT), int(BoxField.WINDOWS)
+_WINDOWS = int(BoxField.WINDOWS)
 _FOCAL, _RIGHT = int(CameraField.FOCAL_PX), int(CameraField.RIGHT)
 _AMBIENT, _SUN, _HORIZON = int(LightField.AMBIENT), int(LightField.SUN), int(LightField.HORIZON)
 _WETNESS = int(LightField.WETNESS)
 _FOG_START, _FOG_PER_M = int(LightField.FOG_START_M), int(LightField.FOG_PER_M)
 _ZERO, _HALF, _ONE, _WHITE = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(255.0)
 _FULL, _LEAST, _TINY = np.float32(FULL), np.float32(1e-4), np.float32(1e-9)
-_CELL_WIDTH, _CELL_HEIGHT = np.float32(WINDOW_CELL_M[0]), np.float32(WINDOW_CELL_M[1])
-_FROM_ACROSS, _FROM_UP = np.float32(WINDOW_FROM[0]), np.float32(WINDOW_FROM[1])
-_TO_ACROSS, _TO_UP = np.float32(WINDOW_TO[0]), np.float32(WINDOW_TO[1])
 _WINDOW_COLOUR = tuple(np.float32(value) for value in WINDOW_COLOUR)
 _DARK_GLASS, _DIMMEST_WINDOW = np.float32(DARK_GLASS), np.float32(DIMMEST_WINDOW)
-# Windows are counted from far beside the wall, so that their numbers are positive.
-_MIDDLE = np.float32(128.0)
 _BEAM_MIDDLE, _BEAM_RADIUS = np.float32(0.6), np.float32(0.75)
 _QUARTER = np.float32(0.5 * math.pi - 1e-3)
 
@@ -103,41 +89,6 @@ def _stretch(spans, index, left, length):
 
 
 @device
-def window(pattern, face, across_m, up_m, wall_m):
-    """0: this place of a building is wall; 1: dark glass; above 1: a lit window, up to 2 for the brightest.
-
-    Args:
-        pattern: of the building, from 1.
-        face: 0 to 3.
-        across_m: metres from the middle of the wall; up_m: from its foot; wall_m: its height.
-
-    Which windows are lit is a hash of the window, by Wellons' "lowbias32".
-    """
-    across, up = across_m / _CELL_WIDTH + _MIDDLE, up_m / _CELL_HEIGHT
-    column, floor = np.int32(across), np.int32(up)
-    share_across, share_up = across - np.float32(column), up - np.float32(floor)
-    glass = (
-        (share_across > _FROM_ACROSS)
-        & (share_across < _TO_ACROSS)
-        & (share_up > _FROM_UP)
-        & (share_up < _TO_UP)
-        & (np.float32(floor + np.int32(1)) * _CELL_HEIGHT < wall_m + _HALF)
-    )
-    # Numba widens products of 32 bits to 64.
-    value = np.uint32(
-        np.uint32(pattern) * np.uint32(262144)
-        + np.uint32(column) * np.uint32(512)
-        + np.uint32(floor) * np.uint32(4)
-        + np.uint32(face)
-    )
-    value = np.uint32(np.uint32(value ^ (value >> np.uint32(16))) * np.uint32(0x7FEB352D))
-    value = np.uint32(np.uint32(value ^ (value >> np.uint32(15))) * np.uint32(0x846CA68B))
-    bits = np.int32((value >> np.uint32(16)) & np.uint32(255))
-    lit = np.float32(max(np.int32(LIT_WINDOWS) - bits, np.int32(0))) * np.float32(1.0 / LIT_WINDOWS)
-    return _ONE + lit if glass else _ZERO
-
-
-@device
 def _decode_ground(pixels, first, stop, depth, wetness, line):
     """Read ground, unlit and of one depth, from the pixels first to stop - 1 of a row."""
     for column in range(np.uint64(first), np.uint64(stop)):
@@ -168,23 +119,17 @@ def _decode_face(pixels, first, stop, box, axis, positive, line):
 
 
 @device
-def _draw_windows(camera, light, ray, view, pixels, first, stop, box, axis, positive, line):
+def _draw_windows(camera, light, row, view, pixels, first, stop, box, axis, positive, line):
     """Windows in the pixels first to stop - 1 of a row, which show a wall: dark glass, or lit and so finished."""
-    half_width = np.float32(view[3]) * _HALF - np.float32(view[1])
     depth, glass = line[_DEPTH], line[_SHARE]
-    # Metres along the wall and up, each by depth and by depth times the pixels to the right of the middle.
-    along_x, along_y = box[_BOX_COSINE], box[_BOX_SINE]
-    if axis == 0:
-        along_x, along_y = -box[_BOX_SINE], box[_BOX_COSINE]
-    across_start = (camera[0] - box[0]) * along_x + (camera[1] - box[1]) * along_y
-    across_deep = ray[0] * along_x + ray[1] * along_y
-    across_right = (camera[_RIGHT] * along_x + camera[_RIGHT + 1] * along_y) / camera[_FOCAL]
-    up_start, wall_m = camera[2] - box[2] + box[_HALF_HEIGHT], np.float32(2.0) * box[_HALF_HEIGHT]
-    pattern, face, up_deep = np.int32(box[_WINDOWS]), np.int32(2 * axis + int(positive)), ray[2]
+    across_start, across_deep, across_right, up_start, up_deep, wall_m = wall_of_row(
+        camera, box, axis, row, view
+    )
+    across_deep += (np.float32(view[1]) + _HALF) * across_right
+    pattern, face = np.int32(box[_WINDOWS]), np.int32(2 * axis + int(positive))
     for column in range(np.uint64(first), np.uint64(stop)):
-        right = np.float32(np.int32(column)) + _HALF - half_width
-        across_m = across_start + depth[column] * (across_deep + right * across_right)
-        glass[column] = window(pattern, face, across_m, up_start + depth[column] * up_deep, wall_m)
+        across = across_start + depth[column] * (across_deep + np.float32(np.int32(column)) * across_right)
+        glass[column] = window(pattern, face, across, up_start + depth[column] * up_deep, wall_m)
     for column in range(np.uint64(first), np.uint64(stop)):
         if glass[column] > _ONE:
             fog = fog_share(light, depth[column])
@@ -215,7 +160,6 @@ def _decode_row(camera, light, boxes, row, view, pixels, line):
     """
     width, height = len(pixels), view[2]
     ground = row_depth(camera, row, height)
-    ray = row_ray(camera, np.float32(row) + _HALF, height)
     found, first = False, 0
     while first < width:
         value, stop = pixels[first], first + 1
@@ -237,7 +181,7 @@ def _decode_row(camera, light, boxes, row, view, pixels, line):
                 box, axis, positive = boxes[face >> 3], (face >> 1) & 3, face & 1
                 _decode_face(pixels, first, stop, box, axis, positive, line)
                 if box[_WINDOWS] > _ZERO and axis < 2:
-                    _draw_windows(camera, light, ray, view, pixels, first, stop, box, axis, positive, line)
+                    _draw_windows(camera, light, row, view, pixels, first, stop, box, axis, positive, line)
         first = stop
     return found
 

@@ -14,7 +14,7 @@ _RIGHT, _DOWN, _FORWARD = int(CameraField.RIGHT), int(CameraField.DOWN), int(Cam
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 _NEAR = np.float32(NEAR_M)
 # Rounding may turn an inverse depth negative at the far end of a face; its bits must stay above the ground's.
-_LEAST = np.float32(1e-6)
+LEAST_INVERSE_DEPTH = np.float32(1e-6)
 # Edges that span fewer rows than this bound no pixel.
 _FLAT_PX = np.float32(3e-3)
 
@@ -113,6 +113,27 @@ def face_plane(axis, offset, focal, half_width, half_height, plane):
 
 
 @device
+def edges_in_registers(edges):
+    """The edges as a tuple, for loops that draw: the compiler cannot know that drawing does not change them."""
+    return (
+        (edges[0, 0, 0], edges[0, 1, 0], edges[0, 2, 0], edges[0, 3, 0]),
+        (edges[0, 0, 1], edges[0, 1, 1], edges[0, 2, 1], edges[0, 3, 1]),
+        (edges[1, 0, 0], edges[1, 1, 0], edges[1, 2, 0], edges[1, 3, 0]),
+        (edges[1, 0, 1], edges[1, 1, 1], edges[1, 2, 1], edges[1, 3, 1]),
+    )
+
+
+@device
+def span_of_row(rims, left, right, y):
+    """Between which columns, less half a pixel, a row whose middle is at y lies in a polygon and in its bounds."""
+    a, s, b, t = rims
+    return (
+        max(max(max(a[0] + y * s[0], a[1] + y * s[1]), max(a[2] + y * s[2], a[3] + y * s[3])), left),
+        min(min(min(b[0] + y * t[0], b[1] + y * t[1]), min(b[2] + y * t[2], b[3] + y * t[3])), right),
+    )
+
+
+@device
 def fill(edges, bounds, plane, colour, image, view):
     """Draw a convex polygon, given by its edges, where it is nearer than what is there.
 
@@ -120,16 +141,11 @@ def fill(edges, bounds, plane, colour, image, view):
     """
     above, before = view[0], view[1]
     left, top, right, bottom = bounds
-    # In registers: the compiler cannot know that drawing does not change the edges.
-    a0, a1, a2, a3 = edges[0, 0, 0], edges[0, 1, 0], edges[0, 2, 0], edges[0, 3, 0]
-    s0, s1, s2, s3 = edges[0, 0, 1], edges[0, 1, 1], edges[0, 2, 1], edges[0, 3, 1]
-    b0, b1, b2, b3 = edges[1, 0, 0], edges[1, 1, 0], edges[1, 2, 0], edges[1, 3, 0]
-    t0, t1, t2, t3 = edges[1, 0, 1], edges[1, 1, 1], edges[1, 2, 1], edges[1, 3, 1]
+    rims = edges_in_registers(edges)
     by_column, by_row, corner = plane[1], plane[2], plane[0] + plane[1] * _HALF
     for row in range(ceiling(top), ceiling(bottom)):
         y = np.float32(row) + _HALF
-        start = max(max(max(a0 + y * s0, a1 + y * s1), max(a2 + y * s2, a3 + y * s3)), left)
-        stop = min(min(min(b0 + y * t0, b1 + y * t1), min(b2 + y * t2, b3 + y * t3)), right)
+        start, stop = span_of_row(rims, left, right, y)
         if start >= stop:
             continue
         first = ceiling(start)
@@ -137,5 +153,5 @@ def fill(edges, bounds, plane, colour, image, view):
         # A slice: the compiler uses vector instructions only where indices cannot count from the end.
         span = image[row - above, first - before : ceiling(stop) - before]
         for k in range(len(span)):
-            inverse_depth = np.float32(max(base + by_column * np.float32(np.int32(k)), _LEAST))
+            inverse_depth = np.float32(max(base + by_column * np.float32(np.int32(k)), LEAST_INVERSE_DEPTH))
             span[k] = max(span[k], (np.uint64(inverse_depth.view(np.uint32)) << DEPTH_SHIFT) | colour)

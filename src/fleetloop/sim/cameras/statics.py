@@ -95,7 +95,7 @@ def _gather_cell(first, end, ego, clock_s, statics, signals, tint, dark, boxes, 
             green,
             blue,
             np.float32(glow),
-            _windows_of(box) if dark else _ZERO,
+            _windows_of(box),
         )
         count += 1
     return count

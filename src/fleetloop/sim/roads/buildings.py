@@ -17,9 +17,7 @@ BUILDING_CLEARANCE_M = 3.5
 YARD_TO_KMH, SUBURB_TO_KMH, TOWN_TO_KMH = 20, 40, 69
 """What a place looks like follows from the speed limit; beyond the last it is open country."""
 
-_FLOOR_M, _BAND_HALF_M, _BAND_PROTRUSION_M = 3.0, 0.6, 0.06
-_WINDOWS = (72, 82, 96)
-_SHOP_WINDOWS = (50, 56, 64)
+_FLOOR_M = 3.0
 _ROOF_HALF_M, _EAVES_M = 0.45, 0.35
 
 
@@ -38,8 +36,6 @@ class _Style:
     walls: tuple[tuple[int, int, int], ...]
     roofs: tuple[tuple[int, int, int], ...]
     """Of pitched roofs; none: flat."""
-    windows: float
-    """Share of the buildings with bands of windows."""
 
 
 _TOWN = _Style(
@@ -60,7 +56,6 @@ _TOWN = _Style(
         (214, 208, 196),
     ),
     roofs=(),
-    windows=0.25,
 )
 _SUBURB = _Style(
     spacing_m=21.0,
@@ -71,7 +66,6 @@ _SUBURB = _Style(
     setback=(4.0, 7.0),
     walls=((216, 206, 188), (198, 176, 146), (226, 222, 212), (176, 110, 88), (204, 190, 164)),
     roofs=((122, 56, 44), (92, 62, 52), (78, 78, 84), (140, 74, 52)),
-    windows=0.2,
 )
 _YARD = _Style(
     spacing_m=38.0,
@@ -82,7 +76,6 @@ _YARD = _Style(
     setback=(5.0, 9.0),
     walls=((172, 178, 184), (138, 152, 166), (188, 184, 172), (120, 128, 134)),
     roofs=(),
-    windows=0.25,
 )
 _COUNTRY = _Style(
     spacing_m=80.0,
@@ -93,7 +86,6 @@ _COUNTRY = _Style(
     setback=(14.0, 24.0),
     walls=((186, 170, 146), (164, 96, 76), (206, 202, 192)),
     roofs=((112, 58, 46), (88, 84, 82)),
-    windows=0.2,
 )
 _RANGES = (
     (_YARD, -1, YARD_TO_KMH),
@@ -176,7 +168,7 @@ def _build(
     half_sizes: Float64[np.ndarray, "N 3"],
     random: np.random.Generator,
 ) -> None:
-    """Walls, roofs that reach over them, and bands of windows around the lower floors."""
+    """Walls, on which the cameras draw windows (cameras.windows), and roofs that reach over them."""
     count = len(centres)
     walls = np.array(style.walls)[random.integers(len(style.walls), size=count)]
     walls = np.minimum(walls * random.uniform(0.85, 1.1, count)[:, None], 255.0)
@@ -185,9 +177,3 @@ def _build(
         roofs = np.array(style.roofs)[random.integers(len(style.roofs), size=count)]
         over = half_sizes * [1.0, 1.0, 0.0] + [_EAVES_M, _EAVES_M, _ROOF_HALF_M]
         boxes.extend(centres, 2.0 * half_sizes[:, 2] + _ROOF_HALF_M, yaws, over, roofs)
-    glazed = random.random(count) < style.windows
-    for floor, colour in ((0, _SHOP_WINDOWS if style is _TOWN else _WINDOWS), (1, _WINDOWS)):
-        tall = glazed & (2.0 * half_sizes[:, 2] > (floor + 1) * _FLOOR_M)
-        band = half_sizes[tall] * [1.0, 1.0, 0.0] + [_BAND_PROTRUSION_M, _BAND_PROTRUSION_M, _BAND_HALF_M]
-        height = np.full(int(tall.sum()), floor * _FLOOR_M + 1.7)
-        boxes.extend(centres[tall], height, yaws[tall], band, np.tile(colour, (int(tall.sum()), 1)))
