@@ -11,9 +11,10 @@ import numpy as np
 
 from fleetloop.artifacts.episode_view import KIND_COLOURS
 from fleetloop.artifacts.episode_writer import encode_jpeg
-from fleetloop.core.errors import ConfigError, InputError
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind, CameraRig, LaneKind
+from fleetloop.recording.closing import close_file
 from fleetloop.recording.moment import DrivenStep, Moment
 from fleetloop.recording.scenery import lane_lines
 from fleetloop.sim.cameras.project import camera_axes, focal_length_px
@@ -83,14 +84,7 @@ class RerunFile:
     def close(self, failed: bool) -> None:
         """Finish the file; after a failure, or without a step, there is none."""
         self._stream.disconnect()
-        if failed or not self._written:
-            error = InputError(f"{self._path}: no step was recorded; record at least two")
-            self._open.__exit__(type(error), error, None)
-            if not failed:
-                raise error
-            return
-        self._open.close()
-        self.paths.append(self._path)
+        self.paths += close_file(self._open, self._path, failed, is_empty=not self._written)
 
     def _layout(self, rig: CameraRig) -> Any:
         """The town from behind the learner and curves on the left, the cameras on the right."""

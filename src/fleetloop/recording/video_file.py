@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetloop.core.errors import InputError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import STEP_S
 from fleetloop.evaluate.video import H264File
+from fleetloop.recording.closing import close_file
 from fleetloop.recording.frames import Overhead, frame
 from fleetloop.recording.moment import DrivenStep
 
@@ -33,11 +33,4 @@ class VideoFile:
 
     def close(self, failed: bool) -> None:
         """Finish the file; after a failure, or without a frame, there is none."""
-        if failed or not self._video.frames:
-            error = InputError(f"{self._path}: no step was recorded; record at least two")
-            self._open.__exit__(type(error), error, None)
-            if not failed:
-                raise error
-            return
-        self._open.close()
-        self.paths.append(self._path)
+        self.paths += close_file(self._open, self._path, failed, is_empty=not self._video.frames)

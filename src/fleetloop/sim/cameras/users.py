@@ -100,6 +100,14 @@ def _part_colour(material, lit, lights, paint, colour):
 
 
 @device
+def _seen_from(ego, cosine, sine, pose):
+    """Place of a pose in the ego frame, and cosine and sine of its yaw there; `cosine` and `sine` are of the ego's."""
+    dx, dy = pose[0] - ego[0], pose[1] - ego[1]
+    yaw = pose[2] - ego[2]
+    return cosine * dx + sine * dy, cosine * dy - sine * dx, math.cos(yaw), math.sin(yaw)
+
+
+@device
 def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, dark, detail, boxes):
     """Boxes of the road users of one scene; returns how many. `detail` is a factor on the range of parts."""
     # By one name: numba-cuda makes a copy of the table, in 64 KiB of constant memory, each time it is named.
@@ -113,10 +121,7 @@ def gather_users(ego, clock_s, poses, kinds, colours, lights, paint, exposure, d
         kind = kinds[agent]
         if kind >= _KINDS:
             continue
-        dx, dy = poses[agent, 0] - ego[0], poses[agent, 1] - ego[1]
-        x, y = cosine * dx + sine * dy, cosine * dy - sine * dx
-        yaw = poses[agent, 2] - ego[2]
-        agent_cosine, agent_sine = math.cos(yaw), math.sin(yaw)
+        x, y, agent_cosine, agent_sine = _seen_from(ego, cosine, sine, poses[agent])
         distance = math.sqrt(x * x + y * y)
         hidden = _BEHIND if -(agent_cosine * x + agent_sine * y) > _ZERO else _FRONT
         hidden |= _RIGHT if agent_sine * x - agent_cosine * y > _ZERO else _LEFT
@@ -166,10 +171,7 @@ def gather_user_lamps(ego, poses, kinds, strength, lamps, count):
         kind = kinds[agent]
         if kind >= _KINDS:
             continue
-        dx, dy = poses[agent, 0] - ego[0], poses[agent, 1] - ego[1]
-        x, y = cosine * dx + sine * dy, cosine * dy - sine * dx
-        yaw = poses[agent, 2] - ego[2]
-        ahead, aside = math.cos(yaw), math.sin(yaw)
+        x, y, ahead, aside = _seen_from(ego, cosine, sine, poses[agent])
         count = offer_head_lights(kind, x, y, ahead, aside, strength, lamps, count)
         if kind == _EMERGENCY:
             count = offer_lamp(BLUE_ROW, x, y, _BLUE_Z, _ZERO, _ZERO, strength, lamps, count)
