@@ -23,7 +23,7 @@ from fleetloop.core.types import (
 from fleetloop.sim.cameras.appearance import Appearance
 from fleetloop.sim.cameras.boxes import SMALLEST_PX
 from fleetloop.sim.cameras.gather import LIT_FROM, WET_DARKER, WETTED
-from fleetloop.sim.cameras.ground import BLENDED_M, STRAIGHT_MIRROR, WET_MIRROR
+from fleetloop.sim.cameras.ground import BLENDED_M, RIM_SHARPNESS, STRAIGHT_MIRROR, WET_MIRROR
 from fleetloop.sim.cameras.materials import (
     BEACON_COLOUR,
     BLUE_COLOUR,
@@ -219,15 +219,24 @@ def _surface(world: World, town: int, x: np.ndarray, y: np.ndarray) -> np.ndarra
     return np.where(inside, surface, Surface.GRASS)
 
 
+def _spline(distance: np.ndarray) -> np.ndarray:
+    """The quadratic B-spline."""
+    far = np.abs(distance)
+    return np.where(far <= 0.5, 0.75 - far**2, 0.5 * np.maximum(1.5 - far, 0.0) ** 2)
+
+
 def _blended(world: World, town: int, x: np.ndarray, y: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Colours between the middles of the four nearest pixels of the town's ground."""
-    left, below = np.floor(x - 0.5) + 0.5, np.floor(y - 0.5) + 0.5
-    total = np.zeros((len(x), 3))
-    for beside in (0, 1):
-        for above in (0, 1):
-            weight = (1.0 - np.abs(left + beside - x)) * (1.0 - np.abs(below + above - y))
-            total += weight[:, None] * colours[_surface(world, town, left + beside, below + above)]
-    return total
+    """Colours of surfaces whose rims are rounded over the pixels of the town's ground."""
+    own, middle_x, middle_y = _surface(world, town, x, y), np.floor(x) + 0.5, np.floor(y) + 0.5
+    others, total = np.zeros(len(x)), np.zeros((len(x), 3))
+    for beside in (-1, 0, 1):
+        for above in (-1, 0, 1):
+            surface = _surface(world, town, middle_x + beside, middle_y + above)
+            weight = _spline(middle_x + beside - x) * _spline(middle_y + above - y) * (surface != own)
+            others += weight
+            total += weight[:, None] * colours[surface]
+    share = np.clip((others - 0.5) * RIM_SHARPNESS + 0.5, 0.0, 1.0)[:, None]
+    return (1.0 - share) * colours[own] + share * total / np.maximum(others, 1e-9)[:, None]
 
 
 def _fog(look: Appearance, b: int, depth: np.ndarray | float) -> np.ndarray:

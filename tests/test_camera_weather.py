@@ -133,6 +133,16 @@ def test_oncoming_head_lights_glare_and_light_their_road() -> None:
     assert without[row, column].mean() > alone[row, column].mean() + 10
 
 
+def test_lamps_do_not_glare_through_what_stands_before_them() -> None:
+    look = appearance_of(Weather.NIGHT, 1)
+    faint = look._replace(glare=np.zeros(1, np.float32))
+    scene = one_agent(AgentKind.CAR, 30.0, yaw=math.pi)
+    scene.agent_pose[0, 1], scene.agent_kind[0, 1] = (EGO_X_M + 12.0, -1.75, math.pi / 2), AgentKind.BUS
+    # The bus stands across: neither its own lamps nor those behind it are seen.
+    image, without = (drawn_by(toy_world(), front_main(4), scene, each) for each in (look, faint))
+    assert np.array_equal(image[:, 150:234], without[:, 150:234])
+
+
 def test_tail_lights_burn_in_the_dark_and_brake_lights_are_brighter() -> None:
     look = faultless(appearance_of(Weather.NIGHT, 1))
     plain, braking = (

@@ -1,6 +1,7 @@
 """The rasteriser against a ray caster in NumPy, and what pictures must show."""
 
 import math
+from dataclasses import replace
 
 import numba
 import numpy as np
@@ -73,6 +74,19 @@ def test_rasteriser_agrees_with_ray_caster(weather: float | Weather) -> None:
                 expected = reference_renderer.picture(world, camera, scene, look, b, float(detail_of(rig)))
                 wrong = (np.abs(expected - image) > GREY_TOLERANCE).any(axis=-1)
                 assert wrong.mean() < DISAGREEING_SHARE, (b, camera.name)
+
+
+@pytest.mark.parametrize("weather", [Weather.CLEAR, Weather.NIGHT_RAIN])
+def test_near_ground_of_large_pictures_is_blended(weather: Weather) -> None:
+    world, scene = signed_world(), everybody()
+    look = faultless(appearance_of(weather, 3))
+    large = replace(front_main(10), pitch=-0.5, height=200)
+    for height in (1.0, 4.0):
+        camera = replace(large, position_in_ego=(1.9, 0.3, height))
+        image = render(world, only(camera), scene, look)[0][0, 0]
+        expected = reference_renderer.picture(world, camera, scene, look, 0, float(detail_of(only(camera))))
+        wrong = (np.abs(expected - image) > GREY_TOLERANCE).any(axis=-1)
+        assert wrong.mean() < DISAGREEING_SHARE
 
 
 @settings(max_examples=12, deadline=None)

@@ -8,7 +8,7 @@ from numba import njit
 from fleetloop.core.types import METRES_PER_PIXEL, TILE_PIXELS, Surface
 from fleetloop.sim.cameras.fields import CameraField, LightField
 from fleetloop.sim.cameras.kernels import device
-from fleetloop.sim.cameras.pixels import CHANNEL_BITS, DRAWN, FULL, WETTED, fog_share, packed
+from fleetloop.sim.cameras.pixels import DRAWN, FULL, WETTED, fog_share, packed, unpacked
 
 GROUND_DEPTH_M = 400.0
 """Farther ground is drawn as the horizon."""
@@ -16,7 +16,9 @@ GROUND_DEPTH_M = 400.0
 # A pixel that covers more than this of the ground takes four samples; below the second figure one is enough.
 _FOUR_SAMPLES_M, _TWO_SAMPLES_M = np.float32(0.2), np.float32(0.1)
 BLENDED_M = 0.025
-"""Where pixels cover less than this of the ground, the four pixels of the town's ground around a place are blended."""
+"""Where pixels cover less than this of the ground, the rims of its surfaces are rounded."""
+RIM_SHARPNESS = 4.0
+"""From one surface to the next the colour changes within about this part of METRES_PER_PIXEL."""
 # Along the view the ground is foreshortened, and lines across the road are broad: larger footprints will do.
 _LENGTH_PER_WIDTH = np.float32(1.0 / 6.0)
 _ZENITH_SLOPE = np.float32(1.0 / 2.2)
@@ -35,10 +37,7 @@ _ZERO, _HALF, _ONE = np.float32(0.0), np.float32(0.5), np.float32(1.0)
 _STRAIGHT, _WET_MIRROR = np.float32(STRAIGHT_MIRROR), np.float32(WET_MIRROR)
 _WETTED_BIT = np.uint32(WETTED)
 _BLENDED_M, _BLENDED = np.float32(BLENDED_M), 0
-# Channels of a packed colour, and the same further apart: with room for a sum of 256 of them.
-_CHANNEL, _APART = np.uint64((1 << CHANNEL_BITS) - 1), np.uint64(20)
-_BITS, _WEIGHT_BITS, _ROUNDING = np.uint64(CHANNEL_BITS), np.uint64(8), np.uint64(128 | 128 << 20 | 128 << 40)
-_WEIGHT, _ALL, _EIGHT = np.float32(16.0), np.uint64(16), np.uint64(8)
+_SHARPNESS, _THREE_QUARTERS = np.float32(RIM_SHARPNESS), np.float32(0.75)
 _FAR, _PIXELS_PER_M = np.float32(GROUND_DEPTH_M), np.float32(1.0 / METRES_PER_PIXEL)
 
 
@@ -150,59 +149,53 @@ def _surface_at(column, row, tile_rows, tile_columns, index, tiles):
 
 
 @device
-def _spread(colour):
-    """A packed colour with its channels far enough apart to be summed with weights of 256 in all."""
-    colour = np.uint64(colour)
-    return (
-        (colour & _CHANNEL)
-        | ((colour >> _BITS & _CHANNEL) << _APART)
-        | ((colour >> _BITS >> _BITS & _CHANNEL) << _APART << _APART)
-    )
-
-
-@device
-def _gathered_up(total):
-    """The packed colour of a sum of `_spread` colours with weights of 256 in all."""
-    total = (total + _ROUNDING) >> _WEIGHT_BITS
-    return (
-        (total & _CHANNEL)
-        | ((total >> _APART & _CHANNEL) << _BITS)
-        | ((total >> _APART >> _APART & _CHANNEL) << _BITS << _BITS)
-    )
+def _spline(offset, step):
+    """Quadratic B-spline: weight of the pixel `step` (-1, 0 or 1) away, for a place `offset` from its own's middle."""
+    if step == 0:
+        return _THREE_QUARTERS - offset * offset
+    reach = _HALF + np.float32(step) * offset
+    return _HALF * reach * reach
 
 
 @device
 def _blend_row(start_x, start_y, step_x, step_y, tile_rows, tile_columns, index, tiles, palette, line, left):
-    """As `_sample_row`, but blending the four nearest pixels of the ground: rims of surfaces have no steps.
+    """As `_sample_row`, but with rims of surfaces rounded, so that they have no steps.
 
-    What shines when wet is told by the nearest of them.
+    The share of other surfaces than its own in the nine pixels around it, smoothed, is sharpened around one half.
+    Its own surface also says whether it shines when wet.
     """
     rows, columns = np.int32(tile_rows), np.int32(tile_columns)
     for column in range(len(line)):
-        if line[column] < DRAWN:
-            along = np.float32(left + column)
-            x, y = start_x + along * step_x - _HALF, start_y + along * step_y - _HALF
-            floor_x, floor_y = np.float32(math.floor(x)), np.float32(math.floor(y))
-            j, i = np.int32(floor_x), np.int32(floor_y)
-            across, up = (
-                np.uint64((x - floor_x) * _WEIGHT + _HALF),
-                np.uint64((y - floor_y) * _WEIGHT + _HALF),
+        if line[column] >= DRAWN:
+            continue
+        along = np.float32(left + column)
+        x, y = start_x + along * step_x, start_y + along * step_y
+        j, i = np.int32(math.floor(x)), np.int32(math.floor(y))
+        x, y = x - np.float32(j) - _HALF, y - np.float32(i) - _HALF
+        own = _surface_at(j, i, rows, columns, index, tiles)
+        others, red, green, blue = _ZERO, _ZERO, _ZERO, _ZERO
+        for above in range(-1, 2):
+            for beside in range(-1, 2):
+                surface = _surface_at(j + beside, i + above, rows, columns, index, tiles)
+                if surface != own:
+                    weight = _spline(x, beside) * _spline(y, above)
+                    of_red, of_green, of_blue = unpacked(palette[surface])
+                    others += weight
+                    red += weight * of_red
+                    green += weight * of_green
+                    blue += weight * of_blue
+        colour = palette[own]
+        share = min((others - _HALF) * _SHARPNESS + _HALF, _ONE)
+        if share > _ZERO:
+            own_red, own_green, own_blue = unpacked(colour)
+            scale = share / others
+            colour = (colour & _WETTED_BIT) | packed(
+                (_ONE - share) * own_red + scale * red,
+                (_ONE - share) * own_green + scale * green,
+                (_ONE - share) * own_blue + scale * blue,
+                np.float32(FULL),
             )
-            first = _surface_at(j, i, rows, columns, index, tiles)
-            second = _surface_at(j + 1, i, rows, columns, index, tiles)
-            third = _surface_at(j, i + 1, rows, columns, index, tiles)
-            fourth = _surface_at(j + 1, i + 1, rows, columns, index, tiles)
-            if first == second and first == third and first == fourth:
-                line[column] += np.uint64(palette[first])
-            else:
-                total = (_ALL - across) * (_ALL - up) * _spread(palette[first])
-                total += across * (_ALL - up) * _spread(palette[second])
-                total += (_ALL - across) * up * _spread(palette[third])
-                total += across * up * _spread(palette[fourth])
-                lower = first if across < _EIGHT else second
-                upper = third if across < _EIGHT else fourth
-                wetted = palette[lower if up < _EIGHT else upper] & _WETTED_BIT
-                line[column] += _gathered_up(total) | np.uint64(wetted)
+        line[column] += np.uint64(colour)
 
 
 @device
