@@ -23,7 +23,13 @@ from fleetloop.core.types import (
 from fleetloop.sim.cameras.appearance import Appearance
 from fleetloop.sim.cameras.boxes import SMALLEST_PX
 from fleetloop.sim.cameras.gather import LIT_FROM, WET_DARKER, WETTED
-from fleetloop.sim.cameras.ground import BLENDED_M, RIM_SHARPNESS, STRAIGHT_MIRROR, WET_MIRROR
+from fleetloop.sim.cameras.ground import (
+    BLENDED_FOCAL_PX,
+    BLENDED_M,
+    RIM_SHARPNESS,
+    STRAIGHT_MIRROR,
+    WET_MIRROR,
+)
 from fleetloop.sim.cameras.materials import (
     BEACON_COLOUR,
     BLUE_COLOUR,
@@ -314,7 +320,7 @@ def _background(world: World, camera: Camera, scene: Scene, look: Appearance, b:
             )
             x, y = x / METRES_PER_PIXEL, y / METRES_PER_PIXEL
             surface = _surface(world, town, x, y)
-            if _footprint(depth, focal, camera_height) <= BLENDED_M:
+            if focal >= BLENDED_FOCAL_PX and _footprint(depth, focal, camera_height) <= BLENDED_M:
                 total += _blended(world, town, x, y, shining)
             else:
                 total += shining[surface]

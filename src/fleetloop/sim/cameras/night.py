@@ -20,7 +20,7 @@ from fleetloop.sim.cameras.pixels import (
     unpacked,
 )
 from fleetloop.sim.cameras.polygons import to_camera
-from fleetloop.sim.cameras.windows import DARK_GLASS, DIMMEST_WINDOW, WINDOW_COLOUR, wall_of_row, window
+from fleetloop.sim.cameras.windows import DARK_GLASS, DIMMEST_WINDOW, WINDOW_COLOUR, ways_on_wall, window
 
 MIRROR_SHARPNESS = 7
 """Lamps on a wet road are mirrored with the exponent 2^7 of Blinn's half vector."""
@@ -122,14 +122,16 @@ def _decode_face(pixels, first, stop, box, axis, positive, line):
 def _draw_windows(camera, light, row, view, pixels, first, stop, box, axis, positive, line):
     """Windows in the pixels first to stop - 1 of a row, which show a wall: dark glass, or lit and so finished."""
     depth, glass = line[_DEPTH], line[_SHARE]
-    across_start, across_deep, across_right, up_start, up_deep, wall_m = wall_of_row(
-        camera, box, axis, row, view
+    across_start, deep, across_right, across_down, up_start, up_deep, up_down, floors = ways_on_wall(
+        camera, box, axis, view
     )
-    across_deep += (np.float32(view[1]) + _HALF) * across_right
+    y = np.float32(row) + _HALF
+    across_deep = deep + (np.float32(view[1]) + _HALF) * across_right + y * across_down
+    row_up = up_deep + y * up_down
     pattern, face = np.int32(box[_WINDOWS]), np.int32(2 * axis + int(positive))
     for column in range(np.uint64(first), np.uint64(stop)):
         across = across_start + depth[column] * (across_deep + np.float32(np.int32(column)) * across_right)
-        glass[column] = window(pattern, face, across, up_start + depth[column] * up_deep, wall_m)
+        glass[column] = window(pattern, face, across, up_start + depth[column] * row_up, floors)
     for column in range(np.uint64(first), np.uint64(stop)):
         if glass[column] > _ONE:
             fog = fog_share(light, depth[column])
