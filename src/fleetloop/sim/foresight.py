@@ -17,8 +17,9 @@ from fleetloop.sim.prediction import runs_into, travelled_m
 _ROAD, _NOBODY = int(LaneKind.ROAD), int(AgentKind.NONE)
 _INTERVAL_S, _INTERVALS = 0.3, 9
 """Looks 2.7 s ahead."""
-_MARGIN_M = 0.2
-"""To either side of one's own body."""
+_MARGIN_M, _WARY_MARGIN_M = 0.25, 0.5
+"""To either side of one's own body; the larger one while one brakes already, so that one does not waver."""
+_WARY_MPS2 = -1.0
 _BODIES_M = 14.0
 """Rear axles farther apart than this are those of bodies that do not touch."""
 _SLOWS_MPS2 = 0.3
@@ -46,6 +47,7 @@ def _turns(world, state, w, a, speed):
 def _meets(world, state, decision, w, a, acceleration):
     """Whether a, with this acceleration, comes too near to anybody."""
     speed, along = np.float64(state.speed[w, a]), np.float64(state.along[w, a])
+    margin = _WARY_MARGIN_M if state.acceleration[w, a] < _WARY_MPS2 else _MARGIN_M
     before = 0.0
     for i in range(_INTERVALS):
         time = (i + 1) * _INTERVAL_S
@@ -66,7 +68,7 @@ def _meets(world, state, decision, w, a, acceleration):
             # Who slows down for a bend soon drives on.
             for braking in range(2 if state.acceleration[w, b] < -_SLOWS_MPS2 else 1):
                 if runs_into(
-                    *(world, state, decision, w, a, b, time, ahead, x, y, yaw, _MARGIN_M, np.float64(braking))
+                    *(world, state, decision, w, a, b, time, ahead, x, y, yaw, margin, np.float64(braking))
                 ):
                     return True
     return False
