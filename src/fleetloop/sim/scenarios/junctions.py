@@ -200,7 +200,7 @@ def _blocked_junction(stage: Stage, parameters: Parameters) -> bool:
     length = float(world.lane_length_m[meeting.approach])
     stage.put_learner([meeting.approach, meeting.connector], max(length - 45.0, 1.0), parameters["speed_mps"])
     path = [meeting.other_connector, *stage.successors(meeting.other_connector)[:1]]
-    # It stands across the learner's way until the learner waits before it.
+    # It stands across the learner's way until the learner is about to wait, up to 30 m from it: wide junctions are.
     stage.add(AgentKind.VAN, path, meeting.other_from_m, 0.0, Script.STAND, 0.0, parameters["trigger_m"])
     return True
 
@@ -240,7 +240,7 @@ FAMILIES = (
         "blocked_junction",
         "A van stands across the learner's way in the junction, and drives on later.",
         "Waits before it, and drives on when it has gone.",
-        {"speed_mps": _SPEED, "trigger_m": Range(24.0, 30.0, "m")},
+        {"speed_mps": _SPEED, "trigger_m": Range(34.0, 40.0, "m")},
         _blocked_junction,
     ),
 )
