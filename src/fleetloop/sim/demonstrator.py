@@ -108,9 +108,9 @@ def pursuit_curvature(world, path, along, offset, x, y, yaw, speed, lookahead):
     curvature = 2.0 * left / max(forward * forward + left * left, 1.0)
     if forward < 0.0:
         curvature = math.copysign(MAXIMUM_CURVATURE_1PM, left)
-    sharpest = MAXIMUM_CURVATURE_1PM
-    if speed > BRISK_MPS:
-        sharpest = SWERVE_MPS2 / (speed * speed)
+    # Who is slower may swerve harder, as to come back after a mistake.
+    sideways = SWERVE_MPS2 + 0.5 * max(BRISK_MPS - speed, 0.0)
+    sharpest = min(MAXIMUM_CURVATURE_1PM, sideways / max(speed * speed, 1.0))
     return min(max(curvature, -sharpest), sharpest)
 
 

@@ -17,6 +17,8 @@ _CYCLIST, _NOBODY = int(AgentKind.CYCLIST), int(AgentKind.NONE)
 _EMERGENCY = int(AgentKind.EMERGENCY)
 _ARRIVING_LANES = 4
 """How many lanes ahead somebody on a fast road counts as arriving."""
+_ENTRY_M = 30.0
+"""Nearer to the start of a lane than this, those who will come onto it from a junction count."""
 _BESIDE_M = 2.0
 """Gaps shorter than this count as somebody beside."""
 _MUST_MPS2 = -4.0
@@ -50,7 +52,7 @@ def _follower_on(world, state, occupancy, w, a, lane, along):
     """(gap, agent) of the nearest whose front bumper is behind a's rear, were a `along` metres along lane; or -1."""
     rear = along - VEHICLE_SIZES[state.kind[w, a], 3]
     best, who = np.float64(FAR_M), -1
-    if world.lane_speed_limit_mps[lane] > behaviour.BRISK_MPS:
+    if world.lane_speed_limit_mps[lane] > behaviour.BRISK_MPS or along < _ENTRY_M:
         best, who = _arriving_on(world, state, w, a, lane, rear)
     entry = first_entry(occupancy, w, lane)
     while entry >= 0:
