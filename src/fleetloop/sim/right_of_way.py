@@ -35,6 +35,8 @@ _BEHIND_M = 2.0
 """Between two that merge, at least."""
 _SPEEDING = 1.1
 """Nobody who comes is expected to drive faster than this times the limit, unless it does."""
+_PAST_LINE_M = 2.0
+"""A front bumper this far past the line is in the junction."""
 _EXIT_M = 6.0
 """A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
 _DECIDED_M = 35.0
@@ -345,7 +347,9 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
         kind = world.lane_kind[lane]
         if kind != _ROAD and kind != _WALK:
             line, point, due = start - front, np.float64(FAR_M), np.float64(FAR_M)
-            if line > -0.5 and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
+            # Who came to stand just past the line, for somebody on foot, still minds the lamp.
+            before = line > -0.5 or (line > -_PAST_LINE_M and speed < 1.0)
+            if before and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
                 point, due = line, line
             elif line < far - _DECIDED_M:
                 point, due = _right_of_way_gap(world, state, occupancy, w, a, lane, start, line)
