@@ -1,0 +1,70 @@
+"""Careful drivers let others in, mind the lamp past the line, and see bodies that come into their way."""
+
+import numpy as np
+import pytest
+
+from fleetloop.core.types import AgentKind, Control, LaneKind, State, World
+from fleetloop.sim.demonstrator import empty_teaching, teach
+from fleetloop.sim.occupancy import empty_occupancy
+from fleetloop.sim.traffic import Decision, decide, empty_decision
+from toy_traffic import STRAIGHT_ON, Car, put, through
+from toy_world import Arm, Turn, toy_world
+
+FRONT_M = 3.7
+"""From a car's rear axle to its front bumper."""
+
+
+def decided(world: World, state: State) -> Decision:
+    decision = empty_decision(*state.kind.shape)
+    decide(world, state, decision, empty_occupancy(*state.kind.shape))
+    return decision
+
+
+def without_signals() -> World:
+    world = toy_world()
+    return world._replace(
+        lane_control=np.where(world.lane_kind == LaneKind.JUNCTION, int(Control.YIELD), 0).astype(np.uint8),
+        lane_signal=np.full_like(world.lane_signal, -1),
+    )
+
+
+@pytest.mark.parametrize(
+    "speed, waited_s, lets_in", [(5.0, 20.0, True), (5.0, 5.0, False), (11.0, 20.0, False)]
+)
+def test_who_drives_slowly_lets_in_who_waited_long(speed: float, waited_s: float, lets_in: bool):
+    """Who comes from the south has priority over who stands in the west."""
+    world = without_signals()
+    mine, theirs = through(Arm.SOUTH, Turn.STRAIGHT), through(Arm.WEST, Turn.STRAIGHT)
+    me = Car(float(world.lane_length_m[mine[0]]) - FRONT_M - 12.0, speed, mine)
+    other = Car(float(world.lane_length_m[theirs[0]]) - FRONT_M - 1.0, 0.0, theirs, wait_s=waited_s)
+    alone, both = (decided(world, put(world, me, *others)).acceleration[0, 0] for others in ((), (other,)))
+    assert (both < alone - 0.5) == lets_in
+
+
+@pytest.mark.parametrize("past_m, waits", [(1.2, True), (4.0, False)])
+def test_who_stands_just_past_the_line_minds_the_lamp(past_m: float, waits: bool):
+    """Whose rear axle nearly is in the junction clears it."""
+    world = toy_world()
+    line = float(world.lane_length_m[STRAIGHT_ON[0]])
+    state = put(world, Car(line - FRONT_M + past_m, 0.0), clock_s=40.0)
+    assert (decided(world, state).acceleration[0, 0] < 0.1) == waits
+
+
+@pytest.mark.parametrize("beside_m, brakes", [(1.4, True), (4.0, False)])
+def test_a_body_that_sticks_out_into_the_junction_is_seen(beside_m: float, brakes: bool):
+    """Nobody's way crosses here by the rules: a lorry stands askew in the junction, beside the middle of the way."""
+    world = without_signals()._replace(conflict_start=np.zeros(len(toy_world().lane_kind) + 1, np.int32))
+    line = float(world.lane_length_m[STRAIGHT_ON[0]])
+    state = put(
+        world, Car(line - 15.0, 8.0), Car(line + 6.0, 0.0, through(Arm.NORTH, Turn.STRAIGHT), AgentKind.TRUCK)
+    )
+    x, y, yaw = state.pose[0, 0]
+    ahead = 22.0
+    state.pose[0, 1] = x + ahead * np.cos(yaw), y + ahead * np.sin(yaw) - beside_m, yaw
+    # On a way that leads off, as far as the rules know; it stands.
+    state.path[0, 1], state.path[0, 1, 0] = -1, -1
+    decision, teaching = decided(world, state), empty_teaching(1)
+    decision.acceleration[0, 0] = 0.5
+    teach(world, state, decision, teaching, 0)
+    assert (teaching.acceleration[0] < -1.0) == brakes
+    assert teaching.acceleration[0] <= decision.acceleration[0, 0]
