@@ -66,7 +66,7 @@ PRESETS = {
         network=NetworkConfig(),
         imitate=ImitationConfig(samples=2_560, batch_size=64, warmup_samples=512, compile=False),
         first_imitate=ImitationConfig(samples=16_000, batch_size=64, warmup_samples=512, compile=False),
-        batches=BatchConfig(batch_size=64),
+        batches=BatchConfig(batch_size=64, rig_variety=0.0),
         # Proves that the loop turns, not that its driver is good: nobody learns to drive in seconds.
         evaluate=EvaluateConfig(
             routes=20, route_m=100.0, vehicles=20, agents=4, clips=1, minimum_progress=0.2
