@@ -19,7 +19,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
-from fleetloop.sim.behaviour import BRISK_MPS, LOOKAHEAD_M, beyond_brisk
+from fleetloop.sim.behaviour import BRISK_MPS, CHANGING_MPS, LOOKAHEAD_M, beyond_brisk
 from fleetloop.sim.following import front_m
 from fleetloop.sim.foresight import foreseen
 from fleetloop.sim.paths import path_point, wrap
@@ -101,7 +101,10 @@ def pursuit_curvature(world, path, along, offset, x, y, yaw, speed, lookahead):
     """
     target_x, target_y, heading, _ = path_point(world, path, along + lookahead)
     if abs(offset) > IN_LANE_M:
-        left = math.copysign(abs(offset) - IN_LANE_M, offset) * math.exp(-lookahead / (3.0 + 1.5 * speed))
+        left = (abs(offset) - IN_LANE_M) * math.exp(-lookahead / (3.0 + 1.5 * speed))
+        # No faster to the side than others change lanes: who comes in too steeply swings over into the next lane.
+        left = max(left, abs(offset) - CHANGING_MPS / max(speed, 1.0) * lookahead)
+        left = math.copysign(left, offset)
         target_x, target_y = target_x - left * math.sin(heading), target_y + left * math.cos(heading)
     forward = math.cos(yaw) * (target_x - x) + math.sin(yaw) * (target_y - y)
     left = -math.sin(yaw) * (target_x - x) + math.cos(yaw) * (target_y - y)
