@@ -1,0 +1,5 @@
+"""`python -m fleetloop.cli`."""
+
+from fleetloop.cli import main
+
+main()
