@@ -9,7 +9,7 @@ import numpy as np
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import World
 
-FORMAT_VERSION = 19
+FORMAT_VERSION = 20
 """Of the cached file, and of how towns are made: raise it whenever a town would come out differently."""
 
 _JOINED = (

@@ -27,6 +27,10 @@ _FINE_SPACING_M = 0.25
 _SHORTEST_M = 0.1
 _SHORTEST_SIDEWALK_M = 2.0
 _TURN_M = 1.2
+_NOSE_M, _SPARE_M = 3.7, 0.7
+"""Of a car: from its rear axle to its front; from its side to the edge of its lane, and a little."""
+_SWUNG_M = 2.5
+"""So far from the ends of a bend the nose has swung out, and the sidewalk makes room."""
 _TRIM_M = 0.4
 """Sidewalks end this far before their corner, which leaves room for a curve even where two meet end to end."""
 
@@ -218,7 +222,13 @@ def _join_beside(
     outer = 1.0 if site.left_hand else -1.0
     normal = outer * np.stack([-np.sin(way.headings), np.cos(way.headings)], axis=1)
     lateral = _lateral(walks, way, normal, sidewalks)
-    lateral = np.maximum(lateral, half_width_m + CLEAR_OF_TRAFFIC_M + width / 2.0)
+    # In a tight bend the nose of a car swings out of its lane, by about half the square of what is ahead of its rear
+    # axle over the radius; its lane is wider than it by some.
+    bend = np.max(way.curvatures if not site.left_hand else -way.curvatures)
+    swing = max(_NOSE_M**2 / 2.0 * float(bend) - _SPARE_M, 0.0)
+    from_end = np.minimum(np.arange(len(way.points)), np.arange(len(way.points))[::-1]) * way.spacing_m
+    swing *= np.clip(from_end / _SWUNG_M, 0.0, 1.0)
+    lateral = np.maximum(lateral, half_width_m + CLEAR_OF_TRAFFIC_M + width / 2.0 + swing)
     strips = [way.points + (lateral + side * width)[:, None] * normal for side in (-1.0, -0.5, 0.5, 1.0)]
     walks.corners.append(np.concatenate([strips[0], strips[3][::-1]]))
     left: list[tuple[int, int]] = []
