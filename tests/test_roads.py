@@ -12,7 +12,8 @@ from fleetloop.core.errors import MapError
 from fleetloop.core.geometry import wrap_angle
 from fleetloop.core.types import (
     BOX_CELL_M,
-    TILE_M,
+    METRES_PER_PIXEL,
+    TILE_PIXELS,
     ConflictKind,
     Control,
     LaneKind,
@@ -73,15 +74,15 @@ def surface_at(world: World, town: int, points: np.ndarray) -> np.ndarray:
     """Reference for looking up the ground."""
     result = []
     for x, y in points - world.town_origin_m[town]:
-        column, row = int(x // TILE_M), int(y // TILE_M)
+        # By whole pixels: a point on the edge of a tile belongs to one pixel, however it is rounded.
+        pixel_column, pixel_row = int(x / METRES_PER_PIXEL // 1), int(y / METRES_PER_PIXEL // 1)
+        column, row = pixel_column // TILE_PIXELS, pixel_row // TILE_PIXELS
         rows, columns = world.town_tiles_shape[town]
         if not (0 <= row < rows and 0 <= column < columns):
             result.append(Surface.GRASS)
             continue
         tile = world.tile_index[world.town_first_tile[town] + row * columns + column]
-        result.append(
-            world.tiles[tile, int((y - row * TILE_M) / 0.1) % 64, int((x - column * TILE_M) / 0.1) % 64]
-        )
+        result.append(world.tiles[tile, pixel_row % TILE_PIXELS, pixel_column % TILE_PIXELS])
     return np.array(result)
 
 

@@ -27,8 +27,8 @@ _FINE_SPACING_M = 0.25
 _SHORTEST_M = 0.1
 _SHORTEST_SIDEWALK_M = 2.0
 _TURN_M = 1.2
-_NOSE_M, _SPARE_M = 3.7, 0.7
-"""Of a car: from its rear axle to its front; from its side to the edge of its lane, and a little."""
+_NOSE_M, _SPARE_M = 3.7, 0.4
+"""Of a car: from its rear axle to its front; from its side to the edge of its lane, less a margin."""
 _SWUNG_M = 2.5
 """So far from the ends of a bend the nose has swung out, and the sidewalk makes room."""
 _TRIM_M = 0.4
