@@ -403,7 +403,8 @@ def test_real_map_becomes_a_town(name: str, tmp_path: Path) -> None:
     # Hairpins: the chord between points a metre apart is shorter than the arc.
     check_lanes(world, heading_tolerance=0.2, spacing_tolerance=0.2)
     assert np.mean(world.lane_reach_m >= 1000.0) > share
-    assert np.mean(np.abs(world.curvatures) > 0.2) < 0.01
+    driven = np.repeat(world.lane_kind < LaneKind.WALK, world.lane_point_count)  # walks turn on the spot
+    assert np.mean(np.abs(world.curvatures[driven]) > 0.2) < 0.01
     assert (TownLibrary(tmp_path).world([key]).boxes == world.boxes).all()
 
 
