@@ -34,7 +34,8 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     nothing = torch.zeros(count)
     return Experience(
         labels, nothing, nothing, nothing, nothing, nothing,
-        torch.from_numpy(value), torch.from_numpy(reward), torch.from_numpy(ended), torch.ones(count, dtype=torch.bool),
+        torch.from_numpy(value), torch.from_numpy(reward), torch.from_numpy(ended),
+        torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool),
     )  # fmt: skip
 
 

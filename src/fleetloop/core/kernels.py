@@ -25,7 +25,7 @@ def device(
 def device(function: Callable | None = None, *, entry: bool | None = None, fast: bool = False) -> Any:
     """Compile a function that kernels call for each world, agent or pixel; it must not allocate.
 
-    Kernels of the CPU and of the GPU (`sim.cuda`) call the same functions: numba-cuda compiles them anew.
+    Kernels of the CPU and of the GPU (`sim.gpu`) call the same functions: numba-cuda compiles them anew.
     Without `_nrt`, Numba counts references to every array that is taken out of a World or a State, and each call
     copies all their fields: inlined and uncounted, a step of traffic took a tenth of the time (docs/adr/0003).
 

@@ -5,13 +5,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8, UInt64
+from jaxtyping import Bool, Float32, Int8, Int32, Int64, Shaped, UInt8, UInt64
 from PIL import Image
 
-from fleetloop.artifacts.dataset import Samples
+from fleetloop.artifacts.dataset import Frames, Samples
 from fleetloop.core.errors import DatasetError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import unpack_scenes
@@ -41,6 +42,30 @@ class BatchConfig:
     """Threads that draw: on two cores, one that draws and one that trains beat two that take turns."""
 
 
+class Moments(NamedTuple):
+    """What batches are made of: N moments in simulated towns, with the demonstrator's answers; fields as in Samples."""
+
+    town: Int32[np.ndarray, " N"]
+    """Its index in the World."""
+    scene: Shaped[np.ndarray, " N"]
+    earlier_scene: Shaped[np.ndarray, " N"]
+    ego_history: Float32[np.ndarray, "N 8 3"]
+    navigation: Float32[np.ndarray, "N 4"]
+    time_of_day_h: Float32[np.ndarray, " N"]
+    label_curvature_1pm: Float32[np.ndarray, " N"]
+    label_acceleration_mps2: Float32[np.ndarray, " N"]
+    label_poses: Float32[np.ndarray, "N 8 3"]
+    signal_colour: Int8[np.ndarray, " N"]
+    stop_line_m: Float32[np.ndarray, " N"]
+    lead_gap_m: Float32[np.ndarray, " N"]
+    lead_speed_mps: Float32[np.ndarray, " N"]
+    weight: Float32[np.ndarray, " N"]
+
+    def select(self, rows: Int64[np.ndarray, " M"] | Bool[np.ndarray, " N"] | slice) -> "Moments":
+        """The moments at `rows`."""
+        return Moments(*(values[rows] for values in self))
+
+
 def sample_batches(
     samples: Samples,
     world: World,
@@ -60,39 +85,46 @@ def sample_batches(
         DatasetError: there are no samples, a weight is not usable, a town is not in the world, or a frame is
             broken or of another rig.
     """
-    source = _BatchSource(samples, world, towns, rig, config, seed)
+    source = BatchSource(_moments_of(samples, towns), world, rig, config, seed, samples.frames)
     return _ahead(source.batch, start_batch, config.threads)
 
 
-class _BatchSource:
-    """Makes the batch of a given number."""
+def _moments_of(samples: Samples, towns: Sequence[str]) -> Moments:
+    """Samples with their towns as indices into `towns`."""
+    index = {town: number for number, town in enumerate(towns)}
+    framed = np.array([frames is not None for frames in samples.frames], bool)
+    missing = sorted({str(town) for town in np.unique(samples.town[~framed])} - set(index))
+    if missing:
+        raise DatasetError(f"data set: town {missing[0]} is not among the towns loaded; load it as well")
+    # A sample with frames needs no town; what is rendered in its place is overwritten.
+    town = np.array([index.get(str(town), 0) for town in samples.town], np.int32)
+    return Moments(town, *(getattr(samples, name) for name in Moments._fields[1:]))
+
+
+class BatchSource:
+    """Makes the batch of a given number; arguments as in `sample_batches`."""
 
     def __init__(
         self,
-        samples: Samples,
+        moments: Moments,
         world: World,
-        towns: Sequence[str],
         rig: CameraRig,
         config: BatchConfig,
         seed: int,
+        frames: Sequence[Frames | None] | None = None,
     ) -> None:
-        if len(samples) == 0:
+        count = len(moments.town)
+        if count == 0:
             raise DatasetError("data set: it has no samples; record and curate some drives first")
-        weight = np.asarray(samples.weight, np.float64)
+        weight = np.asarray(moments.weight, np.float64)
         if not (np.isfinite(weight).all() and (weight >= 0).all() and weight.sum() > 0):
             raise DatasetError(
                 "data set: column weight must be finite, not negative and not all zero; curate again"
             )
         self._cumulative = np.cumsum(weight) / weight.sum()
-        index = {town: number for number, town in enumerate(towns)}
-        self._framed = np.array([frames is not None for frames in samples.frames], bool)
-        rendered = samples.town[~self._framed]
-        missing = sorted({str(town) for town in np.unique(rendered)} - set(index))
-        if missing:
-            raise DatasetError(f"data set: town {missing[0]} is not among the towns loaded; load it as well")
-        # A sample with frames needs no town; what is rendered in its place is overwritten.
-        self._town = np.array([index.get(str(town), 0) for town in samples.town], np.int32)
-        self._samples, self._world, self._rig, self._config, self._seed = samples, world, rig, config, seed
+        self._frames = [None] * count if frames is None else frames
+        self._framed = np.array([pictures is not None for pictures in self._frames], bool)
+        self._moments, self._world, self._rig, self._config, self._seed = moments, world, rig, config, seed
 
     def batch(self, number: int) -> Batch:
         """Batch `number`."""
@@ -100,53 +132,48 @@ class _BatchSource:
         size = self._config.batch_size
         # Evenly spaced draws with one common offset: each sample comes up as often as its weight says.
         draws = (random.permutation(size) + random.random(size)) / size
-        chosen = np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self._samples) - 1)
+        chosen = np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self._cumulative) - 1)
         look = random.integers(0, 2**63, size, dtype=np.uint64)
         rig = self._rig
         if not self._framed[chosen].any():  # recorded pictures were taken by the rig as it is
             rig = varied_rig(rig, random, self._config.rig_variety)
-        images = self._images(chosen, self._samples.scene, rig, look)
+        moments = self._moments.select(chosen)
+        images = self._images(moments, moments.scene, rig, look)
         earlier_images = None
         if self._config.memory:
             forward = CameraRig(rig.groups[:1])
-            earlier_images = self._images(chosen, self._samples.earlier_scene, forward, look)[0]
+            earlier_images = self._images(moments, moments.earlier_scene, forward, look)[0]
         for row in np.flatnonzero(self._framed[chosen]):
             self._decode(int(chosen[row]), [image for group in images for image in group[row]])
         for group in images:
             group[random.random(group.shape[:2]) < self._config.camera_dropout] = 0
-        samples = self._samples
+        remembered = _has_past(moments) & ~self._framed[chosen]
         return Batch(
             observation=Observation(
                 images=images,
-                ego_history=samples.ego_history[chosen],
-                navigation=samples.navigation[chosen],
-                time_of_day_h=samples.time_of_day_h[chosen],
+                ego_history=moments.ego_history,
+                navigation=moments.navigation,
+                time_of_day_h=moments.time_of_day_h,
             ),
             rig=rig,
             earlier_images=earlier_images,
-            earlier_valid=self._has_past(chosen) & (random.random(size) >= self._config.memory_dropout),
-            curvature_1pm=samples.label_curvature_1pm[chosen],
-            acceleration_mps2=samples.label_acceleration_mps2[chosen],
-            poses_in_ego=samples.label_poses[chosen],
-            signal_colour=samples.signal_colour[chosen],
-            stop_line_m=samples.stop_line_m[chosen],
-            lead_gap_m=samples.lead_gap_m[chosen],
-            lead_speed_mps=samples.lead_speed_mps[chosen],
+            earlier_valid=remembered & (random.random(size) >= self._config.memory_dropout),
+            curvature_1pm=moments.label_curvature_1pm,
+            acceleration_mps2=moments.label_acceleration_mps2,
+            poses_in_ego=moments.label_poses,
+            signal_colour=moments.signal_colour,
+            stop_line_m=moments.stop_line_m,
+            lead_gap_m=moments.lead_gap_m,
+            lead_speed_mps=moments.lead_speed_mps,
             weight=np.ones(size, np.float32),
         )
 
-    def _has_past(self, chosen: Int64[np.ndarray, " B"]) -> Bool[np.ndarray, " B"]:
-        """Whether the earlier scene was recorded: a record of zeros says that it was not."""
-        clock_s = self._samples.earlier_scene["clock_s"][chosen]
-        pose = self._samples.earlier_scene["ego_pose"][chosen]
-        return ((clock_s != 0.0) | (pose != 0.0).any(axis=1)) & ~self._framed[chosen]
-
     def _decode(self, index: int, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> None:
         """Put the recorded pictures of sample `index` in place of the rendered ones."""
-        frames = self._samples.frames[index] or ()
+        frames = self._frames[index] or ()
         if len(frames) != len(images):
             raise DatasetError(
-                f"data set: sample {self._samples.sample_id[index]} has {len(frames)} frames, the rig "
+                f"data set: sample {index} has {len(frames)} frames, the rig "
                 f"{len(images)} cameras; record it with this rig"
             )
         for frame, image in zip(frames, images, strict=True):
@@ -155,21 +182,22 @@ class _BatchSource:
                 image[:] = np.asarray(Image.open(io.BytesIO(frame)).convert("RGB").resize((width, height)))
             except OSError as error:
                 raise DatasetError(
-                    f"data set: a frame of sample {self._samples.sample_id[index]} is not a picture; "
-                    "curate again"
+                    f"data set: a frame of sample {index} is not a picture; curate again"
                 ) from error
 
     def _images(
-        self,
-        chosen: Int64[np.ndarray, " B"],
-        records: np.ndarray,
-        rig: CameraRig,
-        look: UInt64[np.ndarray, " B"],
+        self, moments: Moments, records: np.ndarray, rig: CameraRig, look: UInt64[np.ndarray, " B"]
     ) -> tuple[UInt8[np.ndarray, "B cameras height width 3"], ...]:
         """Pictures of the scenes: the same look now and 0.4 s ago, so that only what moved differs."""
-        scene = unpack_scenes(records[chosen], self._town[chosen])
-        hours = self._samples.time_of_day_h[chosen]
+        hours = moments.time_of_day_h
+        scene = unpack_scenes(records, moments.town)
         return render(self._world, rig, scene, appearances(look, self._config.variety, hours))
+
+
+def _has_past(moments: Moments) -> Bool[np.ndarray, " B"]:
+    """Whether the earlier scene was recorded: a record of zeros says that it was not."""
+    records = moments.earlier_scene
+    return (records["clock_s"] != 0.0) | (records["ego_pose"] != 0.0).any(axis=1)
 
 
 def _ahead(make: Callable[[int], Batch], first: int, threads: int) -> Iterator[Batch]:

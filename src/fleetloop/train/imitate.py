@@ -6,9 +6,10 @@ Read from top to bottom: configuration, batch, losses, schedule, saved state, lo
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -86,6 +87,23 @@ class Batch:
     lead_gap_m: Float32[np.ndarray, " B"]
     lead_speed_mps: Float32[np.ndarray, " B"]
     weight: Float32[np.ndarray, " B"]
+
+
+def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Sequence[Batch]) -> Batch:
+    """A Batch each of whose arrays is `function` of those arrays of `batches`: to join them, or to pick rows."""
+
+    def mapped(parts: Sequence[Any]) -> Any:
+        first = parts[0]
+        if isinstance(first, np.ndarray):
+            return function(list(parts))
+        if isinstance(first, tuple):
+            return tuple(map(mapped, zip(*parts, strict=True)))
+        if isinstance(first, Batch | Observation):
+            names = [field.name for field in dataclasses.fields(first)]
+            return type(first)(**{name: mapped([getattr(part, name) for part in parts]) for name in names})
+        return first  # the rig, or no earlier images
+
+    return mapped(batches)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int32
 from torch import Tensor, nn
 from torch.distributions import Normal
 
@@ -29,7 +29,7 @@ from fleetloop.policy.network import DriverNetwork
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
-from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts
+from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts, map_batches
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ class Experience:
     value: Float[Tensor, " W"]
     reward: Float[Tensor, " W"]
     ended: Bool[Tensor, " W"]
+    critical: Bool[Tensor, " W"]
+    """A critical intervention began."""
     counts: Bool[Tensor, " W"]
     """The network drove; else the safety driver did, or nobody."""
 
@@ -145,9 +147,10 @@ class _Collector:
         self._safety_layer = SafetyLayer(config.vehicles, STEP_S)
         self._state = np.zeros((config.vehicles, 1, STATE_FIELDS), np.float32)
         self.generator = torch.Generator().manual_seed(config.seed)
+        self.observation, self.state = self._look()
 
-    def look(self) -> tuple[Observation, Tensor]:
-        """What the policy sees, and what the critic sees."""
+    def _look(self) -> tuple[Observation, Tensor]:
+        """What the policy sees before its next step, and what the critic sees."""
         rollout = self.rollout
         rollout.decide()
         observation = rollout.observe(self.rig, self.config.variety)
@@ -157,7 +160,7 @@ class _Collector:
     @torch.no_grad()
     def step(self, network: DriverNetwork, critic: Critic) -> Experience:
         """One step of all vehicles."""
-        observation, state = self.look()
+        observation, state = self.observation, self.state
         device = next(network.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
             memory, valid = self.memory[:, 0].to(device), self.valid[:, 0].to(device)
@@ -177,10 +180,12 @@ class _Collector:
             value=critic(state.to(device)).cpu(),
             reward=torch.from_numpy(self._reward(step.danger, observation.ego_history[:, -1, 0])),
             ended=torch.from_numpy(step.ended | (step.danger != 0)),
+            critical=torch.from_numpy(_critical(step.danger)),
             counts=torch.from_numpy(active & (~step.safety_driver | (step.danger != 0))),
         )
         self._remember(current.float().cpu(), step.ended)
         self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
+        self.observation, self.state = self._look()
         return kept
 
     def _limited(
@@ -196,9 +201,8 @@ class _Collector:
         """Metres made good, those beyond the limit for nothing, less penalties; over the critical penalty."""
         lane = self.rollout.state.path[:, EGO, 0]
         metres = np.minimum(speed_mps, self.world.lane_speed_limit_mps[lane]) * STEP_S
-        critical = np.isin(danger, [int(kind) for kind in CRITICAL])
         penalty = np.where(
-            critical, self.config.critical_penalty_m, self.config.stuck_penalty_m * (danger != 0)
+            _critical(danger), self.config.critical_penalty_m, self.config.stuck_penalty_m * (danger != 0)
         )
         return ((metres - penalty) / max(self.config.critical_penalty_m, 1.0)).astype(np.float32)
 
@@ -223,6 +227,11 @@ class _Collector:
     def _remember(self, current: Tensor, ended: Bool[np.ndarray, " W"]) -> None:
         self.memory, self.valid = advance(self.memory, self.valid, current)
         self.valid[torch.from_numpy(ended)] = False
+
+
+def _critical(danger: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
+    """Where a critical intervention began."""
+    return np.isin(danger, [int(kind) for kind in CRITICAL])
 
 
 def advantages_of(
@@ -255,50 +264,17 @@ class _Round:
     def select(self, chosen: Tensor) -> "_Round":
         """The samples `chosen`."""
         rows = chosen.numpy()
-        return _Round(_rows(self.batch, rows), *(getattr(self, name)[chosen] for name in _ROUND_TENSORS))
+        batch = map_batches(lambda arrays: arrays[0][rows], [self.batch])
+        return _Round(batch, *(getattr(self, name)[chosen] for name in _ROUND_TENSORS))
 
 
 _ROUND_TENSORS = tuple(field.name for field in dataclasses.fields(_Round))[1:]
 
 
-def _rows(batch: Batch, rows: np.ndarray) -> Batch:
-    """Some samples of a Batch."""
-    looked = batch.observation
-    observation = Observation(
-        tuple(images[rows] for images in looked.images),
-        looked.ego_history[rows],
-        looked.navigation[rows],
-        looked.time_of_day_h[rows],
-    )
-    arrays = {
-        field.name: getattr(batch, field.name)[rows]
-        for field in dataclasses.fields(batch)
-        if isinstance(getattr(batch, field.name), np.ndarray)
-    }
-    return dataclasses.replace(batch, observation=observation, **arrays)
-
-
 def _end_to_end(steps: list[Experience], advantages: Tensor) -> _Round:
     counts = torch.stack([step.counts for step in steps]).flatten()
     chosen = torch.nonzero(counts).squeeze(-1)
-    first = steps[0].batch
-    batches = [step.batch for step in steps]
-    looked = [batch.observation for batch in batches]
-    observation = Observation(
-        tuple(
-            np.concatenate([seen.images[group] for seen in looked])
-            for group in range(len(first.observation.images))
-        ),
-        np.concatenate([seen.ego_history for seen in looked]),
-        np.concatenate([seen.navigation for seen in looked]),
-        np.concatenate([seen.time_of_day_h for seen in looked]),
-    )
-    arrays = {
-        field.name: np.concatenate([getattr(batch, field.name) for batch in batches])
-        for field in dataclasses.fields(first)
-        if isinstance(getattr(first, field.name), np.ndarray)
-    }
-    whole = dataclasses.replace(first, observation=observation, **arrays)
+    whole = map_batches(np.concatenate, [step.batch for step in steps])
     flat = {
         name: torch.cat([getattr(step, name) for step in steps])
         for name in ("memory", "memory_valid", "state", "action", "log_probability", "value")
@@ -393,9 +369,8 @@ def reinforce(
     for number in range(rounds):
         network.eval()
         steps = [collector.step(network, learner.critic) for _ in range(config.steps)]
-        _, state = collector.look()
         with torch.no_grad():
-            last_value = learner.critic(state.to(learner.device)).cpu()
+            last_value = learner.critic(collector.state.to(learner.device)).cpu()
         taught = _end_to_end(steps, advantages_of(steps, last_value, config))
         network.train()
         figures = _driven(steps) | learner.update(
@@ -421,7 +396,7 @@ def _driven(steps: list[Experience]) -> dict[str, float]:
         float((step.batch.observation.ego_history[:, -1, 0] * step.counts.numpy()).sum()) for step in steps
     )
     seconds = sum(int(step.counts.sum()) for step in steps) * STEP_S
-    critical = sum(int((step.reward <= -0.5).sum()) for step in steps)
+    critical = sum(int(step.critical.sum()) for step in steps)
     return {
         "km": metres * STEP_S / 1000.0,
         "critical": float(critical),
