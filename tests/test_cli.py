@@ -21,6 +21,9 @@ from fleetloop.artifacts.report import DriveResult, Verdict, read_report
 from fleetloop.cli import main
 from fleetloop.core.errors import MapError
 from fleetloop.loop import Turns
+from fleetloop.presets import EVALUATION_SEED, PRESETS
+from fleetloop.releases import find
+from fleetloop.sim.roads.generate import parse_generated_key
 from fleetloop.vehicle.drive import read_summary
 from tiny_loop import finished_workspace, ids_of, make_tiny, prepare
 
@@ -121,6 +124,44 @@ def test_evaluate_prints_one_line_of_json(finished: Path, tmp_path: Path, comman
     figures = json.loads(printed)
     assert printed.count("\n") == 1 and figures["km"] > 0.0
     assert read_report(out / "report.json").candidate.routes == 1
+
+
+def test_a_release_is_evaluated_by_name_or_path(
+    finished: Path, tmp_path: Path, command: Cli, monkeypatch: pytest.MonkeyPatch
+):
+    """A Bundle, the one that ships, and the workspace that installs it: the same network, the same counts."""
+    arguments = ("--preset", "smoke", "--workspace", finished, "--json", "--km", 0.02)
+    bundle = finished / "turns/01/bundle"
+    monkeypatch.setattr(find, "_SHIPPED", tmp_path)
+    assert "is not part of this installation; give --release" in command.fail(
+        "evaluate", "--release", "reference", *arguments
+    )
+    shutil.copytree(bundle, tmp_path / "reference")
+    printed = [
+        command.run("evaluate", "--release", name, *arguments)
+        for name in (bundle, bundle / "driver.bundle", finished, finished / "repository", "reference")
+    ]
+    assert len(set(printed)) == 1 and printed[0].count("\n") == 1
+    figures = json.loads(printed[0])
+    assert figures["km"] >= 0.02 and sum(figures["events"].values()) >= figures["critical_interventions"]
+    assert figures["towns"] == ["grid-1000"] and figures["kpci_low95"] <= figures["km"]
+    assert "KPCI " in command.run("evaluate", finished / "turns/01/checkpoint", *arguments[:4], "--km", 0.02)
+    flip(tmp_path / "reference/driver.bundle")
+    assert "was changed after it was made" in command.fail("evaluate", "--release", "reference", *arguments)
+    assert "give either --release or the path" in command.fail("evaluate", *arguments)
+    assert "give either --release or the path" in command.fail(
+        "evaluate", bundle, "--release", bundle, *arguments
+    )
+
+
+def test_each_seed_is_evaluated_in_other_towns():
+    preset = PRESETS["laptop"]
+    towns = [key for seed in (0, 1, 2, 2**31 - 1) for key in preset.evaluation_keys(seed)]
+    assert preset.evaluation_keys(0) == preset.evaluation_keys() and len(set(towns)) == len(towns)
+    for key in towns:
+        town = parse_generated_key(key)
+        assert town is not None and town.seed >= EVALUATION_SEED
+    assert not set(towns) & set(preset.training_keys())
 
 
 def test_reinforce_makes_a_checkpoint_of_a_checkpoint(finished: Path, tmp_path: Path, command: Cli):

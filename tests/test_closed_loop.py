@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 from fleetloop.artifacts.report import CriticalIntervention, Infraction, OtherIntervention
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import Camera, CameraRig, LaneKind, Observation, Plan
+from fleetloop.evaluate import closed_loop
 from fleetloop.evaluate.closed_loop import (
     CLIP_AFTER_STEPS,
     CLIP_BEFORE_STEPS,
     EvaluateConfig,
+    drive_distance,
     drive_suite,
     family_of,
     summarise,
     tally,
 )
 from fleetloop.sim import rollout
-from fleetloop.sim.rollout import Route, RouteResult, make_routes
+from fleetloop.sim.rollout import Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from toy_world import toy_world
 
@@ -86,6 +88,45 @@ def test_results_repeat_and_do_not_depend_on_how_many_drive_at_once(demonstrator
     assert suite(None)[0] == demonstrator
     for vehicles in (1, 5):
         assert suite(None, replace(CONFIG, vehicles=vehicles))[0] == demonstrator
+
+
+@pytest.mark.parametrize("vehicles", [1, 3])
+def test_as_many_routes_as_come_to_the_distance(vehicles: int, demonstrator: list[RouteResult]):
+    """However many drive at once; the routes are those of the suite, in their order."""
+    config = replace(CONFIG, vehicles=vehicles)
+    made: list[int] = []
+
+    def make_policy(count: int) -> Steady:
+        made.append(count)
+        return Steady(0.0, 0.5)
+
+    world = toy_world()
+    results, _, routes = drive_distance(world, TOWNS, RIG, config, 2, make_policy, 0.25)
+    assert sum(result.own_m for result in results) >= 250.0 and max(made) <= vehicles
+    longer = replace(CONFIG, routes=routes)
+    expected, _ = drive_suite(world, TOWNS, RIG, longer, 2, Steady(0.0, 0.5))
+    assert list(map(repr, results)) == list(map(repr, expected)) and routes > len(demonstrator)
+
+
+def test_who_gets_nowhere_is_stopped(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(closed_loop, "_MOST_ROUTES", 1)
+    results, _, routes = drive_distance(toy_world(), TOWNS, RIG, CONFIG, 2, lambda _: Steady(0.0, -1.0), 0.15)
+    assert routes == len(results) == 5 and sum(result.own_m for result in results) < 150.0
+
+
+def test_the_hour_and_the_rain_of_all_routes():
+    def seen(hour: float | None = None, rain: bool = False) -> Rollout:
+        driven = Rollout(toy_world(), make_routes(2, [0], 4, 40.0), 4, 4, hour, rain)
+        driven.decide()
+        driven.observe(RIG, 0.5)
+        return driven
+
+    usual, wet_night = seen(), seen(hour=0.0, rain=True)
+    assert (wet_night.appearance(0.5).darkness == 1.0).all()
+    assert (wet_night.appearance(0.5).rain >= 0.35).all() and not usual.appearance(0.5).rain.all()
+    np.testing.assert_array_equal(wet_night.state.started_h, 0.0)
+    assert len(set(usual.state.started_h.tolist())) == 4
+    np.testing.assert_array_equal(wet_night.state.pose, usual.state.pose)
 
 
 def test_standing_still_is_no_way_to_be_safe(demonstrator: list[RouteResult]):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.core.types import Camera, CameraRig, Observation
 from fleetloop.policy import encoder, features, heads
 from fleetloop.policy.experts import ExpertBlock
-from fleetloop.policy.export import TorchDriver, export_onnx, parity
+from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.network import (
@@ -395,3 +396,29 @@ class TestOnnx:
         )
         with pytest.raises(BundleError, match="not a driver"):
             OnnxDriver(tmp_path / "foreign.onnx", RIG, 1)
+
+
+@pytest.mark.parametrize("config", [NetworkConfig(), NetworkConfig(memory=False, past_controls=True)])
+def test_a_network_is_built_again_from_its_onnx_file(config: NetworkConfig, tmp_path: Path):
+    torch.manual_seed(3)
+    network = build_network(config, RIG).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    path = tmp_path / "network.onnx"
+    export_onnx(network, path)
+    again = import_onnx(path.read_bytes(), RIG, "release")
+    assert again.config == config
+    for name, weights in network.state_dict().items():
+        assert torch.equal(weights, again.state_dict()[name]), name
+
+
+def test_an_onnx_file_that_cannot_be_looked_into(tmp_path: Path):
+    network, path = build_network(NetworkConfig(), RIG).eval(), tmp_path / "network.onnx"
+    export_onnx(network, path)
+    model = onnx.load(str(path))
+    weights = next(entry for entry in model.graph.initializer if entry.name == "network.enter.weight")
+    weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) * 0.5, "folded"))
+    for content in (b"", b"nonsense", path.read_bytes()[:1000], model.SerializeToString()):
+        with pytest.raises(BundleError, match=r"^release: "):
+            import_onnx(content, RIG, "release")

@@ -20,6 +20,7 @@ from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.core.files import write_bytes
 from fleetloop.core.types import World
 from fleetloop.curate.curate import curate, dataset_size
+from fleetloop.evaluate.clips import clips_beside, load_clips
 from fleetloop.evaluate.page import Clip, TurnRow, turn_table, write_page
 from fleetloop.fleet.ingest import ingest
 from fleetloop.presets import Preset
@@ -30,10 +31,8 @@ from fleetloop.stages import (
     UNTRAINED,
     Suite,
     Workspace,
-    clips_beside,
     evaluate_checkpoint,
     example_observations,
-    load_clips,
     make_world,
     published_release,
     release_checkpoint,

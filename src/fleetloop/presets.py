@@ -6,6 +6,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.evaluate.closed_loop import EvaluateConfig
 from fleetloop.policy.network import NetworkConfig
+from fleetloop.sim.roads.generate import MAXIMUM_TOWN_SEED
 from fleetloop.train.batches import BatchConfig
 from fleetloop.train.imitate import ImitationConfig
 from fleetloop.train.reinforce import ReinforcementConfig
@@ -45,9 +46,11 @@ class Preset:
         """Keys of the generated towns to train on."""
         return [f"{kind}-{seed}" for seed in range(self.training_towns) for kind in TOWN_KINDS]
 
-    def evaluation_keys(self) -> list[str]:
-        """Keys of the generated towns to evaluate on."""
-        seeds = range(EVALUATION_SEED, EVALUATION_SEED + self.evaluation_towns)
+    def evaluation_keys(self, seed: int = 0) -> list[str]:
+        """Keys of the generated towns to evaluate on; others for each seed."""
+        last = MAXIMUM_TOWN_SEED - EVALUATION_SEED + 1
+        first = seed * self.evaluation_towns
+        seeds = [EVALUATION_SEED + (first + number) % last for number in range(self.evaluation_towns)]
         return [f"{kind}-{seed}" for seed in seeds for kind in TOWN_KINDS]
 
 

@@ -1,14 +1,13 @@
 """Each stage over artifacts: from the paths of what it reads to the artifact that it writes."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import orjson
 import torch
@@ -27,11 +26,11 @@ from fleetloop.artifacts.lineage import (
 )
 from fleetloop.artifacts.report import DriveResult, Report, read_report, write_report
 from fleetloop.core.errors import BundleError, CheckpointError, DatasetError
-from fleetloop.core.files import replacing_file, replacing_folder
+from fleetloop.core.files import replacing_folder
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
-from fleetloop.evaluate.closed_loop import FailureClip, drive_suite, summarise
+from fleetloop.evaluate.clips import clips_beside, save_clips
+from fleetloop.evaluate.closed_loop import FailureClip, drive_distance, drive_suite, summarise
 from fleetloop.evaluate.gate import decide
-from fleetloop.evaluate.page import Clip
 from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.network import DriverNetwork, build_network, config_from_dict, config_to_dict
@@ -46,7 +45,7 @@ from fleetloop.sim import traffic
 from fleetloop.sim.cameras import DEFAULT_RIG, rig_named
 from fleetloop.sim.compiling import compile_kernels
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
+from fleetloop.sim.rollout import Rollout, RouteResult, make_routes, route_seed
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import sample_batches
 from fleetloop.train.imitate import train
@@ -226,33 +225,55 @@ class Suite:
     def __init__(self, library: TownLibrary, towns: Sequence[str], preset: Preset, seed: int) -> None:
         self.library, self.towns, self.preset = library, list(towns), preset
         self.run_seed, self.seed = seed, seed + 7_919
+        self._results: list[RouteResult] = []
+        self._demonstrated = 0
 
     @cached_property
     def world(self) -> World:
         """The towns of the suite."""
         return make_world(self.library, self.towns)
 
-    @cached_property
+    @property
     def demonstrator(self) -> list[RouteResult]:
         """The demonstrator's results: the measure of progress."""
-        world = self.world
-        with stage("demonstrator on the same routes") as progress:
-            config = self.preset.evaluate
-            return drive_suite(world, self.towns, rig_named(config.rig), config, self.seed, None, progress)[0]
+        return self.demonstrator_on(self.preset.evaluate.routes)
+
+    def demonstrator_on(self, routes: int) -> list[RouteResult]:
+        """The demonstrator's results on the first `routes` routes; each is driven once."""
+        if routes > self._demonstrated:
+            config = replace(self.preset.evaluate, routes=routes)
+            world, rig, first = self.world, rig_named(config.rig), self._demonstrated
+            with stage("demonstrator on the same routes") as progress:
+                driven, _ = drive_suite(world, self.towns, rig, config, self.seed, None, progress, first)
+            self._results += driven
+            self._demonstrated = routes
+        seeds = {route_seed(self.seed, number) for number in range(routes)}
+        return [result for result in self._results if result.route.seed in seeds]
 
     def summary_of_demonstrator(self) -> DriveResult:
         """The demonstrator's own counts."""
         return summarise("demonstrator", self.towns, self.seed, self.demonstrator, self.demonstrator)
 
-    def run(self, network: Path, subject: str, title: str) -> tuple[DriveResult, list[FailureClip]]:
-        """Drive the suite with an ONNX network."""
-        demonstrator = self.demonstrator
-        config = self.preset.evaluate
-        rig = rig_named(config.rig)
-        policy = OnnxDriver(network, rig, config.vehicles, self.preset.threads)
+    def run(
+        self, network: Path | bytes, subject: str, title: str, km: float | None = None
+    ) -> tuple[DriveResult, list[FailureClip]]:
+        """Drive the suite with an ONNX network: all routes of the preset, or as many as come to `km` kilometres."""
+        config, world = self.preset.evaluate, self.world
+        rig, routes = rig_named(config.rig), config.routes
+
+        def make_policy(vehicles: int) -> OnnxDriver:
+            return OnnxDriver(network, rig, vehicles, self.preset.threads)
+
+        where = (world, self.towns, rig, config, self.seed)
+        if km is None:
+            # First: its bar comes before the network's, as ever.
+            self.demonstrator_on(routes)
         with stage(title) as progress:
-            results, clips = drive_suite(self.world, self.towns, rig, config, self.seed, policy, progress)
-        return summarise(subject, self.towns, self.seed, results, demonstrator), clips
+            if km is None:
+                results, clips = drive_suite(*where, make_policy(config.vehicles), progress)
+            else:
+                results, clips, routes = drive_distance(*where, make_policy, km, progress)
+        return summarise(subject, self.towns, self.seed, results, self.demonstrator_on(routes)), clips
 
     def untrained(self, folder: Path) -> DriveResult:
         """How a network with fresh weights does: what the first release must beat. Kept in `folder`."""
@@ -275,40 +296,42 @@ def evaluate_checkpoint(
 ) -> Report:
     """Drive the suite with a checkpoint, let the gate judge, and write the Report artifact to `folder`."""
     network, checkpoint_id = network_of(checkpoint)
+    return evaluate_network(
+        folder, lambda path: export_onnx(network, path), checkpoint_id, suite, in_service, title
+    )
+
+
+def evaluate_network(
+    folder: Path,
+    write_onnx: Callable[[Path], object],
+    subject: str,
+    suite: Suite,
+    in_service: DriveResult | None,
+    title: str = "evaluate",
+    km: float | None = None,
+) -> Report:
+    """Drive the suite with a network and write the Report artifact to `folder`.
+
+    Args:
+        write_onnx: writes the network to the path it is given.
+        subject: id of the Checkpoint or Bundle that the network is from.
+        in_service: what the gate compares it with; without it the gate is not asked.
+        km: drive so far, instead of the preset's number of routes.
+    """
     with replacing_folder(folder) as partial:
-        export_onnx(network, partial / NETWORK_FILE)
-        result, clips = suite.run(partial / NETWORK_FILE, checkpoint_id, title)
-        verdict = decide(result, in_service, suite.preset.evaluate.minimum_progress)
-        report = Report(result, in_service, verdict, settings_of(suite.preset))
+        write_onnx(partial / NETWORK_FILE)
+        result, clips = suite.run(partial / NETWORK_FILE, subject, title, km)
+        verdict = None
+        if in_service is not None:
+            verdict = decide(result, in_service, suite.preset.evaluate.minimum_progress)
+        settings = settings_of(suite.preset)
+        if km is not None:
+            settings |= {"routes": result.routes, "km_asked_for": km}
+        report = Report(result, in_service, verdict, settings)
         # Beside the Report: its id must not depend on how pictures are packed.
         save_clips(clips_beside(folder), clips)
-        suite.write(partial, report, [checkpoint_id])
+        suite.write(partial, report, [subject])
     return report
-
-
-def clips_beside(report_folder: Path) -> Path:
-    """Where the clips of a Report are."""
-    return report_folder.with_name(f"{report_folder.name}-clips.npz")
-
-
-def save_clips(path: Path, clips: list[FailureClip]) -> None:
-    """Keep clips until the page is written."""
-    captions = np.array([[clip.happened, clip.town, str(clip.seed)] for clip in clips], "U64")
-    arrays: dict[str, Any] = {f"{number}": clip.frames for number, clip in enumerate(clips)}
-    with replacing_file(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, captions=captions, **arrays)
-
-
-def load_clips(path: Path, release: str) -> list[Clip]:
-    """Clips as the page shows them; none if they were not kept."""
-    if not path.is_file():
-        return []
-    with np.load(path, allow_pickle=False) as stored:
-        captions = stored["captions"].reshape(-1, 3)
-        return [
-            Clip(stored[str(number)], happened, town, release, int(seed))
-            for number, (happened, town, seed) in enumerate(captions.tolist())
-        ]
 
 
 def untrained_network(path: Path, preset: Preset, seed: int) -> None:

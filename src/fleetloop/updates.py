@@ -19,7 +19,7 @@ from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
 from fleetloop.stages import Workspace, utc_now
-from fleetloop.vehicle.updater import Updater
+from fleetloop.vehicle.updater import InstalledBundle, Updater
 
 RENEW_BEFORE = timedelta(days=1)
 """Signed dates of the repository are renewed this long before they run out."""
@@ -39,6 +39,19 @@ def update_vehicles(
 ) -> InstalledDriver | None:
     """Let the vehicles ask for an update, and load what they run then; None before the first release.
 
+    Raises:
+        BundleError: as for `install_update`.
+    """
+    installed = install_update(workspace)
+    if installed is None:
+        return None
+    policy = OnnxDriver(installed.bundle.network, rig, vehicles, threads)
+    return InstalledDriver(policy, installed.sha256, installed.release)
+
+
+def install_update(workspace: Workspace) -> InstalledBundle | None:
+    """Let the vehicles ask for an update; what they have then, None before the first release.
+
     An update that is refused is said, and the vehicles keep what they have.
 
     Raises:
@@ -50,14 +63,13 @@ def update_vehicles(
     renew_dates(workspace)
     updater = Updater(workspace.vehicle, trusted_root)
     try:
-        installed = updater.update(workspace.repository, utc_now())
+        return updater.update(workspace.repository, utc_now())
     except BundleError as error:
         installed = updater.installed()
         if installed is None:
             raise
         say(f"  update refused: {error}")
-    policy = OnnxDriver(installed.bundle.network, rig, vehicles, threads)
-    return InstalledDriver(policy, installed.sha256, installed.release)
+        return installed
 
 
 def renew_dates(workspace: Workspace) -> None:

@@ -43,7 +43,7 @@ class Setup:
         """Keys of what the demonstrator drives on; map files are taken in."""
         if not self.towns:
             return preset_named("laptop").evaluation_keys()
-        return [self.library.add_file(Path(town)) if "." in town else town for town in self.towns]
+        return self.library.keys_of(self.towns)
 
     @cached_property
     def world(self) -> World:

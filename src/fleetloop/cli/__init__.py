@@ -13,7 +13,8 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from fleetloop.cli.stage_verbs import Curate, Drive, Evaluate, Loop, Reinforce, Release, Show, Train
+from fleetloop.cli.driver_verbs import Evaluate
+from fleetloop.cli.stage_verbs import Curate, Drive, Loop, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
 from fleetloop.core.errors import ConfigError, FleetloopError
 

@@ -1,30 +1,34 @@
 """The verbs of the loop, its stages and its artifacts."""
 
-import contextlib
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tyro.conf import Positional
 
 from fleetloop.core.errors import ConfigError, EpisodeError, InputError
 from fleetloop.progress import say, show, stage
 
-if TYPE_CHECKING:
-    from fleetloop.artifacts.report import Report
-
 PresetName = Literal["smoke", "laptop", "gpu"]
 
 
-def _at_least_one(name: str, value: int) -> int:
+def at_least_one(name: str, value: int) -> int:
+    """The value.
+
+    Raises:
+        ConfigError: it is less than 1.
+    """
     if value < 1:
         raise ConfigError(f"{name}: {value} is less than 1; use 1 or more")
     return value
 
 
-def _check_new(out: Path) -> None:
-    """An artifact is never overwritten."""
+def check_new(out: Path) -> None:
+    """Refuse a path at which there is something: an artifact is never overwritten.
+
+    Raises:
+        InputError: there is.
+    """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise InputError(f"{out}: exists already; choose another --out")
 
@@ -53,7 +57,7 @@ class Loop:
 
         preset = preset_named(self.preset)
         if self.turns is not None:
-            preset = replace(preset, turns=_at_least_one("turns", self.turns))
+            preset = replace(preset, turns=at_least_one("turns", self.turns))
         library = Workspace(self.workspace).library
         training, evaluation = preset.training_keys(), preset.evaluation_keys()
         if self.town is not None:
@@ -94,7 +98,7 @@ class Drive:
         from fleetloop.updates import update_vehicles
         from fleetloop.vehicle.drive import drive
 
-        _check_new(self.out)
+        check_new(self.out)
         preset, workspace = preset_named(self.preset), Workspace(self.workspace)
         config, policy, release = preset.demonstrate, None, ""
         if self.release:
@@ -176,7 +180,7 @@ class Train:
         from fleetloop.presets import preset_named
         from fleetloop.stages import Workspace, train_checkpoint
 
-        _check_new(self.out)
+        check_new(self.out)
         preset = preset_named(self.preset)
         if self.samples is not None:
             imitate = replace(preset.imitate, samples=self.samples)
@@ -209,7 +213,7 @@ class Reinforce:
         from fleetloop.presets import preset_named
         from fleetloop.stages import Workspace, reinforce_checkpoint
 
-        _check_new(self.out)
+        check_new(self.out)
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
         if self.samples is not None:
             preset = replace(preset, reinforce=replace(preset.reinforce, samples=self.samples))
@@ -219,71 +223,6 @@ class Reinforce:
             f"{figures['critical']:.1f} critical interventions in {figures['km']:.2f} km in a late round; "
             f"checkpoint in {self.out}"
         )
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Drive a checkpoint in closed loop on towns it never saw, and let the gate compare it."""
-
-    checkpoint: Positional[Path]
-    out: Path
-    """Folder of the report; it must not exist yet."""
-    in_service: Path | None = None
-    """The report of the network in service, on the same suite; without it, an untrained network's."""
-    workspace: Path = Path("workspace")
-    """Holds the towns."""
-    town: Path | None = None
-    """Evaluate on this map instead of generated towns."""
-    preset: PresetName = "laptop"
-    routes: int | None = None
-    """Instead of the preset's number."""
-    scenario_share: float | None = None
-    """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
-    rig: str | None = None
-    """Name of the cameras of the vehicles, default or shuttle, instead of the preset's."""
-    seed: int = 0
-    json: bool = False
-    """Print the key figures as one line of JSON, and nothing else."""
-
-    def run(self) -> None:
-        """Run the verb."""
-        import orjson
-
-        with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
-            report = self._evaluate()
-        if self.json:
-            print(orjson.dumps(report.figures()).decode())
-            return
-        low, high = report.candidate.kpci_interval95
-        say(
-            f"KPCI {report.candidate.kpci:.3f} km (95 %: {low:.3f} to {high:.3f}) over "
-            f"{report.candidate.km:.1f} km, progress {report.candidate.progress:.2f}, "
-            f"success {report.candidate.success_rate:.0%}"
-        )
-        for reason in report.verdict.reasons if report.verdict else ():
-            say(reason)
-
-    def _evaluate(self) -> "Report":
-        from fleetloop.artifacts.report import read_report
-        from fleetloop.presets import preset_named
-        from fleetloop.stages import REPORT_FILE, UNTRAINED, Suite, Workspace, evaluate_checkpoint
-
-        _check_new(self.out)
-        preset, library = preset_named(self.preset), Workspace(self.workspace).library
-        if self.routes is not None:
-            preset = replace(preset, evaluate=replace(preset.evaluate, routes=self.routes))
-        if self.scenario_share is not None:
-            evaluate = replace(preset.evaluate, scenario_share=self.scenario_share)
-            preset = replace(preset, evaluate=evaluate)
-        if self.rig is not None:
-            preset = replace(preset, evaluate=replace(preset.evaluate, rig=self.rig))
-        towns = preset.evaluation_keys() if self.town is None else [library.add_file(self.town)]
-        suite = Suite(library, towns, preset, self.seed)
-        if self.in_service is not None:
-            in_service = read_report(self.in_service / REPORT_FILE).candidate
-        else:
-            in_service = suite.untrained(self.out.with_name(f"{self.out.name}-{UNTRAINED}"))
-        return evaluate_checkpoint(self.out, self.checkpoint, suite, in_service)
 
 
 @dataclass(frozen=True)
@@ -303,7 +242,7 @@ class Release:
         from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.stages import Workspace, example_observations, make_world, release_checkpoint
 
-        number, workspace = _at_least_one("number", self.number), Workspace(self.workspace)
+        number, workspace = at_least_one("number", self.number), Workspace(self.workspace)
         observations = example_observations(make_world(workspace.library, ["grid-1"]), DEFAULT_RIG)
         folder = self.report.with_name(f"{self.report.name}-bundle")
         with stage("release"):

@@ -1,8 +1,9 @@
 """Closed-loop evaluation: a driver on unseen routes, through the safety layer, under the safety driver."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fleetloop.artifacts.report import (
     Tally,
     route_score,
 )
-from fleetloop.core.errors import ConfigError
+from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.safety.limits import SafetyLayer
@@ -23,7 +24,7 @@ from fleetloop.sim.cameras import rig_named
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
-from fleetloop.sim.scenarios import FAMILIES
+from fleetloop.sim.scenarios import FAMILIES, family_named
 
 _CRITICAL = {
     Danger.COLLISION: CriticalIntervention.COLLISION,
@@ -34,6 +35,8 @@ _CRITICAL = {
 CLIP_BEFORE_STEPS, CLIP_AFTER_STEPS = 25, 8
 _CLIP_SCALE = 3
 """Enlarges the small pictures of the cameras."""
+_MADE_GOOD, _MOST_ROUTES = 0.9, 10
+"""Share of its routes that a driver is taken to make good before it has driven."""
 _FARTHEST_M = 100.0
 """Of a plan that is drawn."""
 
@@ -54,8 +57,14 @@ class EvaluateConfig:
     """Of the demonstrator's distance, that the gate asks for."""
     scenario_share: float = 0.0
     """Of routes that begin with a scenario, each family in turn."""
+    scenario: str = ""
+    """The one family that these begin with; a route for which its town has no place is left out then."""
     rig: str = "default"
     """Name of the cameras of the vehicles; a network may never have seen such a layout."""
+    hour: float | None = None
+    """Of the day at which all routes begin, 0 to 24; without it each route's seed draws one."""
+    rain: bool = False
+    """It rains on all routes; without it on those that their seed draws."""
 
     def __post_init__(self) -> None:
         for name in ("routes", "vehicles", "agents"):
@@ -66,6 +75,15 @@ class EvaluateConfig:
         rig_named(self.rig)
         if not 0.0 <= self.scenario_share <= 1.0:
             raise ConfigError(f"evaluate: scenario_share is {self.scenario_share}; use 0 to 1")
+        if self.scenario:
+            family_named(self.scenario)
+        if self.hour is not None and not 0.0 <= self.hour < 24.0:
+            raise ConfigError(f"evaluate: hour is {self.hour}; use 0 up to 24")
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Scenario families that routes begin with, in turn."""
+        return (self.scenario,) if self.scenario else tuple(FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,7 @@ def drive_suite(
     seed: int,
     policy: Policy | None,
     progress: Callable[[float], None] | None = None,
+    first: int = 0,
 ) -> tuple[list[RouteResult], list[FailureClip]]:
     """Drive every route of the suite once; results in the order of the routes.
 
@@ -96,6 +115,7 @@ def drive_suite(
     Args:
         policy: what drives; None is the demonstrator. Its number of vehicles is `config.vehicles`.
         progress: called with the share done, 0 to 1.
+        first: leave out so many routes at the beginning.
 
     Returns:
         Results, and clips of the first critical interventions, at most one of each of as many worlds.
@@ -103,9 +123,10 @@ def drive_suite(
     Raises:
         MapError: no vehicle can be placed in these towns.
     """
-    numbers, scenarios = range(len(towns)), tuple(FAMILIES)
-    routes = list(make_routes(seed, numbers, config.routes, config.route_m, scenarios, config.scenario_share))
-    rollout = Rollout(world, iter(routes), config.vehicles, config.agents)
+    numbers, families = range(len(towns)), config.families
+    routes = list(make_routes(seed, numbers, config.routes, config.route_m, families, config.scenario_share))
+    routes = routes[first:]
+    rollout = Rollout(world, iter(routes), config.vehicles, config.agents, config.hour, config.rain)
     film = _Film(rollout, towns, rig, config.clips if policy is not None else 0)
     safety_layer = SafetyLayer(config.vehicles, STEP_S)
     while rollout.active.any():
@@ -123,9 +144,62 @@ def drive_suite(
         if policy is not None and step.ended.any():
             policy.reset(step.ended)
         if progress is not None:
-            progress((len(rollout.results) + sum(map(_share, rollout.routes_under_way))) / config.routes)
+            progress((len(rollout.results) + sum(map(_share, rollout.routes_under_way))) / len(routes))
     order = {route.seed: number for number, route in enumerate(routes)}
-    return sorted(rollout.results, key=lambda result: order[result.route.seed]), film.clips
+    results = sorted(rollout.results, key=lambda result: order[result.route.seed])
+    if config.scenario:
+        results = [r for r in results if r.route.scenario or not routes[order[r.route.seed]].scenario]
+    return results, film.clips
+
+
+def drive_distance(
+    world: World,
+    towns: Sequence[str],
+    rig: CameraRig,
+    config: EvaluateConfig,
+    seed: int,
+    make_policy: Callable[[int], Policy],
+    km: float,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[list[RouteResult], list[FailureClip], int]:
+    """Drive as many routes of the suite, in their order, as come to `km` kilometres of the driver's own.
+
+    How many are driven in a round follows from what came of those before, and so does not depend on
+    `config.vehicles`. A driver that gets nowhere is stopped after _MOST_ROUTES times the routes that would do.
+
+    Args:
+        make_policy: a driver for so many vehicles, at most `config.vehicles`.
+        progress: called with the share done, 0 to 1.
+
+    Returns:
+        Results and clips as of `drive_suite`, and the number of routes; `config.routes` does not count.
+
+    Raises:
+        MapError: no vehicle can be placed in these towns, or none of them has a place for `config.scenario`.
+    """
+    family_m = family_named(config.scenario).length_m if config.scenario else config.route_m
+    route_km = max(_MADE_GOOD * min(family_m, config.route_m) / 1000.0, 1e-3)
+    results: list[RouteResult] = []
+    clips: list[FailureClip] = []
+    driven, own_km, most = 0, 0.0, math.ceil(_MOST_ROUTES * km / route_km)
+    while own_km < km and driven < most:
+        per_route = own_km / driven if own_km > 0.0 else route_km
+        total = min(driven + max(math.ceil((km - own_km) / per_route), 1), most)
+        vehicles = min(config.vehicles, total - driven)
+        left = max(config.clips - len(clips), 0)
+        part = replace(config, routes=total, vehicles=vehicles, clips=left)
+        done, share = own_km / km, progress or (lambda _: None)
+
+        def report(rest: float, done: float = done, share: Callable[[float], None] = share) -> None:
+            share(done + (1.0 - done) * rest)
+
+        policy = make_policy(vehicles)
+        more, more_clips = drive_suite(world, towns, rig, part, seed, policy, report, driven)
+        results, clips, driven = [*results, *more], [*clips, *more_clips], total
+        own_km = sum(result.own_m for result in results) / 1000.0
+    if not results and config.scenario:
+        raise MapError(f"scenario {config.scenario}: no town has a place for it; evaluate in other towns")
+    return results, clips, driven
 
 
 def _share(result: RouteResult) -> float:

@@ -1,21 +1,24 @@
 """The network as ONNX, and the proof that the two give the same plans."""
 
+import json
 import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fleetloop.core.errors import BundleError
+from fleetloop.core.errors import BundleError, ConfigError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import HISTORY_STEPS, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.heads import decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
-from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.network import DriverNetwork, build_network, config_from_dict, config_to_dict
 from fleetloop.policy.runtime import (
     GEOMETRY_INPUT_NAMES,
     IMAGE_INPUT_NAMES,
@@ -26,6 +29,10 @@ from fleetloop.policy.runtime import (
 )
 
 OPSET = 18
+CONFIG_PROPERTY = "fleetloop.network"
+"""Metadata of the ONNX file: the network's config as JSON."""
+IMPORT_TOLERANCE = 2e-3
+"""Between a network that is built again and its ONNX file: metres, 1/m, m/s^2."""
 
 
 class _StreamingDriver(nn.Module):
@@ -70,7 +77,8 @@ def export_onnx(network: DriverNetwork, path: Path) -> None:
 
     Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), where their cameras are (geometry, no
     batch), ego_history, navigation, time_of_day_h and, with memory, memory [B, 4, width] and memory_valid
-    [B, 4]. Outputs are OUTPUT_NAMES in SI units, then the memory for the next step.
+    [B, 4]. Outputs are OUTPUT_NAMES in SI units, then the memory for the next step. The network's config travels
+    along, so that `import_onnx` can build the network again.
     """
     groups = len(network.rig.groups)
     geometry = GEOMETRY_INPUT_NAMES[:groups]
@@ -89,8 +97,51 @@ def export_onnx(network: DriverNetwork, path: Path) -> None:
             output_names=outputs,
             dynamo=False,
             opset_version=OPSET,
+            # What is folded loses its name; ONNX Runtime folds it when it loads the network.
+            do_constant_folding=False,
             dynamic_axes={name: {0: "batch"} for name in (*names, *outputs) if name not in geometry},
         )
+        model = onnx.load(str(partial))
+        onnx.helper.set_model_props(model, {CONFIG_PROPERTY: json.dumps(config_to_dict(network.config))})
+        onnx.save(model, str(partial))
+
+
+def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverNetwork:
+    """The network that `export_onnx` wrote, to look inside; proven to give the plans of the ONNX file.
+
+    Args:
+        rig: the one it was trained around, as a Bundle's contract has it.
+        name: what errors call the content.
+
+    Raises:
+        BundleError: it does not hold what is needed (its weights were rounded to 8 bits, or an earlier version
+            wrote it), or its plans differ.
+    """
+    try:
+        model = onnx.load_from_string(content)
+        properties = {entry.key: entry.value for entry in model.metadata_props}
+        network = build_network(config_from_dict(json.loads(properties[CONFIG_PROPERTY])), rig)
+        state = network.state_dict()
+        for initializer in model.graph.initializer:
+            key = initializer.name.removeprefix("network.")
+            if key in state:
+                state[key] = torch.from_numpy(onnx.numpy_helper.to_array(initializer).copy())
+        network.load_state_dict(state)
+    except (DecodeError, KeyError, ValueError, RuntimeError, ConfigError) as error:
+        raise BundleError(
+            f"{name}: cannot be looked into, for it does not hold its network's config and weights; "
+            "give the checkpoint instead"
+        ) from error
+    generator = np.random.default_rng(0)
+    shapes = [(1, len(group), group[0].height, group[0].width, 3) for group in rig.groups]
+    noise = Observation(
+        images=tuple(generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
+        ego_history=generator.uniform(0.0, 3.0, (1, HISTORY_STEPS, 3)).astype(np.float32),
+        navigation=np.array([[30.0, 1.0, 90.0, -1.0]], np.float32),
+        time_of_day_h=np.array([9.0], np.float32),
+    )
+    parity(network.eval(), content, [noise] * 2, IMPORT_TOLERANCE, name)
+    return network
 
 
 class TorchDriver:
@@ -121,27 +172,35 @@ class TorchDriver:
         )
 
 
-def parity(network: DriverNetwork, path: Path, observations: list[Observation], tolerance: float) -> float:
+def parity(
+    network: DriverNetwork,
+    path: Path | bytes,
+    observations: list[Observation],
+    tolerance: float,
+    name: str = "network.onnx",
+) -> float:
     """Largest absolute difference between the plans of PyTorch and ONNX Runtime over a sequence.
 
-    The memory is carried on both sides, so its drift counts too.
+    The memory is carried on both sides, so its drift counts too. `name` is what errors call an ONNX file that is
+    given as bytes.
 
     Raises:
         BundleError: it is beyond `tolerance`, or not a number, or there was nothing to compare.
     """
+    name = str(path) if isinstance(path, Path) else name
     if not observations:
-        raise BundleError(f"{path}: parity needs at least one observation; none was given")
+        raise BundleError(f"{name}: parity needs at least one observation; none was given")
     vehicles = len(observations[0].time_of_day_h)
     reference, exported = TorchDriver(network, network.rig, vehicles), OnnxDriver(path, network.rig, vehicles)
     largest = 0.0
     for observation in observations:
         expected, actual = reference.plan(observation), exported.plan(observation)
-        for name in ("curvature_1pm", "acceleration_mps2", "poses_in_ego", "spread_m"):
-            difference = float(np.abs(getattr(expected, name) - getattr(actual, name)).max())
+        for field in ("curvature_1pm", "acceleration_mps2", "poses_in_ego", "spread_m"):
+            difference = float(np.abs(getattr(expected, field) - getattr(actual, field)).max())
             largest = max(largest, difference) if np.isfinite(difference) else float("inf")
     if not largest <= tolerance:
         raise BundleError(
-            f"{path}: its plans differ from the checkpoint's by {largest:.2g}, more than {tolerance:.2g}; "
+            f"{name}: its plans differ from the checkpoint's by {largest:.2g}, more than {tolerance:.2g}; "
             "export it again from the checkpoint"
         )
     return largest

@@ -21,7 +21,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
-from fleetloop.sim.cameras import appearances, render
+from fleetloop.sim.cameras import Appearance, appearances, render
 from fleetloop.sim.daytime import start_clocks
 from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
 from fleetloop.sim.health import find_broken, name_broken
@@ -186,10 +186,24 @@ class Rollout:
     Use: `decide()` once a step, then look (`observe`, `teaching`), then `step(...)` with the controls wanted.
     A world whose queue is empty is switched off (`active` False) and stays as it is. One whose numbers go wrong is
     retired: its result names the failure, and the next route starts in its place.
+
+    Args:
+        agents: road users in a world, the learner among them.
+        hour: of the day at which all routes begin, 0 to 24; without it each route's seed draws one.
+        rain: it rains on all routes, whatever their seeds say.
     """
 
-    def __init__(self, world: World, routes: Iterator[Route], worlds: int, agents: int = 20) -> None:
+    def __init__(
+        self,
+        world: World,
+        routes: Iterator[Route],
+        worlds: int,
+        agents: int = 20,
+        hour: float | None = None,
+        rain: bool = False,
+    ) -> None:
         self.world = world
+        self._hour, self._rain = hour, rain
         self.state = empty_state(worlds, agents)
         self.state.learner[:, EGO] = 1
         self.decision: Decision = empty_decision(worlds, agents)
@@ -237,6 +251,8 @@ class Rollout:
         for route in self._routes:
             state.seed[w], state.town[w], state.step[w] = route.seed, route.town, 0
             start_clocks(state, w)
+            if self._hour is not None:
+                state.started_h[w] = self._hour
             if spawn_world(self.world, state, w, self._needed_m):
                 parameters = dict(route.parameters)
                 if route.scenario and not set_up_scenario(self.world, state, w, route.scenario, parameters):
@@ -260,29 +276,34 @@ class Rollout:
         decide(self.world, self.state, self.decision, self._occupancy)
         teach(self.world, self.state, self.decision, self.teaching, EGO)
 
-    def observe(self, rig: CameraRig, variety: float = 0.0) -> Observation:
+    def observe(self, rig: CameraRig, variety: float = 0.0, looks: Appearance | None = None) -> Observation:
         """What the learners' cameras, odometers and phones tell now.
 
         Args:
             rig: where the cameras are.
             variety: of weather and colours, 0 to 1; fixed by each route's seed. The light is that of the hour.
+            looks: instead of that, light, weather and colours, one row for each world.
         """
         see(self.world, self.state, self.scene, EGO)
         navigate(self.world, self.state, self._navigation, EGO)
         tell_time(self.state, self._time_of_day)
-        images = self._render(rig, variety)
+        images = self._render(rig, self.appearance(variety) if looks is None else looks)
         return Observation(
             images, self.state.history[:, EGO].copy(), self._navigation.copy(), self._time_of_day.copy()
         )
 
-    def _render(self, rig: CameraRig, variety: float) -> tuple[np.ndarray, ...]:
+    def appearance(self, variety: float) -> Appearance:
+        """Light, weather and colours of each world, at the hour that `observe` or `look` told last."""
+        return appearances(self.state.seed, variety, self._time_of_day, self._rain)
+
+    def _render(self, rig: CameraRig, looks: Appearance) -> tuple[np.ndarray, ...]:
         """Pictures of the active worlds; the others' stay black, so that the tail of a suite costs little."""
-        seeds, hours = self.state.seed, self._time_of_day
         if self.active.all():
-            return render(self.world, rig, self.scene, appearances(seeds, variety, hours))
+            return render(self.world, rig, self.scene, looks)
         chosen = np.flatnonzero(self.active)
         scene = Scene(*(array[chosen] for array in self.scene))
-        drawn = render(self.world, rig, scene, appearances(seeds[chosen], variety, hours[chosen]))
+        looks = Appearance(*(array[chosen] for array in looks))
+        drawn = render(self.world, rig, scene, looks)
         images = tuple(np.zeros((len(self.active), *group.shape[1:]), np.uint8) for group in drawn)
         for group, part in zip(images, drawn, strict=True):
             group[chosen] = part

@@ -201,13 +201,16 @@ def light_of(hour: Float[np.ndarray, " B"]) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def appearances(
-    seeds: UInt64[np.ndarray, " B"], variety: float, hours: Float[np.ndarray, " B"] | None = None
+    seeds: UInt64[np.ndarray, " B"],
+    variety: float,
+    hours: Float[np.ndarray, " B"] | None = None,
+    rain: bool = False,
 ) -> Appearance:
     """One appearance for each seed, always the same for the same seed, variety and hour of the day.
 
     `variety` goes from 0 (nominal colours under a clear sky) to 1 (the sun in any direction, overcast, fog, at times
     rain, faded or bright surfaces and paint, wrong exposure, a noisy sensor). `hours` says how light it is, whatever
-    the variety: noon without it.
+    the variety: noon without it. With `rain` it rains in every row, more in one than in another.
 
     Raises:
         ValueError: variety is outside [0, 1].
@@ -219,7 +222,7 @@ def appearances(
     last = 11 + 4 * colours
     drawn = _uniforms(seeds, last + 4)
     dusk, night, elevation = light_of(np.full(len(seeds), NOON_H) if hours is None else hours)
-    rains = drawn[:, last + 1] < _RAIN_SHARE * variety
+    rains = np.full(len(seeds), True) if rain else drawn[:, last + 1] < _RAIN_SHARE * variety
     conditions = _Conditions(
         overcast=variety * drawn[:, 0],
         dusk=dusk,

@@ -52,6 +52,7 @@ _DRAWN: dict[TownKind, Callable[[np.random.Generator, Region], PlainNetwork]] = 
     TownKind.YARD: draw_yard,
 }
 LEFT_HAND_PREFIX = "left_"
+MAXIMUM_TOWN_SEED = 10**9 - 1
 _KEY = re.compile(rf"({LEFT_HAND_PREFIX})?({'|'.join(TownKind)})-(\d{{1,9}})")
 
 

@@ -55,6 +55,14 @@ class TownLibrary:
         save_world(self._world_file(key), world)
         return key
 
+    def keys_of(self, towns: Sequence[str]) -> list[str]:
+        """Keys of towns that a person names: by key, or by the path of a map file, which is taken in.
+
+        Raises:
+            MapError, StorageError: as for `add_file`; a key that names no town is refused when its World is made.
+        """
+        return [self.add_file(Path(town)) if "." in town or Path(town).is_file() else town for town in towns]
+
     def world(self, keys: Sequence[str]) -> World:
         """The World of these towns; a town's index is its position in `keys`.
 

@@ -1,0 +1,112 @@
+"""From what a person calls a network (`reference`, a Bundle, a workspace, a checkpoint) to the network itself."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetloop.artifacts.bundle import BUNDLE_TARGET, unpack_bundle
+from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_artifact
+from fleetloop.core.errors import BundleError, InputError
+from fleetloop.core.types import CameraRig
+from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx
+from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.runtime import OnnxDriver
+from fleetloop.stages import Workspace, network_of
+from fleetloop.updates import install_update
+
+REFERENCE = "reference"
+"""Name of the release that ships with the package."""
+_SHIPPED = Path(__file__).parent
+_REPOSITORY = "repository"
+
+
+@dataclass(frozen=True)
+class FoundDriver:
+    """A network that can drive."""
+
+    name: str
+    """What it was asked for by."""
+    id: str
+    """Of the Bundle or the Checkpoint."""
+    onnx: bytes
+    """The network as vehicles run it."""
+    rig: CameraRig
+    """What it was trained around."""
+    release: int
+    """Number of the release; 0 for a checkpoint."""
+    network: DriverNetwork | None
+    """The same in PyTorch, of a checkpoint; of a Bundle it is built again by `for_inspection`."""
+
+    def policy(self, rig: CameraRig, vehicles: int, threads: int = 1) -> OnnxDriver:
+        """What drives `vehicles` vehicles with these cameras."""
+        return OnnxDriver(self.onnx, rig, vehicles, threads)
+
+    def for_inspection(self) -> DriverNetwork:
+        """The network in PyTorch, which can be looked into.
+
+        Raises:
+            BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
+        """
+        return self.network or import_onnx(self.onnx, self.rig, self.name)
+
+    def reference_policy(self, rig: CameraRig, vehicles: int) -> TorchDriver:
+        """The same as `policy`, run by PyTorch."""
+        return TorchDriver(self.for_inspection(), rig, vehicles)
+
+
+def find_driver(name: str) -> FoundDriver:
+    """The network of this name or path, checked against its hash or signature.
+
+    Args:
+        name: REFERENCE; or the path of a Bundle or of the folder that holds it; of a workspace or the repository in
+            it, whose release is installed as vehicles do it; or of a Checkpoint.
+
+    Raises:
+        InputError: the reference is not part of this installation, or a workspace holds no release.
+        BundleError, CheckpointError: it is missing, foreign, or was altered.
+    """
+    if name == REFERENCE:
+        bundle = _SHIPPED / REFERENCE / BUNDLE_TARGET
+        if not bundle.is_file():
+            raise InputError(
+                f"release {REFERENCE}: {bundle} is not part of this installation; give --release the folder of a "
+                "Bundle, a workspace or a checkpoint, or make one with fleetloop loop"
+            )
+        return _of_bundle(bundle, name)
+    path = Path(name)
+    if path.is_file():
+        return _of_bundle(path, name)
+    if (path / BUNDLE_TARGET).is_file():
+        return _of_bundle(path / BUNDLE_TARGET, name)
+    if path.name == _REPOSITORY and (path / "metadata").is_dir():
+        return _of_workspace(path.parent, name)
+    if (path / _REPOSITORY).is_dir():
+        return _of_workspace(path, name)
+    return _of_checkpoint(path, name)
+
+
+def _of_bundle(path: Path, name: str) -> FoundDriver:
+    artifact = read_artifact(path, ArtifactKind.BUNDLE)
+    verify_artifact(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); fetch the Bundle again") from error
+    bundle = unpack_bundle(content, str(path))
+    return FoundDriver(name, artifact.id, bundle.network, bundle.contract.rig, bundle.contract.release, None)
+
+
+def _of_workspace(folder: Path, name: str) -> FoundDriver:
+    installed = install_update(Workspace(folder))
+    if installed is None:
+        raise InputError(f"{folder / _REPOSITORY}: holds no release; run fleetloop loop first")
+    bundle = installed.bundle
+    return FoundDriver(name, installed.sha256, bundle.network, bundle.contract.rig, installed.release, None)
+
+
+def _of_checkpoint(path: Path, name: str) -> FoundDriver:
+    network, checkpoint_id = network_of(path)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / "network.onnx"
+        export_onnx(network, onnx)
+        return FoundDriver(name, checkpoint_id, onnx.read_bytes(), network.rig, 0, network)
