@@ -418,7 +418,9 @@ def test_an_onnx_file_that_cannot_be_looked_into(tmp_path: Path):
     export_onnx(network, path)
     model = onnx.load(str(path))
     weights = next(entry for entry in model.graph.initializer if entry.name == "network.enter.weight")
-    weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) * 0.5, "folded"))
+    weights.name = "folded"
+    for node in model.graph.node:
+        node.input[:] = ["folded" if name == "network.enter.weight" else name for name in node.input]
     for content in (b"", b"nonsense", path.read_bytes()[:1000], model.SerializeToString()):
         with pytest.raises(BundleError, match=r"^release: "):
             import_onnx(content, RIG, "release")
