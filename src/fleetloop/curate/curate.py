@@ -126,19 +126,36 @@ def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samp
 def _kept(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
     """Which steps stay after thinning."""
     number: Int64[np.ndarray, " T"] = np.arange(len(episode.timestamp_ns))
-    standing = (episode.speed_mps < 0.1) & (episode.ego_history[:, 0, 0] < 0.1)
-    starting = episode.teacher.acceleration_mps2 > 0.3
-    stride = np.where(standing & ~starting, config.standing_stride, config.stride)
-    return number % stride == 0
+    waits = waiting(episode.ego_history, episode.teacher.acceleration_mps2)
+    return number % np.where(waits, config.standing_stride, config.stride) == 0
+
+
+def waiting(
+    ego_history: Float32[np.ndarray, "N 8 3"], acceleration_mps2: Float32[np.ndarray, " N"]
+) -> Bool[np.ndarray, " N"]:
+    """Moments at which the car stands, stood before, and is to go on standing: they repeat."""
+    stands = (ego_history[:, -1, 0] < 0.1) & (ego_history[:, 0, 0] < 0.1)
+    return stands & (acceleration_mps2 <= 0.3)
+
+
+def label_weight(
+    curvature_1pm: Float32[np.ndarray, " N"],
+    acceleration_mps2: Float32[np.ndarray, " N"],
+    speed_mps: Float32[np.ndarray, " N"],
+    config: CurateConfig,
+) -> Float32[np.ndarray, " N"]:
+    """Weight of moments for what the demonstrator does in them."""
+    weight = np.ones(len(curvature_1pm), np.float32)
+    weight += config.turning_weight * np.minimum(np.abs(curvature_1pm) / 0.1, 2.0)
+    weight += config.braking_weight * np.clip(-acceleration_mps2 / 2.0, 0.0, 2.0)
+    weight += config.starting_weight * ((speed_mps < 1.0) & (acceleration_mps2 > 0.5))
+    return weight
 
 
 def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:
     """Weight of every step, and the names of why it is there."""
     teacher = episode.teacher
-    weight = np.ones(len(episode.timestamp_ns), np.float32)
-    weight += config.turning_weight * np.minimum(np.abs(teacher.curvature_1pm) / 0.1, 2.0)
-    weight += config.braking_weight * np.clip(-teacher.acceleration_mps2 / 2.0, 0.0, 2.0)
-    weight += config.starting_weight * ((episode.speed_mps < 1.0) & (teacher.acceleration_mps2 > 0.5))
+    weight = label_weight(teacher.curvature_1pm, teacher.acceleration_mps2, episode.speed_mps, config)
     if not episode.metadata.triggers:
         return weight, [("demonstration",)] * len(weight)
     early = _before_take_over(episode, config)

@@ -147,8 +147,8 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverNetwork:
 class TorchDriver:
     """The network stepped as a vehicle steps it: the reference for OnnxDriver."""
 
-    def __init__(self, network: DriverNetwork, rig: CameraRig, vehicles: int) -> None:
-        self._network, self._rig = network.eval(), rig
+    def __init__(self, network: DriverNetwork, rig: CameraRig, vehicles: int, bfloat16: bool = False) -> None:
+        self._network, self._rig, self._bfloat16 = network.eval(), rig, bfloat16
         width = network.config.embedding_width
         self._memory: Float[Tensor, "W 4 width"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, width)
         self._valid: Bool[Tensor, "W 4"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
@@ -161,8 +161,9 @@ class TorchDriver:
     def plan(self, observation: Observation) -> Plan:
         """Plans for all vehicles; the memory moves on by one step."""
         inputs = inputs_from(observation, self._rig)
-        outputs, current = self._network(inputs, self._memory[:, 0], self._valid[:, 0])
-        self._memory, self._valid = advance(self._memory, self._valid, current)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+            outputs, current = self._network(inputs, self._memory[:, 0], self._valid[:, 0])
+        self._memory, self._valid = advance(self._memory, self._valid, current.float())
         decoded = decode(outputs)
         return Plan(
             curvature_1pm=decoded.curvature_1pm.numpy(),

@@ -197,7 +197,7 @@ def learning_rate_at(samples_seen: int, config: ImitationConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(after, 1.0))))
 
 
-class _Trainer:
+class Trainer:
     """All that changes in training: weights, their average, the optimiser's moments and the batch count."""
 
     def __init__(self, config: ImitationConfig, network: DriverNetwork) -> None:
@@ -274,7 +274,7 @@ def _fingerprint(config: ImitationConfig, network: DriverNetwork) -> str:
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _save(trainer: _Trainer, path: Path) -> None:
+def save_state(trainer: Trainer, path: Path) -> None:
     metadata = {
         "batches_seen": str(trainer.batches_seen),
         "config": _fingerprint(trainer.config, trainer.network),
@@ -284,7 +284,7 @@ def _save(trainer: _Trainer, path: Path) -> None:
         partial.write_bytes(save(trainer.tensors(), metadata))
 
 
-def _resume(trainer: _Trainer, path: Path) -> bool:
+def resume_state(trainer: Trainer, path: Path) -> bool:
     """Go on from the state saved in `path`; False when it is of another configuration or cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -335,15 +335,15 @@ def train(
                 "initial weights: they do not fit the network's config; "
                 "use the checkpoint of a network of this size"
             ) from error
-    trainer = _Trainer(config, network)
+    trainer = Trainer(config, network)
     if partial_state is not None:
-        _resume(trainer, partial_state)
+        resume_state(trainer, partial_state)
     losses = _run(trainer, batches, partial_state, progress)
     return TrainingResult(trainer.averaged.cpu().eval(), trainer.batches_seen * config.batch_size, losses)
 
 
 def _run(
-    trainer: _Trainer,
+    trainer: Trainer,
     batches: Callable[[int], Iterator[Batch]],
     partial_state: Path | None,
     progress: Progress | None,
@@ -367,7 +367,7 @@ def _run(
         if trainer.batches_seen > total - max(total // 10, 1):
             final.append(parts)
         if len(recent) == config.report_every_batches or trainer.batches_seen == total:
-            means = _means(recent)
+            means = mean_parts(recent)
             recent.clear()
             if not math.isfinite(means["total"]):
                 raise ConfigError(
@@ -381,11 +381,11 @@ def _run(
             and trainer.batches_seen % save_every == 0
             and trainer.batches_seen < total
         ):
-            _save(trainer, partial_state)
-    return _means(final)
+            save_state(trainer, partial_state)
+    return mean_parts(final)
 
 
-def _means(parts: list[dict[str, Tensor]]) -> dict[str, float]:
+def mean_parts(parts: list[dict[str, Tensor]]) -> dict[str, float]:
     """Mean of each loss part; empty for no batches."""
     if not parts:
         return {}

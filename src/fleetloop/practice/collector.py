@@ -1,0 +1,155 @@
+"""Driving to learn from it: every moment a driver gets into is kept with what the demonstrator would do there."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from fleetloop.core.scene import pack_scenes
+from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
+from fleetloop.curate.curate import EARLIER_STEPS, CurateConfig, label_weight, waiting
+from fleetloop.practice.moments import join_moments
+from fleetloop.safety.limits import SafetyLayer
+from fleetloop.sim.rollout import CRITICAL, Rollout, Route
+from fleetloop.sim.safety_driver import Danger
+from fleetloop.train.batches import Moments
+from fleetloop.vehicle.drive import DriveConfig, disturb
+
+_OUT_OF_STEP = 7
+"""Vehicles are looked at in turn: neighbours in the batch are this many steps apart."""
+
+
+class _Kept(NamedTuple):
+    """Moments of one step, and the vehicles they are of."""
+
+    vehicle: Int64[np.ndarray, " N"]
+    moments: Moments
+
+
+@dataclass
+class Driven:
+    """How the driving was since it was last asked for."""
+
+    metres: float = 0.0
+    """Not counting those of the safety driver."""
+    critical: int = 0
+
+    @property
+    def kpci(self) -> float:
+        """Kilometres per critical intervention, or kilometres where there was none."""
+        return self.metres / 1000.0 / max(self.critical, 1)
+
+
+class Collector:
+    """Drives many vehicles and keeps moments; as `curate` does with Episodes, without writing any.
+
+    What led to a take-over weighs more, so a moment is handed out only when that can be told.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        rig: CameraRig,
+        routes: Iterator[Route],
+        policy: Policy | None,
+        drive: DriveConfig,
+        curate: CurateConfig,
+    ) -> None:
+        """The policy drives under the safety driver; None is the demonstrator, disturbed as when it is recorded."""
+        self._rollout = Rollout(world, routes, drive.vehicles, drive.agents)
+        self._rig, self._policy, self._drive, self._curate = rig, policy, drive, curate
+        self._safety_layer = SafetyLayer(drive.vehicles, STEP_S)
+        self._scenes: deque[np.ndarray] = deque(maxlen=EARLIER_STEPS + 1)
+        self._undecided: deque[_Kept] = deque()
+        self._ready: list[Moments] = []
+        self._route_steps = np.zeros(drive.vehicles, np.int64)
+        self._steps = 0
+        self.driven = Driven()
+
+    def step(self) -> None:
+        """Drive one step."""
+        rollout, policy, state = self._rollout, self._policy, self._rollout.state
+        rollout.decide()
+        if policy is None:
+            _, navigation, time_of_day_h = rollout.look()
+            plan = rollout.teaching.plan()
+        else:
+            observation = rollout.observe(self._rig, self._drive.variety)
+            navigation, time_of_day_h = observation.navigation, observation.time_of_day_h
+            plan = policy.plan(observation)
+        speed_mps = state.speed[:, EGO].copy()
+        self._scenes.append(pack_scenes(rollout.scene))
+        kept = self._keep(navigation, time_of_day_h)
+        controls = self._safety_layer.limit(plan, speed_mps)
+        curvature, acceleration = controls.curvature_1pm, controls.acceleration_mps2
+        if policy is None:
+            scale_1pm = self._drive.steering_noise_1pm
+            pull, brake = disturb(state.seed.copy(), state.step.copy(), speed_mps, scale_1pm)
+            curvature, acceleration = curvature + pull, acceleration - brake
+        step = rollout.step(curvature, acceleration)
+        self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
+        if policy is not None and step.ended.any():
+            policy.reset(step.ended)
+        self._route_steps[:] = np.where(step.ended, 0, self._route_steps + 1)
+        self._steps += 1
+        self.driven.metres += float(speed_mps[~step.safety_driver].sum()) * STEP_S
+        self.driven.critical += int(np.isin(step.danger, CRITICAL).sum())
+        self._decide(kept, step.danger)
+
+    def _keep(self, navigation: np.ndarray, time_of_day_h: np.ndarray) -> _Kept:
+        """Those moments of this step that are looked at."""
+        state, teaching = self._rollout.state, self._rollout.teaching
+        ego_history = state.history[:, EGO].copy()
+        strides = np.where(
+            waiting(ego_history, teaching.acceleration),
+            self._curate.stride * self._curate.standing_stride,
+            self._curate.stride,
+        )
+        turn = self._steps + _OUT_OF_STEP * np.arange(len(strides))
+        usable = self._rollout.active & (self._route_steps >= EARLIER_STEPS)
+        chosen = np.flatnonzero(usable & (turn % strides == 0))
+        weight = label_weight(teaching.curvature, teaching.acceleration, ego_history[:, -1, 0], self._curate)
+        moments = Moments(
+            town=state.town,
+            scene=self._scenes[-1],
+            earlier_scene=self._scenes[0],
+            ego_history=ego_history,
+            navigation=navigation,
+            time_of_day_h=time_of_day_h,
+            label_curvature_1pm=teaching.curvature,
+            label_acceleration_mps2=teaching.acceleration,
+            label_poses=teaching.poses,
+            signal_colour=teaching.signal.astype(np.int8),
+            stop_line_m=teaching.stop_line_m,
+            lead_gap_m=teaching.lead_gap_m,
+            lead_speed_mps=teaching.lead_speed,
+            weight=weight,
+        )
+        return _Kept(chosen, moments.select(chosen))
+
+    def _decide(self, kept: _Kept, danger: Float32[np.ndarray, " W"]) -> None:
+        """Put `kept` with those that wait; what waited long enough is ready."""
+        self._undecided.append(kept)
+        began = danger != Danger.NONE
+        if self._policy is not None and began.any():
+            for waiting_ones in self._undecided:
+                waiting_ones.moments.weight[began[waiting_ones.vehicle]] *= (
+                    self._curate.before_take_over_weight
+                )
+        if len(self._undecided) * STEP_S > self._curate.before_take_over_s:
+            self._ready.append(self._undecided.popleft().moments)
+
+    def take(self) -> Moments:
+        """The moments that became ready since this was last called."""
+        moments = join_moments(self._ready)
+        self._ready.clear()
+        return moments
+
+    def take_all(self) -> Moments:
+        """The same at the end of driving: nothing waits any more."""
+        self._ready += [kept.moments for kept in self._undecided]
+        self._undecided.clear()
+        return self.take()

@@ -1,0 +1,153 @@
+"""Practice: the ring of moments, what the collector keeps, and a tiny run that is killed and goes on to the bit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetloop.core.errors import CheckpointError, ConfigError
+from fleetloop.core.types import CameraRig, Observation, Plan
+from fleetloop.curate.curate import CurateConfig
+from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.practice import practise as practise_module
+from fleetloop.practice.collector import Collector
+from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
+from fleetloop.practice.practise import PractiseConfig, practise
+from fleetloop.sim.cameras import equal_rig
+from fleetloop.sim.rollout import make_routes
+from fleetloop.train.batches import BatchConfig, Moments
+from fleetloop.train.imitate import ImitationConfig
+from fleetloop.vehicle.drive import DriveConfig
+from toy_world import toy_world
+
+RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
+DRIVE = DriveConfig(vehicles=3, steps=40, agents=4, route_m=150.0)
+CONFIG = PractiseConfig(
+    drive=DRIVE,
+    curate=CurateConfig(stride=2),
+    capacity=400,
+    first_drive_samples=32,
+    batches_per_round=2,
+    steps_per_batch=2,
+    stage_samples=64,
+)
+IMITATION = ImitationConfig(samples=192, batch_size=16, warmup_samples=16, compile=False, gpu=False)
+BATCHES = BatchConfig(batch_size=16)
+
+
+class Swerve:
+    """A driver that turns off the road."""
+
+    def reset(self, mask: np.ndarray) -> None:
+        pass
+
+    def plan(self, observation: Observation) -> Plan:
+        count = len(observation.time_of_day_h)
+        return Plan(
+            np.full(count, 0.1, np.float32),
+            np.full(count, 0.5, np.float32),
+            np.zeros((count, 8, 3), np.float32),
+            np.zeros(count, np.float32),
+        )
+
+
+def numbered(first: int, count: int) -> Moments:
+    none = join_moments([])._asdict()
+    grown = {name: np.zeros((count, *array.shape[1:]), array.dtype) for name, array in none.items()}
+    return Moments(**{**grown, "weight": np.arange(first, first + count, dtype=np.float32)})
+
+
+@given(st.integers(1, 12), st.lists(st.integers(0, 12), max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_the_newest_moments_are_kept(capacity: int, sizes: list[int]):
+    buffer, everything = MomentBuffer(capacity), []
+    for size in (min(size, capacity) for size in sizes):
+        buffer.append(numbered(len(everything), size))
+        everything += range(len(everything), len(everything) + size)
+    assert sorted(buffer.moments.weight.tolist()) == everything[-capacity:] if everything else len(buffer) == 0
+
+
+def collected(policy: Swerve | None, steps: int = 60) -> Moments:
+    drive = replace(DRIVE, steps=steps)
+    collector = Collector(toy_world(), RIG, make_routes(3, [0], 10**6, 150.0), policy, drive, CONFIG.curate)
+    for _ in range(steps):
+        collector.step()
+    early = collector.take()
+    late = collector.take_all()
+    assert len(early.town) and len(late.town) and not len(collector.take().town)
+    assert (collector.driven.critical > 0) == (policy is not None)
+    return join_moments([early, late])
+
+
+def test_what_led_to_a_take_over_weighs_more():
+    demonstrated, swerved = collected(None), collected(Swerve())
+    plain = 1.0 + CONFIG.curate.turning_weight * 2.0 + CONFIG.curate.braking_weight * 2.0
+    plain += CONFIG.curate.starting_weight
+    assert demonstrated.weight.max() <= plain
+    assert np.mean(swerved.weight >= CONFIG.curate.before_take_over_weight) > 0.1
+    for moments in (demonstrated, swerved):
+        moved = moments.scene["ego_pose"][:, :2] - moments.earlier_scene["ego_pose"][:, :2]
+        # 0.4 s at what the car did meanwhile: never a jump to another route.
+        assert np.hypot(*moved.T).max() < 0.4 * (moments.ego_history[:, :, 0].max() + 1.0)
+
+
+def test_moments_survive_their_file(tmp_path: Path):
+    moments = collected(None)
+    write_moments(tmp_path / "m.npz", moments)
+    for before, after in zip(moments, read_moments(tmp_path / "m.npz"), strict=True):
+        assert before.dtype == after.dtype and (before == after).all()
+    content = (tmp_path / "m.npz").read_bytes()
+    (tmp_path / "m.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"m\.npz"):
+        read_moments(tmp_path / "m.npz")
+
+
+def run(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    network = build_network(NetworkConfig(), RIG)
+    imitation = replace(IMITATION, seed=seed)
+    result = practise(CONFIG, imitation, network, toy_world(), 1, BATCHES, folder)
+    assert result.samples_seen == 192 and np.isfinite(result.losses["total"])
+    return result.network.state_dict()
+
+
+def test_same_seed_same_bits_and_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = run(tmp_path / "whole")
+    again = run(tmp_path / "again")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert any(not torch.equal(whole[name], other) for name, other in run(tmp_path / "seed", 1).items())
+
+    class KilledError(Exception):
+        pass
+
+    written = []
+
+    def save_twice(*arguments) -> None:
+        if len(written) == 2:
+            raise KilledError
+        save_state(*arguments)
+        written.append(arguments)
+
+    save_state = practise_module.save_state
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(practise_module, "save_state", save_twice)
+        run(tmp_path / "killed")
+    resumed = run(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_other_settings_begin_anew(tmp_path: Path):
+    run(tmp_path / "run", 0)
+    assert torch.equal(run(tmp_path / "run", 1)["enter.weight"], run(tmp_path / "other", 1)["enter.weight"])
+
+
+def test_nothing_to_train_on_is_refused(tmp_path: Path):
+    network = build_network(NetworkConfig(), RIG)
+    with pytest.raises(ConfigError, match="samples"):
+        practise(CONFIG, replace(IMITATION, samples=8), network, toy_world(), 1, BATCHES, tmp_path / "run")
+    with pytest.raises(ConfigError, match="capacity"):
+        PractiseConfig(capacity=0)
