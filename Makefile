@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKSPACE ?= workspace
 PRESET ?= laptop
 
-.PHONY: loop venv test test-all check format smoke clean
+.PHONY: loop speedrun venv test test-all check format smoke clean
 
 venv: .venv/installed
 
@@ -16,6 +16,9 @@ venv: .venv/installed
 
 loop: venv
 	$(BIN)/fleetloop loop --preset $(PRESET) --workspace $(WORKSPACE)
+
+speedrun: venv
+	$(BIN)/fleetloop loop --preset speedrun --workspace speedrun
 
 smoke: venv
 	$(BIN)/fleetloop loop --preset smoke --workspace $(WORKSPACE)

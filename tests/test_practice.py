@@ -68,7 +68,9 @@ def test_the_newest_moments_are_kept(capacity: int, sizes: list[int]):
     for size in (min(size, capacity) for size in sizes):
         buffer.append(numbered(len(everything), size))
         everything += range(len(everything), len(everything) + size)
-    assert sorted(buffer.moments.weight.tolist()) == everything[-capacity:] if everything else len(buffer) == 0
+    assert (
+        sorted(buffer.moments.weight.tolist()) == everything[-capacity:] if everything else len(buffer) == 0
+    )
 
 
 def collected(policy: Swerve | None, steps: int = 60) -> Moments:

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 from rich.table import Table
 
-from fleetloop.artifacts.lineage import ARTIFACT_FILE
+from fleetloop.artifacts.lineage import ARTIFACT_FILE, read_artifact
 from fleetloop.artifacts.report import DriveResult, Report, read_report
 from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.core.files import write_bytes
@@ -34,6 +34,7 @@ from fleetloop.stages import (
     evaluate_checkpoint,
     example_observations,
     make_world,
+    practise_checkpoint,
     published_release,
     release_checkpoint,
     train_checkpoint,
@@ -97,22 +98,27 @@ class Turns:
 
     def turn(self, number: int) -> None:
         """One turn; what is complete already is kept."""
-        summary = self.drive(number)
-        version = self.curate(number)
-        checkpoint = self.train(number, version)
+        if self.preset.practise is None:
+            summary = self.drive(number)
+            version = self.curate(number)
+            checkpoint = self.train(number, version)
+            uploaded, samples = summary.bytes_per_km, dataset_size(self.workspace.dataset, version)
+            self.trigger_counts[number] = summary.trigger_counts
+        else:
+            checkpoint = self.practise(number)
+            uploaded, samples = 0.0, int(read_artifact(checkpoint).figures["samples_seen"])
         report = self.evaluate(number, checkpoint)
         released = self.release(number, checkpoint, report)
         if report.verdict is not None and report.verdict.passed:
             self.in_service = report.candidate
-        self.trigger_counts[number] = summary.trigger_counts
         self.rows.append(
             TurnRow(
                 turn=number,
                 release=released,
                 result=report.candidate,
                 verdict=report.verdict,
-                uploaded_bytes_per_km=summary.bytes_per_km,
-                samples=dataset_size(self.workspace.dataset, version),
+                uploaded_bytes_per_km=uploaded,
+                samples=samples,
                 minutes=self.record(number).minutes,
             )
         )
@@ -175,6 +181,17 @@ class Turns:
                 seed, title = self.run.seed * 1_000 + number, f"turn {number}: train"
                 dataset, library = self.workspace.dataset, self.workspace.library
                 train_checkpoint(path, dataset, version, library, self.preset, seed, initial, title)
+        return path
+
+    def practise(self, number: int) -> Path:
+        """Learn by practice, from the weights of the turn before."""
+        path = self.workspace.turn(number) / "checkpoint"
+        with self._stage(number, "practise", (path / ARTIFACT_FILE).is_file()) as is_due:
+            if is_due:
+                initial = self.workspace.turn(number - 1) / "checkpoint" if number else None
+                seed, title = self.run.seed * 1_000 + number, f"turn {number}: practise"
+                towns, library = self.run.training_towns, self.workspace.library
+                practise_checkpoint(path, towns, library, self.preset, seed, initial, title)
         return path
 
     def evaluate(self, number: int, checkpoint: Path) -> Report:

@@ -6,6 +6,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.evaluate.closed_loop import EvaluateConfig
 from fleetloop.policy.network import NetworkConfig
+from fleetloop.practice.practise import PractiseConfig
 from fleetloop.sim.roads.generate import MAXIMUM_TOWN_SEED
 from fleetloop.train.batches import BatchConfig
 from fleetloop.train.imitate import ImitationConfig
@@ -37,6 +38,8 @@ class Preset:
     batches: BatchConfig
     evaluate: EvaluateConfig
     reinforce: ReinforcementConfig = field(default_factory=ReinforcementConfig)
+    practise: PractiseConfig | None = None
+    """A turn is practice, not recording, curating and training."""
     first_imitate: ImitationConfig | None = None
     """Of turn 0, where it differs."""
     threads: int = 2
@@ -89,6 +92,19 @@ PRESETS = {
         first_imitate=ImitationConfig(samples=200_000, warmup_samples=10_000),
         batches=BatchConfig(),
         evaluate=EvaluateConfig(routes=64, route_m=400.0),
+    ),
+    "speedrun": Preset(
+        turns=1,
+        training_towns=8,
+        evaluation_towns=4,
+        demonstrate=DriveConfig(),
+        drive=DriveConfig(),
+        curate=CurateConfig(),
+        network=NetworkConfig(),
+        imitate=ImitationConfig(samples=3_000_000, warmup_samples=10_000),
+        batches=BatchConfig(),
+        practise=PractiseConfig(),
+        evaluate=EvaluateConfig(routes=256, route_m=400.0),
     ),
     "gpu": Preset(
         turns=8,

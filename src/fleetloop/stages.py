@@ -1,6 +1,7 @@
 """Each stage over artifacts: from the paths of what it reads to the artifact that it writes."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.network import DriverNetwork, build_network, config_from_dict, config_to_dict
 from fleetloop.policy.runtime import OnnxDriver
+from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
 from fleetloop.progress import stage
 from fleetloop.release.bundle import build_bundle, require_passed
@@ -169,6 +171,59 @@ def train_checkpoint(
     figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
     write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
     partial.unlink(missing_ok=True)
+
+
+def practise_checkpoint(
+    path: Path,
+    towns: Sequence[str],
+    library: TownLibrary,
+    preset: Preset,
+    seed: int,
+    initial: Path | None = None,
+    title: str = "practise",
+) -> None:
+    """Train a network by practice in `towns` and write the checkpoint to `path`; killed, it goes on midway.
+
+    Args:
+        initial: the checkpoint to start from.
+
+    Raises:
+        CheckpointError: `initial` cannot be used.
+        StorageError: the disk is full.
+    """
+    config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
+    batches = replace(preset.batches, batch_size=imitate.batch_size, memory=preset.network.memory)
+    parents: list[str] = []
+    torch.manual_seed(seed)
+    network = build_network(preset.network, DEFAULT_RIG)
+    if initial is not None:
+        network, parent = network_of(initial)
+        parents.append(parent)
+    content = {
+        "network": config_to_dict(network.config),
+        "rig": rig_to_json(network.rig),
+        "practise": asdict(config),
+        "imitate": asdict(imitate),
+        "batches": asdict(batches),
+        "towns": list(towns),
+    }
+    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
+    partial = path.with_name(f"{path.name}.{made_from}.practice")
+    world = make_world(library, towns)
+    with stage(title) as progress:
+        result = practise(
+            config,
+            imitate,
+            network,
+            world,
+            len(towns),
+            batches,
+            partial,
+            lambda seen, _: progress(seen / imitate.samples),
+        )
+    figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
+    write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def reinforce_checkpoint(

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from fleetloop.core.errors import ConfigError, EpisodeError, InputError
 from fleetloop.progress import say, show, stage
 
-PresetName = Literal["smoke", "laptop", "gpu"]
+PresetName = Literal["smoke", "laptop", "speedrun", "gpu"]
 
 
 def at_least_one(name: str, value: int) -> int:
