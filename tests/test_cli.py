@@ -164,6 +164,23 @@ def test_each_seed_is_evaluated_in_other_towns():
     assert not set(towns) & set(preset.training_keys())
 
 
+def test_practise_makes_a_checkpoint(tmp_path: Path, command: Cli):
+    out = tmp_path / "practised"
+    arguments = (
+        "practise",
+        "--out",
+        out,
+        "--preset",
+        "smoke",
+        "--workspace",
+        prepare(tmp_path / "workspace"),
+    )
+    assert f"checkpoint in {out}" in command.run(*arguments, "--samples", 48)
+    verify_artifact(out)
+    assert read_artifact(out).figures["samples_seen"] == 48
+    assert f"{out}" in command.fail(*arguments)
+
+
 def test_reinforce_makes_a_checkpoint_of_a_checkpoint(finished: Path, tmp_path: Path, command: Cli):
     checkpoint, out = finished / "turns/00/checkpoint", tmp_path / "reinforced"
     arguments = ("reinforce", checkpoint, "--out", out, "--preset", "smoke", "--workspace", finished)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from fleetloop.artifacts.lineage import read_artifact, verify_artifact
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.loop import RunConfig, TurnRecord, Turns, open_run, run_loop
+from fleetloop.practice.practise import PractiseConfig
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.stages import Workspace
 from fleetloop.updates import renew_dates, update_vehicles
@@ -48,6 +50,20 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 
 def run_tiny(workspace: Path) -> Turns:
     return run_loop(open_run(workspace, RUN), TINY, RUN)
+
+
+def test_a_turn_can_be_practice(tmp_path: Path):
+    drive = replace(TINY.drive, steps=20, route_m=60.0)
+    practise = PractiseConfig(drive=drive, first_drive_samples=32, batches_per_round=2, stage_samples=64)
+    preset = replace(TINY, turns=1, practise=practise)
+    workspace = open_run(prepare(tmp_path / "workspace"), RUN)
+    turns = run_loop(workspace, preset, RUN)
+    (row,) = turns.rows
+    assert row.release == "release 1" and row.samples == TINY.imitate.samples
+    checkpoint = workspace.turn(0) / "checkpoint"
+    assert read_artifact(checkpoint).parents == () and not (workspace.folder / "dataset").exists()
+    assert not list(workspace.turn(0).glob("*.practice"))
+    assert "practise" in turns.record(0).seconds and workspace.page.is_file()
 
 
 def test_every_artifact_fits_its_id_and_names_its_parents(finished: Path):

@@ -5,6 +5,7 @@ last complete one.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -106,7 +107,7 @@ class Turns:
             self.trigger_counts[number] = summary.trigger_counts
         else:
             checkpoint = self.practise(number)
-            uploaded, samples = 0.0, int(read_artifact(checkpoint).figures["samples_seen"])
+            uploaded, samples = math.nan, int(read_artifact(checkpoint).figures["samples_seen"])
         report = self.evaluate(number, checkpoint)
         released = self.release(number, checkpoint, report)
         if report.verdict is not None and report.verdict.passed:

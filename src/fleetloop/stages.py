@@ -209,7 +209,7 @@ def practise_checkpoint(
     }
     made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
     partial = path.with_name(f"{path.name}.{made_from}.practice")
-    world = make_world(library, towns)
+    world, before = make_world(library, towns), 0.01  # the share that the demonstrator's drive takes
     with stage(title) as progress:
         result = practise(
             config,
@@ -219,7 +219,8 @@ def practise_checkpoint(
             len(towns),
             batches,
             partial,
-            lambda seen, _: progress(seen / imitate.samples),
+            lambda seen, _: progress(before + (1.0 - before) * seen / imitate.samples),
+            lambda share: progress(before * share),
         )
     figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
     write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)

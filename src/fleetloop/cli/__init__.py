@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import Positional
 
 from fleetloop.cli.driver_verbs import Evaluate
-from fleetloop.cli.stage_verbs import Curate, Drive, Loop, Reinforce, Release, Show, Train
+from fleetloop.cli.stage_verbs import Curate, Drive, Loop, Practise, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
 from fleetloop.core.errors import ConfigError, FleetloopError
 
@@ -52,6 +52,7 @@ _VERBS = {
     "drive": Drive,
     "curate": Curate,
     "train": Train,
+    "practise": Practise,
     "reinforce": Reinforce,
     "evaluate": Evaluate,
     "release": Release,

@@ -192,6 +192,37 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Practise:
+    """Train a network while it drives: on what it gets into, with the demonstrator's answers."""
+
+    out: Path
+    """Folder of the checkpoint; it must not exist yet."""
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+    initial: Path | None = None
+    """A checkpoint to start from."""
+    town: Path | None = None
+    """A map to drive on instead of generated towns."""
+    preset: PresetName = "speedrun"
+    samples: int | None = None
+    """To train on in all, instead of the preset's number."""
+    seed: int = 0
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.presets import preset_named
+        from fleetloop.stages import Workspace, practise_checkpoint
+
+        _check_new(self.out)
+        preset, library = preset_named(self.preset), Workspace(self.workspace).library
+        if self.samples is not None:
+            preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
+        towns = preset.training_keys() if self.town is None else [library.add_file(self.town)]
+        practise_checkpoint(self.out, towns, library, preset, self.seed, self.initial)
+        say(f"checkpoint in {self.out}")
+
+
+@dataclass(frozen=True)
 class Reinforce:
     """Let the network of a checkpoint learn by reinforcement: it drives, and learns from what comes of it."""
 
