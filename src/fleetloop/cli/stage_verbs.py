@@ -213,7 +213,7 @@ class Practise:
         from fleetloop.presets import preset_named
         from fleetloop.stages import Workspace, practise_checkpoint
 
-        _check_new(self.out)
+        check_new(self.out)
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
         if self.samples is not None:
             preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
