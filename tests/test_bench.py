@@ -84,6 +84,7 @@ def test_every_figure_is_positive_and_says_what_it_is(name: str) -> None:
     line = orjson.loads(measurement.json_line())
     assert list(line)[:3] == ["name", "value", "unit"]
     assert line["value"] == measurement.value
+    assert 0.0 <= line.get("waiting_share", 0.0) <= 1.0
     assert {"cores", "processor", "python", "numba", "torch", "onnxruntime"} <= set(line)
 
 

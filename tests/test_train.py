@@ -258,6 +258,24 @@ class TestBatches:
         assert batch.observation.images[0].shape == batch.earlier_images.shape == (16, 1, 32, 48, 3)
         assert (batch.observation.images[0].std(axis=(1, 2, 3, 4)) > 5).all()
 
+    def test_cameras_expose_for_themselves(self):
+        samples = made_up_samples(4)
+        config = dataclasses.replace(self.CONFIG, camera_dropout=0.0, variety=0.0, rig_variety=0.0)
+        (plain,) = self.take(samples, dataclasses.replace(config, exposure_variety=0.0), 0, 1)
+        (varied,) = self.take(samples, dataclasses.replace(config, exposure_variety=0.3), 0, 1)
+
+        def brightness(images: np.ndarray) -> np.ndarray:
+            return np.clip(images, 0, 180).mean(axis=(2, 3, 4))
+
+        assert plain.earlier_images is not None and varied.earlier_images is not None
+        pairs = zip(varied.observation.images, plain.observation.images, strict=True)
+        ratios = [brightness(after) / brightness(before) for after, before in pairs]
+        assert all(ratio.min() >= 1 / 1.32 and ratio.max() <= 1.32 for ratio in ratios)
+        assert np.std(ratios[0]) > 0.03 and np.abs(ratios[0] - ratios[1]).max() > 0.05
+        then = brightness(varied.earlier_images) / brightness(plain.earlier_images)
+        remembered = plain.earlier_valid
+        assert np.corrcoef(then[remembered, 0], ratios[0][remembered, 0])[0, 1] > 0.9
+
     def test_drawn_by_weight(self):
         samples = made_up_samples(8)
         weight = np.array([0, 0, 1, 1, 2, 4, 0, 0], np.float32)
@@ -281,7 +299,9 @@ class TestBatches:
         samples = made_up_samples(1)
         frames = (jpeg(48, 32, 50), jpeg(32, 32, 200))
         real = dataclasses.replace(samples, town=np.array([""]), frames=[frames])
-        config = dataclasses.replace(self.CONFIG, camera_dropout=0.0)
+        config = dataclasses.replace(self.CONFIG, camera_dropout=0.0, exposure_variety=0.0, frame_noise=0.0)
+        (noisy,) = self.take(real, dataclasses.replace(config, frame_noise=60.0), 0, 1)
+        assert noisy.observation.images[0].std(axis=(1, 2, 3, 4)).max() > 10.0
         (batch,) = self.take(real, config, 0, 1)
         assert np.abs(batch.observation.images[0].astype(int) - 50).max() <= 3
         assert np.abs(batch.observation.images[1].astype(int) - 200).max() <= 3

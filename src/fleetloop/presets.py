@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fleetloop.core.errors import ConfigError
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.evaluate.closed_loop import EvaluateConfig
-from fleetloop.policy.network import NetworkConfig
+from fleetloop.policy.network import AnyNetwork, NetworkConfig
 from fleetloop.practice.practise import PractiseConfig
 from fleetloop.sim.roads.generate import MAXIMUM_TOWN_SEED
 from fleetloop.train.batches import BatchConfig
@@ -33,7 +33,7 @@ class Preset:
     drive: DriveConfig
     """The released network under the safety driver."""
     curate: CurateConfig
-    network: NetworkConfig
+    network: AnyNetwork
     imitate: ImitationConfig
     batches: BatchConfig
     evaluate: EvaluateConfig
@@ -51,10 +51,14 @@ class Preset:
 
     def evaluation_keys(self, seed: int = 0) -> list[str]:
         """Keys of the generated towns to evaluate on; others for each seed."""
-        last = MAXIMUM_TOWN_SEED - EVALUATION_SEED + 1
-        first = seed * self.evaluation_towns
-        seeds = [EVALUATION_SEED + (first + number) % last for number in range(self.evaluation_towns)]
+        seeds = evaluation_seeds(self.evaluation_towns, seed)
         return [f"{kind}-{seed}" for seed in seeds for kind in TOWN_KINDS]
+
+
+def evaluation_seeds(count: int, seed: int) -> list[int]:
+    """Seeds of `count` towns that nothing is trained on; others for each seed."""
+    last = MAXIMUM_TOWN_SEED - EVALUATION_SEED + 1
+    return [EVALUATION_SEED + (seed * count + number) % last for number in range(count)]
 
 
 _EVERYTHING = RecorderConfig(everything=True)
@@ -117,7 +121,7 @@ PRESETS = {
         curate=CurateConfig(),
         network=NetworkConfig(),
         imitate=ImitationConfig(samples=2_000_000, batch_size=512, warmup_samples=50_000),
-        batches=BatchConfig(batch_size=512),
+        batches=BatchConfig(batch_size=512, threads=12),
         evaluate=EvaluateConfig(routes=512, route_m=600.0, vehicles=128),
         threads=8,
     ),

@@ -1,8 +1,9 @@
 """Each stage over artifacts: from the paths of what it reads to the artifact that it writes."""
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,7 +35,8 @@ from fleetloop.evaluate.closed_loop import FailureClip, drive_distance, drive_su
 from fleetloop.evaluate.gate import decide
 from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
-from fleetloop.policy.network import DriverNetwork, build_network, config_from_dict, config_to_dict
+from fleetloop.policy.model import DriverModel
+from fleetloop.policy.network import build_network, config_from_dict, config_to_dict
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
@@ -50,8 +52,11 @@ from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, RouteResult, make_routes, route_seed
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import sample_batches
-from fleetloop.train.imitate import train
+from fleetloop.train.imitate import Progress, train
+from fleetloop.train.metrics import metrics_to
+from fleetloop.train.processes import joined_processes
 from fleetloop.train.reinforce import reinforce
+from fleetloop.train.replay import Replay
 
 PARITY_TOLERANCE = 2e-3
 """Between PyTorch and ONNX Runtime in float32: metres, 1/m and m/s^2 over a short drive with memory."""
@@ -92,7 +97,7 @@ def make_world(library: TownLibrary, towns: Sequence[str]) -> World:
 # Training
 
 
-def network_of(checkpoint: Path) -> tuple[DriverNetwork, str]:
+def network_of(checkpoint: Path) -> tuple[DriverModel, str]:
     """Build the network of a checkpoint; returns it with the checkpoint's id.
 
     Raises:
@@ -125,18 +130,28 @@ def train_checkpoint(
     seed: int,
     initial: Path | None = None,
     title: str = "train",
+    *,
+    replay: Replay | None = None,
+    tensorboard: Path | None = None,
 ) -> None:
     """Train on a version of the data set and write the checkpoint to `path`; killed, it goes on midway.
 
+    Started by `torchrun` in several processes, they train it together, and the first one writes it.
+
     Args:
         initial: the checkpoint to start from.
+        replay: samples to mix in.
+        tensorboard: folder for figures of the training, as TensorBoard reads them.
 
     Raises:
         DatasetError, CheckpointError: the data set or `initial` cannot be used.
         MapError: a town of the data set is not in the library.
+        ConfigError: a part of the network to adapt is not there, or a package for figures is not installed.
         StorageError: the disk is full.
     """
     samples = read_samples(dataset, version)
+    if replay is not None:
+        samples = replay.mixed_with(samples)
     towns = sorted(set(samples.town.tolist()))
     config = preset.imitate
     if initial is None and preset.first_imitate is not None:
@@ -144,6 +159,8 @@ def train_checkpoint(
     config = replace(config, seed=seed)
     batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
     parents = [_version_id(dataset, version)]
+    if replay is not None:
+        parents.append(_version_id(replay.dataset, replay.version))
     tensors = None
     if initial is not None:
         tensors, _, artifact = _read_verified(initial)
@@ -153,24 +170,51 @@ def train_checkpoint(
         "rig": rig_to_json(DEFAULT_RIG),
         "imitate": asdict(config),
         "batches": asdict(batches),
+        "replay_share": 0.0 if replay is None else replay.share,
     }
     # Named for all that it depends on, so that no other training goes on from it.
     made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
     partial = path.with_name(f"{path.name}.{made_from}.training.safetensors")
-    world = library.world(towns)
-    with stage(title) as progress:
-        result = train(
-            config,
-            preset.network,
-            DEFAULT_RIG,
-            lambda first: sample_batches(samples, world, towns, DEFAULT_RIG, batches, seed, first),
-            initial=tensors,
-            partial_state=partial,
-            progress=lambda seen, _: progress(seen / config.samples),
-        )
-    figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
-    write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
-    partial.unlink(missing_ok=True)
+    with joined_processes(config.gpu) as processes:
+        with processes.first_goes_first():
+            world = library.world(towns)
+        watched = _watched(title, config.samples, content, tensorboard, processes.is_first)
+        with watched as progress:
+            result = train(
+                config,
+                preset.network,
+                DEFAULT_RIG,
+                lambda first: sample_batches(
+                    samples, world, towns, DEFAULT_RIG, batches, seed, first, processes
+                ),
+                initial=tensors,
+                partial_state=partial,
+                progress=progress,
+                processes=processes,
+            )
+        if processes.is_first:
+            losses = {f"loss_{name}": value for name, value in result.losses.items()}
+            speed = {"processes": processes.count, "waiting_share": round(result.waiting_share or 0.0, 3)}
+            figures = {"samples_seen": result.samples_seen, **losses, **speed}
+            write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _watched(
+    title: str, samples: int, settings: dict[str, Any], tensorboard: Path | None, speaks: bool
+) -> Iterator[Progress | None]:
+    """What a training tells of itself, on the screen and where its figures are asked for."""
+    if not speaks:
+        yield None
+        return
+    with stage(title) as show_share, metrics_to(title, settings, tensorboard) as log:
+
+        def report(samples_seen: int, figures: dict[str, float]) -> None:
+            show_share(samples_seen / samples)
+            log(samples_seen, figures)
+
+        yield report
 
 
 def practise_checkpoint(

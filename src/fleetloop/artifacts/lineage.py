@@ -52,7 +52,7 @@ ERROR_OF_KIND: dict[ArtifactKind, type[InputError]] = {
 
 @dataclass(frozen=True)
 class Artifact:
-    """Where an artifact comes from. Holds no wall-clock time: the same content has the same record."""
+    """Where an artifact comes from. Holds no date: the same content has the same record, but for figures of speed."""
 
     kind: ArtifactKind
     id: str

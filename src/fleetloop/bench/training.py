@@ -1,5 +1,6 @@
 """Training samples per second: drawing, forward, backward, optimiser."""
 
+import statistics
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
@@ -54,10 +55,12 @@ def measure_training(name: str, world: World, towns: list[str], size: TrainingSi
     network = NetworkConfig()
     batches = BatchConfig(batch_size=imitate.batch_size, memory=network.memory)
     ends: list[float] = []
+    waiting: list[float] = []
     with stage(name) as progress:
 
-        def note_time(seen: int, _: dict[str, float]) -> None:
+        def note_time(seen: int, figures: dict[str, float]) -> None:
             ends.append(time.perf_counter())
+            waiting.append(figures["waiting_share"])
             progress(seen / imitate.samples)
 
         train(
@@ -82,4 +85,5 @@ def measure_training(name: str, world: World, towns: list[str], size: TrainingSi
         compiled=imitate.compile,
         torch_threads=imitate.threads,
         render_threads=batches.threads,
+        waiting_share=round(statistics.median(waiting[1:]), 3),
     )

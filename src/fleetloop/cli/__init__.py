@@ -13,6 +13,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
+from fleetloop.cli.adapt_verb import Adapt
 from fleetloop.cli.driver_verbs import Evaluate
 from fleetloop.cli.stage_verbs import Curate, Drive, Loop, Practise, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
@@ -54,6 +55,7 @@ _VERBS = {
     "train": Train,
     "practise": Practise,
     "reinforce": Reinforce,
+    "adapt": Adapt,
     "evaluate": Evaluate,
     "release": Release,
     "show": Show,

@@ -64,6 +64,8 @@ class Evaluate:
     """It rains on all routes."""
     rig: str | None = None
     """Name of the cameras of the vehicles, default or shuttle, instead of the preset's."""
+    network: str | None = None
+    """The checkpoint's network of your own, package.module:function, if you trust its code."""
     seed: int = 0
     """Picks towns that nothing is trained on, and the routes in them."""
     json: bool = False
@@ -98,10 +100,13 @@ class Evaluate:
 
     def _evaluate(self) -> "Report":
         from fleetloop.artifacts.report import read_report
+        from fleetloop.policy.model import allow_builder
         from fleetloop.stages import REPORT_FILE, UNTRAINED, Suite, Workspace, evaluate_network
 
         if self.out is not None:
             check_new(self.out)
+        if self.network is not None:
+            allow_builder(self.network)
         if self.km is not None and not 0.0 < self.km < float("inf"):
             raise ConfigError(f"km: {self.km} is no distance; use a number above 0")
         if self.in_service is not None and self.out is None:

@@ -1,5 +1,6 @@
 """The verbs of the loop, its stages and its artifacts."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -172,23 +173,64 @@ class Train:
     preset: PresetName = "laptop"
     samples: int | None = None
     """To train on in all, instead of the preset's number."""
+    adapt: Literal["all", "experts", "adapters"] = "all"
+    """What learns, beginning with --initial: all, the experts, or low-rank adapters merged in the end."""
+    network: str | None = None
+    """A network of your own, as package.module:function (docs/your-own-network.md)."""
+    tensorboard: Path | None = None
+    """Folder for figures while it trains. MLflow gets them where MLFLOW_TRACKING_URI is set."""
+    ray_workers: int | None = None
+    """Train in so many processes of Ray. For several processes of one machine, start this by torchrun."""
     seed: int = 0
 
     def run(self) -> None:
         """Run the verb."""
-        from fleetloop.artifacts.dataset import dataset_versions
-        from fleetloop.presets import preset_named
-        from fleetloop.stages import Workspace, train_checkpoint
+        from fleetloop.train.on_ray import run_on_ray
 
         check_new(self.out)
+        if self.ray_workers is None:
+            self._train()
+        else:
+            import torch
+
+            workers = at_least_one("ray_workers", self.ray_workers)
+            paths = ("out", "dataset", "workspace", "initial", "tensorboard")
+            given = {name: getattr(self, name) for name in paths if getattr(self, name) is not None}
+            work = replace(self, **{name: path.absolute() for name, path in given.items()})._train
+            records = self.out.with_name(f"{self.out.name}-ray")
+            run_on_ray(work, workers, records, gpu=torch.cuda.is_available())
+        if int(os.environ.get("RANK", "0")) == 0:
+            say(f"checkpoint in {self.out}")
+
+    def _train(self) -> None:
+        from fleetloop.artifacts.dataset import dataset_versions
+        from fleetloop.policy.adapters import Adapt
+        from fleetloop.policy.model import own_network
+        from fleetloop.presets import preset_named
+        from fleetloop.sim.cameras import DEFAULT_RIG
+        from fleetloop.stages import Workspace, train_checkpoint
+
         preset = preset_named(self.preset)
+        if self.network is not None:
+            preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
         if self.samples is not None:
             imitate = replace(preset.imitate, samples=self.samples)
             preset = replace(preset, imitate=imitate, first_imitate=None)
+        preset = replace(preset, imitate=replace(preset.imitate, adapt=Adapt(self.adapt)))
+        if preset.first_imitate is not None:
+            preset = replace(preset, first_imitate=replace(preset.first_imitate, adapt=Adapt(self.adapt)))
         version = dataset_versions(self.dataset)[-1].version if self.version is None else self.version
         library = Workspace(self.workspace).library
-        train_checkpoint(self.out, self.dataset, version, library, preset, self.seed, self.initial)
-        say(f"checkpoint in {self.out}")
+        train_checkpoint(
+            self.out,
+            self.dataset,
+            version,
+            library,
+            preset,
+            self.seed,
+            self.initial,
+            tensorboard=self.tensorboard,
+        )
 
 
 @dataclass(frozen=True)
@@ -267,12 +309,17 @@ class Release:
     """Of the release; higher than the one published."""
     workspace: Path = Path("workspace")
     """Holds the repository and the keys."""
+    network: str | None = None
+    """The checkpoint's network of your own, package.module:function, if you trust its code."""
 
     def run(self) -> None:
         """Run the verb."""
+        from fleetloop.policy.model import allow_builder
         from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.stages import Workspace, example_observations, make_world, release_checkpoint
 
+        if self.network is not None:
+            allow_builder(self.network)
         number, workspace = at_least_one("number", self.number), Workspace(self.workspace)
         observations = example_observations(make_world(workspace.library, ["grid-1"]), DEFAULT_RIG)
         folder = self.report.with_name(f"{self.report.name}-bundle")

@@ -1,6 +1,7 @@
 """A feed-forward layer made of experts, of which the router picks two for each sample."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,7 @@ class ExpertBlock(nn.Module):
         self.router = nn.Linear(width, experts)
         self.up = nn.Linear(width, experts * hidden)
         self.down = nn.Linear(experts * hidden, width)
+        self.mean_share: Callable[[Tensor], Tensor] = _as_it_is
         nn.init.normal_(self.router.weight, std=0.02)
         nn.init.zeros_(self.router.bias)
         nn.init.normal_(self.down.weight, std=0.5 / math.sqrt(ACTIVE_EXPERTS * hidden))
@@ -48,5 +50,10 @@ class ExpertBlock(nn.Module):
 
         Fedus, Zoph, Shazeer, "Switch transformers", JMLR 2022, equation 4.
         """
-        share = chosen.mean(dim=0) / ACTIVE_EXPERTS
+        # Over the whole batch, also where several processes have their rows of it each.
+        share = self.mean_share(chosen.mean(dim=0) / ACTIVE_EXPERTS)
         return self.experts * (share * probabilities.mean(dim=0)).sum()
+
+
+def _as_it_is(share: Tensor) -> Tensor:
+    return share

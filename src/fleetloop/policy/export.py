@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.heads import decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
-from fleetloop.policy.network import DriverNetwork, build_network, config_from_dict, config_to_dict
+from fleetloop.policy.model import DriverModel
+from fleetloop.policy.network import build_network, config_from_dict, config_to_dict
 from fleetloop.policy.runtime import (
     GEOMETRY_INPUT_NAMES,
     IMAGE_INPUT_NAMES,
@@ -38,7 +40,7 @@ IMPORT_TOLERANCE = 2e-3
 class _StreamingDriver(nn.Module):
     """One step of the network with plain tensors in and out, in SI units."""
 
-    def __init__(self, network: DriverNetwork) -> None:
+    def __init__(self, network: DriverModel) -> None:
         super().__init__()
         self.network = network
         self.groups = len(network.rig.groups)
@@ -47,14 +49,14 @@ class _StreamingDriver(nn.Module):
         images, geometry = tensors[: self.groups], tensors[self.groups : 2 * self.groups]
         rest = tensors[2 * self.groups :]
         inputs = Inputs(images, geometry, *rest[:3])
-        if self.network.memory is None:
+        if self.network.memory_width is None:
             return tuple(decode(self.network(inputs)[0]))
         memory, valid = rest[3:]
         outputs, current = self.network(inputs, memory[:, 0], valid[:, 0])
         return *decode(outputs), *advance(memory, valid, current)
 
 
-def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
+def _example_tensors(network: DriverModel, batch: int) -> tuple[Tensor, ...]:
     """Inputs of the right shapes and types."""
     images = [
         torch.zeros(batch, len(group), group[0].height, group[0].width, 3, dtype=torch.uint8)
@@ -63,8 +65,8 @@ def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
     geometry = [torch.from_numpy(features) for features in rig_geometry(network.rig)]
     tensors = [*images, *geometry]
     tensors += [torch.zeros(batch, HISTORY_STEPS, 3), torch.zeros(batch, 4), torch.zeros(batch)]
-    if network.memory is not None:
-        width = network.config.embedding_width
+    width = network.memory_width
+    if width is not None:
         tensors += [
             torch.zeros(batch, MEMORY_DELAY_STEPS, width),
             torch.zeros(batch, MEMORY_DELAY_STEPS, dtype=torch.bool),
@@ -72,7 +74,7 @@ def _example_tensors(network: DriverNetwork, batch: int) -> tuple[Tensor, ...]:
     return tuple(tensors)
 
 
-def export_onnx(network: DriverNetwork, path: Path) -> None:
+def export_onnx(network: DriverModel, path: Path) -> None:
     """Write the network as one ONNX file, float32, the batch dimension open.
 
     Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), where their cameras are (geometry, no
@@ -84,14 +86,15 @@ def export_onnx(network: DriverNetwork, path: Path) -> None:
     geometry = GEOMETRY_INPUT_NAMES[:groups]
     names = [*IMAGE_INPUT_NAMES[:groups], *geometry, "ego_history", "navigation", "time_of_day_h"]
     outputs: list[str] = list(OUTPUT_NAMES)
-    if network.memory is not None:
+    if network.memory_width is not None:
         names += MEMORY_INPUTS
         outputs += MEMORY_OUTPUTS
+    tensors = _example_tensors(network, 2)
     with replacing_file(path) as partial, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _StreamingDriver(network).eval(),
-            _example_tensors(network, 2),
+            tensors,
             partial,
             input_names=names,
             output_names=outputs,
@@ -102,11 +105,23 @@ def export_onnx(network: DriverNetwork, path: Path) -> None:
             dynamic_axes={name: {0: "batch"} for name in (*names, *outputs) if name not in geometry},
         )
         model = onnx.load(str(partial))
+        _keep_inputs(model.graph, dict(zip(names, tensors, strict=True)), unbatched=geometry)
         onnx.helper.set_model_props(model, {CONFIG_PROPERTY: json.dumps(config_to_dict(network.config))})
         onnx.save(model, str(partial))
 
 
-def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverNetwork:
+def _keep_inputs(graph: onnx.GraphProto, tensors: dict[str, Tensor], unbatched: Sequence[str]) -> None:
+    """Add the inputs that the network does not look at, which the exporter leaves out: vehicles give them all."""
+    present = {entry.name for entry in graph.input}
+    for name in (name for name in tensors if name not in present):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(tensors[name].numpy().dtype)
+        shape: list[str | int] = list(tensors[name].shape)
+        if name not in unbatched:
+            shape[0] = "batch"
+        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+
+
+def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
     """The network that `export_onnx` wrote, to look inside; proven to give the plans of the ONNX file.
 
     Args:
@@ -147,9 +162,9 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverNetwork:
 class TorchDriver:
     """The network stepped as a vehicle steps it: the reference for OnnxDriver."""
 
-    def __init__(self, network: DriverNetwork, rig: CameraRig, vehicles: int, bfloat16: bool = False) -> None:
+    def __init__(self, network: DriverModel, rig: CameraRig, vehicles: int, bfloat16: bool = False) -> None:
         self._network, self._rig, self._bfloat16 = network.eval(), rig, bfloat16
-        width = network.config.embedding_width
+        width = network.memory_width or 0
         self._memory: Float[Tensor, "W 4 width"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, width)
         self._valid: Bool[Tensor, "W 4"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
 
@@ -163,7 +178,8 @@ class TorchDriver:
         inputs = inputs_from(observation, self._rig)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
             outputs, current = self._network(inputs, self._memory[:, 0], self._valid[:, 0])
-        self._memory, self._valid = advance(self._memory, self._valid, current.float())
+        if self._network.memory_width is not None:
+            self._memory, self._valid = advance(self._memory, self._valid, current.float())
         decoded = decode(outputs)
         return Plan(
             curvature_1pm=decoded.curvature_1pm.numpy(),
@@ -174,7 +190,7 @@ class TorchDriver:
 
 
 def parity(
-    network: DriverNetwork,
+    network: DriverModel,
     path: Path | bytes,
     observations: list[Observation],
     tolerance: float,

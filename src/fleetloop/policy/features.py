@@ -55,7 +55,7 @@ def finite(observation: Observation) -> Observation:
 
 
 def inputs_from(observation: Observation, rig: CameraRig, device: torch.device | str = "cpu") -> Inputs:
-    """Tensors for `DriverNetwork` on `device`, made finite, of what the cameras of `rig` saw."""
+    """Tensors for a `DriverModel` on `device`, made finite, of what the cameras of `rig` saw."""
     clean = finite(observation)
     return Inputs(
         images=tuple(torch.from_numpy(images).to(device) for images in clean.images),

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Bool, Float, Float32, UInt8
@@ -18,6 +18,7 @@ from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.features import Inputs
 from fleetloop.policy.heads import Heads, Outputs
 from fleetloop.policy.memory import Memory
+from fleetloop.policy.model import DriverModel, OwnNetwork, build_own_network
 
 GROUP_NAMES = ("forward", "around")
 """Names of a rig's groups: the first looks ahead and is the one that is remembered."""
@@ -80,17 +81,24 @@ class NetworkConfig:
         return 1 + self.factor
 
 
-def config_to_dict(config: NetworkConfig) -> dict[str, Any]:
+AnyNetwork = NetworkConfig | OwnNetwork
+"""What must be known to build a network, ours or the user's own."""
+
+
+def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
     """The config as plain JSON values."""
-    return {**dataclasses.asdict(config), "size": str(config.size)}
+    content = dataclasses.asdict(config)
+    return content if isinstance(config, OwnNetwork) else {**content, "size": str(config.size)}
 
 
-def config_from_dict(content: dict[str, Any]) -> NetworkConfig:
+def config_from_dict(content: dict[str, Any]) -> AnyNetwork:
     """The inverse of `config_to_dict`.
 
     Raises:
         ConfigError: a field is missing, unknown or of another type.
     """
+    if set(content) == {field.name for field in dataclasses.fields(OwnNetwork)}:
+        return OwnNetwork(str(content["builder"]), bool(content["memory"]))
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
     if set(content) != names:
         raise ConfigError(
@@ -108,7 +116,7 @@ def config_from_dict(content: dict[str, Any]) -> NetworkConfig:
     return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
 
 
-class DriverNetwork(nn.Module):
+class DriverNetwork(DriverModel):
     """Photons to plan. Build it with `build_network`."""
 
     def __init__(self, config: NetworkConfig, rig: CameraRig) -> None:
@@ -120,6 +128,7 @@ class DriverNetwork(nn.Module):
         self.normalise_embedding = nn.LayerNorm(width)
         self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
         self.memory = Memory(width) if config.memory else None
+        self.memory_width = width if config.memory else None
         measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
         measured += features.PAST_CONTROL_FEATURES if config.past_controls else 0
         self.measured = nn.Sequential(nn.Linear(measured, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
@@ -173,25 +182,17 @@ class DriverNetwork(nn.Module):
         x = functional.relu(self.normalise(x))
         return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
 
-    def forward_pair(
-        self,
-        inputs: Inputs,
-        earlier_images: UInt8[Tensor, "B cameras height width 3"] | None,
-        earlier_valid: Bool[Tensor, " B"] | None,
-    ) -> Outputs:
-        """The form used in training: earlier forward images instead of the memory that they would have left.
-
-        No gradient flows into the earlier embedding: it is a memory, and that saves two thirds of its cost.
-        """
-        earlier = None
-        if self.memory is not None:
-            assert earlier_images is not None
-            with torch.no_grad():
-                earlier = self.encode_forward(earlier_images, inputs.geometry[0])
-        return self(inputs, earlier, earlier_valid)[0]
+    def adaptable_layers(self) -> list[nn.Linear]:
+        """Those of the trunk, and the one that projects what the cameras saw."""
+        experts = [layer for block in self.blocks for layer in (block.up, block.down)]
+        return [self.encoder.project, self.enter, *experts]  # pyright: ignore[reportReturnType]
 
 
-def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork:
+@overload
+def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork: ...
+@overload
+def build_network(config: AnyNetwork, rig: CameraRig) -> DriverModel: ...
+def build_network(config: AnyNetwork, rig: CameraRig) -> DriverModel:
     """A network with fresh weights (from torch's global generator).
 
     `rig` is the one it is trained around: it fixes how many images there are and their sizes; where the
@@ -199,8 +200,10 @@ def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork:
 
     Raises:
         ConfigError: the rig has no groups, more than GROUP_NAMES, unequal images within a group, or an image
-            size that is not a multiple of STRIDE.
+            size that is not a multiple of STRIDE; or it is the user's own and cannot be built.
     """
+    if isinstance(config, OwnNetwork):
+        return build_own_network(config, rig)
     if not 1 <= len(rig.groups) <= len(GROUP_NAMES):
         raise ConfigError(
             f"rig: {len(rig.groups)} groups of cameras; use one or two ({', '.join(GROUP_NAMES)})"

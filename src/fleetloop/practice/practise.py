@@ -27,7 +27,7 @@ from fleetloop.core.files import storage_errors, write_bytes
 from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
-from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.model import DriverModel
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.sim.rollout import Route, make_routes
@@ -78,7 +78,7 @@ class _Practice:
         self,
         config: PractiseConfig,
         imitation: ImitationConfig,
-        network: DriverNetwork,
+        network: DriverModel,
         world: World,
         towns: int,
         batches: BatchConfig,
@@ -194,7 +194,7 @@ def _open(folder: Path, settings: dict[str, Any]) -> None:
 def practise(
     config: PractiseConfig,
     imitation: ImitationConfig,
-    network: DriverNetwork,
+    network: DriverModel,
     world: World,
     towns: int,
     batches: BatchConfig,

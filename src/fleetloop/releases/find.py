@@ -9,6 +9,7 @@ from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_arti
 from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx
+from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.stages import Workspace, network_of
@@ -34,7 +35,7 @@ class FoundDriver:
     """What it was trained around."""
     release: int
     """Number of the release; 0 for a checkpoint."""
-    network: DriverNetwork | None
+    network: DriverModel | None
     """The same in PyTorch, of a checkpoint; of a Bundle it is built again by `for_inspection`."""
 
     def policy(self, rig: CameraRig, vehicles: int, threads: int = 1) -> OnnxDriver:
@@ -46,12 +47,19 @@ class FoundDriver:
 
         Raises:
             BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
+            InputError: it is a network of somebody's own.
         """
+        network = self._in_torch()
+        if not isinstance(network, DriverNetwork):
+            raise InputError(f"{self.name}: is no network of fleetloop's own; only those can be looked into")
+        return network
+
+    def _in_torch(self) -> DriverModel:
         return self.network or import_onnx(self.onnx, self.rig, self.name)
 
     def reference_policy(self, rig: CameraRig, vehicles: int) -> TorchDriver:
         """The same as `policy`, run by PyTorch."""
-        return TorchDriver(self.for_inspection(), rig, vehicles)
+        return TorchDriver(self._in_torch(), rig, vehicles)
 
 
 def find_driver(name: str) -> FoundDriver:

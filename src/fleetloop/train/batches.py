@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float32, Int8, Int32, Int64, Shaped, UInt8, UInt64
+from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64, Shaped, UInt8, UInt64
 from PIL import Image
 
 from fleetloop.artifacts.dataset import Frames, Samples
@@ -18,7 +18,9 @@ from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import unpack_scenes
 from fleetloop.core.types import CameraRig, Observation, World
 from fleetloop.sim.cameras import appearances, render, varied_rig
+from fleetloop.train.camera_faults import add_camera_faults
 from fleetloop.train.imitate import Batch
+from fleetloop.train.processes import ALONE, Processes
 
 _AHEAD = 2
 
@@ -32,6 +34,10 @@ class BatchConfig:
     """Of weather, light and colours, from 0 (always the same clear day) to 1."""
     rig_variety: float = 0.5
     """Of where the cameras are and look: each batch is seen by a rig of its own (`varied_rig`)."""
+    exposure_variety: float = 0.15
+    """Each camera of a sample is brighter or darker than the scene's exposure says by up to this share."""
+    frame_noise: float = 5.0
+    """Strongest noise put on recorded frames, in grey levels; rendered ones have theirs (`appearances`)."""
     camera_dropout: float = 0.02
     """Probability that a camera is black in a sample."""
     memory_dropout: float = 0.05
@@ -74,18 +80,22 @@ def sample_batches(
     config: BatchConfig,
     seed: int,
     start_batch: int = 0,
+    processes: Processes = ALONE,
 ) -> Iterator[Batch]:
     """Endless batches from number `start_batch` on; batch number i is the same whenever it is asked for.
 
     `towns` are the keys of the towns in `world`, in its order. A sample is drawn in proportion to its weight;
-    having been drawn by it, each counts the same in the loss. Batches are made in a thread of their own while
-    the caller trains; closing the iterator ends it.
+    having been drawn by it, each counts the same in the loss. Of several processes each makes its own rows of
+    the same batch. Batches are made in a thread of their own while the caller trains; closing the iterator
+    ends it.
 
     Raises:
         DatasetError: there are no samples, a weight is not usable, a town is not in the world, or a frame is
             broken or of another rig.
+        ConfigError: the batch cannot be shared out evenly among the processes.
     """
-    source = BatchSource(_moments_of(samples, towns), world, rig, config, seed, samples.frames)
+    rows = processes.rows(config.batch_size)
+    source = BatchSource(_moments_of(samples, towns), world, rig, config, seed, samples.frames, rows)
     return _ahead(source.batch, start_batch, config.threads)
 
 
@@ -112,6 +122,7 @@ class BatchSource:
         config: BatchConfig,
         seed: int,
         frames: Sequence[Frames | None] | None = None,
+        rows: slice = slice(None),
     ) -> None:
         count = len(moments.town)
         if count == 0:
@@ -125,11 +136,12 @@ class BatchSource:
         self._frames = [None] * count if frames is None else frames
         self._framed = np.array([pictures is not None for pictures in self._frames], bool)
         self._moments, self._world, self._rig, self._config, self._seed = moments, world, rig, config, seed
+        self._rows = rows
 
     def batch(self, number: int) -> Batch:
-        """Batch `number`."""
+        """The rows of batch `number` that are asked for; chance is drawn for all, so that rows do not depend on it."""
         random = generator(self._seed, Stream.SAMPLE, number)
-        size = self._config.batch_size
+        size, rows = self._config.batch_size, self._rows
         # Evenly spaced draws with one common offset: each sample comes up as often as its weight says.
         draws = (random.permutation(size) + random.random(size)) / size
         chosen = np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self._cumulative) - 1)
@@ -137,6 +149,11 @@ class BatchSource:
         rig = self._rig
         if not self._framed[chosen].any():  # recorded pictures were taken by the rig as it is
             rig = varied_rig(rig, random, self._config.rig_variety)
+        exposure = [self._exposures(random, len(group)) for group in rig.groups]
+        noise = self._config.frame_noise * random.random(size) ** 2 * self._framed[chosen]
+        lost = [random.random((size, len(group))) < self._config.camera_dropout for group in rig.groups]
+        remembers = random.random(size) >= self._config.memory_dropout
+        chosen, look, remembers, noise = chosen[rows], look[rows], remembers[rows], noise[rows]
         moments = self._moments.select(chosen)
         images = self._images(moments, moments.scene, rig, look)
         earlier_images = None
@@ -145,9 +162,13 @@ class BatchSource:
             earlier_images = self._images(moments, moments.earlier_scene, forward, look)[0]
         for row in np.flatnonzero(self._framed[chosen]):
             self._decode(int(chosen[row]), [image for group in images for image in group[row]])
-        for group in images:
-            group[random.random(group.shape[:2]) < self._config.camera_dropout] = 0
-        remembered = _has_past(moments) & ~self._framed[chosen]
+        for number, group in enumerate(images):
+            levels = np.repeat(noise[:, None], group.shape[1], axis=1)
+            add_camera_faults(group, exposure[number][rows], levels, look)
+            group[lost[number][rows]] = 0
+        if earlier_images is not None:
+            add_camera_faults(earlier_images, exposure[0][rows], np.zeros_like(exposure[0][rows]), look)
+        remembered = _has_past(moments) & ~self._framed[chosen] & remembers
         return Batch(
             observation=Observation(
                 images=images,
@@ -157,7 +178,7 @@ class BatchSource:
             ),
             rig=rig,
             earlier_images=earlier_images,
-            earlier_valid=remembered & (random.random(size) >= self._config.memory_dropout),
+            earlier_valid=remembered,
             curvature_1pm=moments.label_curvature_1pm,
             acceleration_mps2=moments.label_acceleration_mps2,
             poses_in_ego=moments.label_poses,
@@ -165,8 +186,13 @@ class BatchSource:
             stop_line_m=moments.stop_line_m,
             lead_gap_m=moments.lead_gap_m,
             lead_speed_mps=moments.lead_speed_mps,
-            weight=np.ones(size, np.float32),
+            weight=np.ones(len(chosen), np.float32),
         )
+
+    def _exposures(self, random: np.random.Generator, cameras: int) -> Float[np.ndarray, "B cameras"]:
+        """How much brighter each camera of a batch makes its pictures; a factor."""
+        drawn = 2.0 * random.random((self._config.batch_size, cameras)) - 1.0
+        return (1.0 + self._config.exposure_variety) ** drawn
 
     def _decode(self, index: int, images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> None:
         """Put the recorded pictures of sample `index` in place of the rendered ones."""

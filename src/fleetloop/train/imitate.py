@@ -15,18 +15,21 @@ import numpy as np
 import orjson
 import torch
 from jaxtyping import Bool, Float32, Int8, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
 from fleetloop.core.errors import CheckpointError, ConfigError
-from fleetloop.core.files import replacing_file
 from fleetloop.core.types import CameraRig, Observation
 from fleetloop.policy import heads
+from fleetloop.policy.adapters import Adapt, freeze_all_but, merge_adapters
+from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.features import Inputs, control_from_curvature, inputs_from
 from fleetloop.policy.heads import Outputs
-from fleetloop.policy.network import DriverNetwork, NetworkConfig, build_network
+from fleetloop.policy.model import DriverModel
+from fleetloop.policy.network import AnyNetwork, build_network
+from fleetloop.train.processes import ALONE, Processes
+from fleetloop.train.saved_state import read_state, write_state
+from fleetloop.train.waiting import WaitingClock
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class ImitationConfig:
     samples: int = 300_000
     """Samples to see in all, repeats included."""
     batch_size: int = 128
+    """Of all processes together."""
     learning_rate: float = 1e-3
     """At its highest: it rises linearly for `warmup_samples`, then falls as a cosine to a hundredth."""
     warmup_samples: int = 10_000
@@ -54,6 +58,9 @@ class ImitationConfig:
     """A sample at the tightest curvature weighs 1 + this, in u-space."""
     braking_emphasis: float = 2.0
     """A sample that brakes with 3 m/s^2 or more weighs 1 + this."""
+    adapt: Adapt = Adapt.ALL
+    """What learns; all but ALL start from a trained network and leave the rest of it as it is."""
+    adapter_rank: int = 8
     bfloat16: bool = True
     compile: bool = True
     """About an eighth faster on one core, after some 10 to 20 s of compilation."""
@@ -110,17 +117,24 @@ def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Seq
 class TrainingResult:
     """The averaged network, and its mean loss parts over the last tenth of the samples."""
 
-    network: DriverNetwork
+    network: DriverModel
     samples_seen: int
     losses: dict[str, float]
+    waiting_share: float | None = None
+    """Of the time, spent waiting for batches; None where it was not measured."""
 
 
 Progress = Callable[[int, dict[str, float]], None]
-"""Called with the samples seen and the mean loss parts since the last call."""
+"""Called with the samples seen and, since the last call, the mean loss parts and the trainer's own figures:
+learning_rate, samples_per_s and waiting_share."""
 
 
-def loss_parts(outputs: Outputs, batch: Batch, config: ImitationConfig) -> dict[str, Tensor]:
+def loss_parts(
+    outputs: Outputs, batch: Batch, config: ImitationConfig, processes: Processes = ALONE
+) -> dict[str, Tensor]:
     """Weighted mean of each loss over the batch; `total` is what is minimised.
+
+    Of several processes each has its rows of the batch; the mean of their results is that of the whole batch.
 
     The mean of a pose is learned from its absolute error and the spread from the Laplace likelihood of that
     error, held fixed: the plain likelihood would let confident samples drown out the rest (Seitzer et al.,
@@ -135,7 +149,7 @@ def loss_parts(outputs: Outputs, batch: Batch, config: ImitationConfig) -> dict[
     emphasis = 1.0 + config.turning_emphasis * curvature.abs()
     emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
     weight = tensor(batch.weight)
-    weight = weight / weight.sum().clamp_min(1e-6)
+    weight = weight / processes.mean(weight.sum()).clamp_min(1e-6)
 
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
@@ -200,13 +214,17 @@ def learning_rate_at(samples_seen: int, config: ImitationConfig) -> float:
 class Trainer:
     """All that changes in training: weights, their average, the optimiser's moments and the batch count."""
 
-    def __init__(self, config: ImitationConfig, network: DriverNetwork) -> None:
-        self.config = config
-        self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
+    def __init__(self, config: ImitationConfig, network: DriverModel, processes: Processes = ALONE) -> None:
+        self.config, self.processes = config, processes
+        self.device = processes.device(config.gpu)
         self.network = network = network.to(self.device)
         self.averaged = copy.deepcopy(network).requires_grad_(False)
-        decayed = [parameter for parameter in network.parameters() if parameter.dim() >= 2]
-        others = [parameter for parameter in network.parameters() if parameter.dim() < 2]
+        for module in network.modules():
+            if isinstance(module, ExpertBlock):
+                module.mean_share = processes.mean
+        self.learning = {name: value for name, value in network.named_parameters() if value.requires_grad}
+        decayed = [parameter for parameter in self.learning.values() if parameter.dim() >= 2]
+        others = [parameter for parameter in self.learning.values() if parameter.dim() < 2]
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": config.weight_decay},
@@ -229,9 +247,10 @@ class Trainer:
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             outputs = self.forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
-        parts = loss_parts(outputs, batch, self.config)
+        parts = loss_parts(outputs, batch, self.config, self.processes)
         parts["total"].backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_norm)
+        self.processes.average_gradients(self.learning.values())
+        torch.nn.utils.clip_grad_norm_(self.learning.values(), self.config.gradient_norm)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.batches_seen * self.config.batch_size, self.config)
         self.optimiser.step()
@@ -248,7 +267,7 @@ class Trainer:
         """The whole state, named; the optimiser's moments are those of the parameter of the same name."""
         state = {f"network.{name}": value for name, value in self.network.named_parameters()}
         state |= {f"averaged.{name}": value for name, value in self.averaged.named_parameters()}
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self.learning.items():
             for key, value in self.optimiser.state[parameter].items():
                 state[f"optimiser.{key}.{name}"] = value
         return {name: value.detach().contiguous() for name, value in state.items()}
@@ -259,7 +278,7 @@ class Trainer:
             for prefix, network in (("network", self.network), ("averaged", self.averaged)):
                 for name, parameter in network.named_parameters():
                     parameter.copy_(state[f"{prefix}.{name}"])
-        for name, parameter in self.network.named_parameters():
+        for name, parameter in self.learning.items():
             moments = {"step": state[f"optimiser.step.{name}"].to(self.device, copy=True)}
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
@@ -268,45 +287,36 @@ class Trainer:
         self.batches_seen = batches_seen
 
 
-def _fingerprint(config: ImitationConfig, network: DriverNetwork) -> str:
+def _fingerprint(config: ImitationConfig, network: DriverModel) -> str:
     """What must agree between a saved state and the run that goes on with it."""
     content = {"imitation": dataclasses.asdict(config), "network": dataclasses.asdict(network.config)}
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def save_state(trainer: Trainer, path: Path) -> None:
-    metadata = {
-        "batches_seen": str(trainer.batches_seen),
-        "config": _fingerprint(trainer.config, trainer.network),
-    }
-    with replacing_file(path) as partial:
-        # Not save_file(): of a full disk it raises an error of its own.
-        partial.write_bytes(save(trainer.tensors(), metadata))
+    """Write the state of a training that goes on."""
+    made_with = _fingerprint(trainer.config, trainer.network)
+    write_state(path, trainer.tensors(), trainer.batches_seen, made_with)
 
 
 def resume_state(trainer: Trainer, path: Path) -> bool:
     """Go on from the state saved in `path`; False when it is of another configuration or cannot be read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("config") != _fingerprint(trainer.config, trainer.network):
-                return False
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            trainer.load(state, int(metadata["batches_seen"]))
-    except (SafetensorError, KeyError, ValueError, FileNotFoundError):
-        return False
-    return True
+    found = read_state(path, _fingerprint(trainer.config, trainer.network))
+    if found is not None:
+        trainer.load(*found)
+    return found is not None
 
 
 def train(
     config: ImitationConfig,
-    network_config: NetworkConfig,
+    network_config: AnyNetwork,
     rig: CameraRig,
     batches: Callable[[int], Iterator[Batch]],
     *,
     initial: dict[str, Tensor] | None = None,
     partial_state: Path | None = None,
     progress: Progress | None = None,
+    processes: Processes = ALONE,
 ) -> TrainingResult:
     """Train a network on `config.samples` samples and return its averaged weights.
 
@@ -315,8 +325,12 @@ def train(
     is written to `partial_state`; a run that finds it there goes on from it and ends in the same bits as one
     that was never interrupted. The file is left for the caller to remove once the checkpoint is safe.
 
+    Of several processes each calls this with its own rows (`Processes.rows`) of the same batches; all return
+    the same weights, those of one process up to the order of sums. The first alone writes and reports.
+
     Raises:
-        ConfigError: nothing to train on, or the loss is not finite.
+        ConfigError: nothing to train on, nothing to adapt, the loss is not finite, or the processes found
+            different states.
         CheckpointError: `initial` does not fit the network.
     """
     if config.batch_size < 1 or config.samples < config.batch_size:
@@ -328,18 +342,34 @@ def train(
     torch.set_num_threads(config.threads)
     network = build_network(network_config, rig)
     if initial is not None:
-        try:
-            network.load_state_dict(initial)
-        except RuntimeError as error:
-            raise CheckpointError(
-                "initial weights: they do not fit the network's config; "
-                "use the checkpoint of a network of this size"
-            ) from error
-    trainer = Trainer(config, network)
+        _start_from(network, initial)
+    elif config.adapt != Adapt.ALL:
+        raise ConfigError(
+            f"imitation: adapt is {config.adapt}; give the checkpoint to start from (--initial)"
+        )
+    freeze_all_but(network, config.adapt, config.adapter_rank)
+    trainer = Trainer(config, network, processes)
     if partial_state is not None:
         resume_state(trainer, partial_state)
-    losses = _run(trainer, batches, partial_state, progress)
-    return TrainingResult(trainer.averaged.cpu().eval(), trainer.batches_seen * config.batch_size, losses)
+    if not processes.all_have(trainer.batches_seen, trainer.device):
+        raise ConfigError(
+            f"imitation: not every process can read {partial_state}; give a folder that all machines share"
+        )
+    clock = WaitingClock(trainer.device)
+    losses = _run(trainer, batches, partial_state, progress, clock)
+    merge_adapters(trainer.averaged)
+    samples_seen = trainer.batches_seen * config.batch_size
+    return TrainingResult(trainer.averaged.cpu().eval(), samples_seen, losses, clock.waiting_share)
+
+
+def _start_from(network: DriverModel, initial: dict[str, Tensor]) -> None:
+    try:
+        network.load_state_dict(initial)
+    except RuntimeError as error:
+        raise CheckpointError(
+            "initial weights: they do not fit the network's config; "
+            "use the checkpoint of a network of this size"
+        ) from error
 
 
 def _run(
@@ -347,9 +377,10 @@ def _run(
     batches: Callable[[int], Iterator[Batch]],
     partial_state: Path | None,
     progress: Progress | None,
+    clock: WaitingClock,
 ) -> dict[str, float]:
     """The loop over batches; returns the mean losses of the last tenth."""
-    config = trainer.config
+    config, processes = trainer.config, trainer.processes
     total = config.samples // config.batch_size
     save_every = max(config.save_every_samples // config.batch_size, 1)
     recent: list[dict[str, Tensor]] = []
@@ -362,31 +393,37 @@ def _run(
                 f"imitation: the batches ended after {trainer.batches_seen} of {total}; "
                 "give more samples or ask for fewer"
             )
+        clock.works()
         parts = trainer.update(batch)
+        clock.waits()
         recent.append(parts)
         if trainer.batches_seen > total - max(total // 10, 1):
             final.append(parts)
         if len(recent) == config.report_every_batches or trainer.batches_seen == total:
-            means = mean_parts(recent)
+            means = mean_parts(recent, processes)
+            speed = clock.lap(len(recent) * config.batch_size)
             recent.clear()
             if not math.isfinite(means["total"]):
                 raise ConfigError(
                     f"imitation: the loss is not finite after {trainer.batches_seen} batches; "
                     f"lower learning_rate ({config.learning_rate})"
                 )
-            if progress is not None:
-                progress(trainer.batches_seen * config.batch_size, means)
+            if progress is not None and processes.is_first:
+                rate = learning_rate_at((trainer.batches_seen - 1) * config.batch_size, config)
+                progress(trainer.batches_seen * config.batch_size, {**means, "learning_rate": rate, **speed})
         if (
             partial_state is not None
+            and processes.is_first
             and trainer.batches_seen % save_every == 0
             and trainer.batches_seen < total
         ):
             save_state(trainer, partial_state)
-    return mean_parts(final)
+    return mean_parts(final, processes)
 
 
-def mean_parts(parts: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Mean of each loss part; empty for no batches."""
+def mean_parts(parts: list[dict[str, Tensor]], processes: Processes = ALONE) -> dict[str, float]:
+    """Mean of each loss part over batches and processes; empty for no batches."""
     if not parts:
         return {}
-    return {name: float(torch.stack([part[name] for part in parts]).mean()) for name in parts[0]}
+    means = torch.stack([torch.stack([part[name] for part in parts]).mean() for name in parts[0]])
+    return dict(zip(parts[0], processes.mean(means).tolist(), strict=True))

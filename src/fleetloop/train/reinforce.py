@@ -25,7 +25,7 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Worl
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
-from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.model import DriverModel
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
@@ -85,7 +85,7 @@ class ReinforcementConfig:
 class Taught:
     """The network after reinforcement, and what the last tenth of the rounds was like."""
 
-    network: DriverNetwork
+    network: DriverModel
     samples: int
     figures: dict[str, float]
 
@@ -158,7 +158,7 @@ class _Collector:
         return observation, torch.from_numpy(self._state[:, 0].copy())
 
     @torch.no_grad()
-    def step(self, network: DriverNetwork, critic: Critic) -> Experience:
+    def step(self, network: DriverModel, critic: Critic) -> Experience:
         """One step of all vehicles."""
         observation, state = self.observation, self.state
         device = next(network.parameters()).device
@@ -288,7 +288,7 @@ def _end_to_end(steps: list[Experience], advantages: Tensor) -> _Round:
 class _Learner:
     """Policy, critic and their optimisers."""
 
-    def __init__(self, config: ReinforcementConfig, network: DriverNetwork) -> None:
+    def __init__(self, config: ReinforcementConfig, network: DriverModel) -> None:
         self.config = config
         self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
         self.network, self.critic = network.to(self.device), Critic().to(self.device)
@@ -343,7 +343,7 @@ class _Learner:
 
 def reinforce(
     config: ReinforcementConfig,
-    network: DriverNetwork,
+    network: DriverModel,
     rig: CameraRig,
     world: World,
     routes: Iterator[Route],
@@ -359,11 +359,11 @@ def reinforce(
     Raises:
         ConfigError: the network has no memory, or a loss is not finite.
     """
-    if network.memory is None:
+    if network.memory_width is None:
         raise ConfigError("reinforce: the network has no memory; train one with memory first")
     torch.manual_seed(config.seed)
     learner = _Learner(config, network)
-    collector = _Collector(config, rig, world, routes, network.config.embedding_width)
+    collector = _Collector(config, rig, world, routes, network.memory_width)
     rounds = config.samples // (config.vehicles * config.steps)
     recent: list[dict[str, float]] = []
     for number in range(rounds):
