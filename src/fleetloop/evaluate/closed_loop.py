@@ -19,9 +19,11 @@ from fleetloop.artifacts.report import (
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
+from fleetloop.evaluate.inside_view import predictions_picture, truth_of
+from fleetloop.policy.runtime import Readings
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras import rig_named
-from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
+from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES, family_named
@@ -37,8 +39,6 @@ _CLIP_SCALE = 3
 """Enlarges the small pictures of the cameras."""
 _MADE_GOOD, _MOST_ROUTES = 0.9, 10
 """Share of its routes that a driver is taken to make good before it has driven."""
-_FARTHEST_M = 100.0
-"""Of a plan that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class FailureClip:
     """The seconds around a critical intervention."""
 
     frames: np.ndarray
-    """[T, height, width, 3] uint8 at 10 Hz; all cameras, with the plan drawn in."""
+    """[T, height, width, 3] uint8 at 10 Hz; all cameras, with plan and predictions drawn in."""
     happened: str
     town: str
     seed: int
@@ -136,7 +136,7 @@ def drive_suite(
         else:
             observation = rollout.observe(rig, config.variety)
             plan = policy.plan(observation)
-            film.expose(observation, plan)
+            film.expose(observation, plan, getattr(policy, "readings", None))
         controls = safety_layer.limit(plan, rollout.state.speed[:, EGO])
         step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
         film.note(step.danger, step.ended)
@@ -208,6 +208,25 @@ def _share(result: RouteResult) -> float:
     return min(max(result.distance_m / result.route.length_m, result.duration_s / limit_s), 1.0)
 
 
+@dataclass(frozen=True)
+class _Exposure:
+    """What is known of all worlds at one step."""
+
+    observation: Observation
+    plan: Plan
+    readings: Readings | None
+    """Predictions, of a network that tells them."""
+    teaching: Teaching
+
+    def picture(self, w: int, rig: CameraRig) -> np.ndarray:
+        """All cameras of one vehicle; the plan and the predictions are drawn into the forward ones."""
+        images = tuple(group[w] for group in self.observation.images)
+        poses, truth = self.plan.poses_in_ego[w], truth_of(self.teaching, w)
+        return predictions_picture(
+            images, rig, poses, _CLIP_SCALE, self.readings, w, None if self.readings is None else truth
+        )
+
+
 @dataclass
 class _Take:
     """A clip that is still being filmed."""
@@ -225,21 +244,23 @@ class _Film:
     def __init__(self, rollout: Rollout, towns: Sequence[str], rig: CameraRig, clips: int) -> None:
         self.clips: list[FailureClip] = []
         self._rollout, self._towns, self._rig, self._wanted = rollout, towns, rig, clips
-        self._recent: deque[tuple[Observation, Plan]] = deque(maxlen=CLIP_BEFORE_STEPS)
+        self._recent: deque[_Exposure] = deque(maxlen=CLIP_BEFORE_STEPS)
         self._takes: dict[int, _Take] = {}
         self._filmed: set[int] = set()
         self._route_steps = np.zeros(len(rollout.active), np.int64)
         """Of the present route, those exposed."""
 
-    def expose(self, observation: Observation, plan: Plan) -> None:
-        """What the cameras show and the plan says in this step."""
+    def expose(self, observation: Observation, plan: Plan, readings: Readings | None) -> None:
+        """What the cameras show, what the plan says and what the network predicts in this step."""
         if len(self.clips) >= self._wanted:
             self._recent.clear()
             return
-        self._recent.append((observation, plan))
+        teaching = Teaching(*(array.copy() for array in self._rollout.teaching))
+        exposure = _Exposure(observation, plan, readings, teaching)
+        self._recent.append(exposure)
         self._route_steps += 1
         for w, take in list(self._takes.items()):
-            take.frames.append(_picture(observation, plan, w, self._rig))
+            take.frames.append(exposure.picture(w, self._rig))
             take.left_steps -= 1
             if take.left_steps == 0:
                 self._finish(w)
@@ -265,23 +286,12 @@ class _Film:
             town=self._towns[int(state.town[w])],
             seed=int(state.seed[w]),
             left_steps=CLIP_AFTER_STEPS,
-            frames=[_picture(observation, plan, w, self._rig) for observation, plan in before],
+            frames=[exposure.picture(w, self._rig) for exposure in before],
         )
 
     def _finish(self, w: int) -> None:
         take = self._takes.pop(w)
         self.clips.append(FailureClip(np.stack(take.frames), take.happened, take.town, take.seed))
-
-
-def _picture(observation: Observation, plan: Plan, w: int, rig: CameraRig) -> np.ndarray:
-    """All cameras of one vehicle, the plan drawn into the forward ones."""
-    forward, *around = [group[w] for group in observation.images]
-    # A network may ask for anything; a picture shows what is near.
-    poses = np.clip(np.nan_to_num(plan.poses_in_ego[w]), -_FARTHEST_M, _FARTHEST_M)
-    drawn = np.stack(
-        [draw_plan(image, camera, poses) for image, camera in zip(forward, rig.groups[0], strict=True)]
-    )
-    return mosaic([drawn, *around], rig, _CLIP_SCALE)
 
 
 def tally(results: Sequence[RouteResult], demonstrator: Sequence[RouteResult]) -> Tally:

@@ -11,6 +11,17 @@ from torch.nn import functional
 ACTIVE_EXPERTS = 2
 
 
+def mixture(
+    logits: Float[Tensor, "B experts"],
+) -> tuple[Float[Tensor, "B experts"], Float[Tensor, "B experts"], Float[Tensor, "B experts"]]:
+    """What a router's logits come to: probabilities, 1 for each expert that is chosen, and the weights of these."""
+    probabilities = torch.softmax(logits.float(), dim=-1)
+    threshold = torch.topk(probabilities, ACTIVE_EXPERTS, dim=-1).values[:, -1:]
+    chosen = (probabilities >= threshold).to(probabilities.dtype)
+    gates = probabilities * chosen
+    return probabilities, chosen, gates / gates.sum(dim=-1, keepdim=True)
+
+
 class ExpertBlock(nn.Module):
     """Residual block: x + mixture of experts of LayerNorm(x).
 
@@ -34,11 +45,7 @@ class ExpertBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B width"]) -> tuple[Float[Tensor, "B width"], Float[Tensor, ""]]:
         """The block's output, and the load-balancing loss (1 when the experts are used evenly)."""
         normalised = self.normalise(x)
-        probabilities = torch.softmax(self.router(normalised).float(), dim=-1)
-        threshold = torch.topk(probabilities, ACTIVE_EXPERTS, dim=-1).values[:, -1:]
-        chosen = (probabilities >= threshold).to(probabilities.dtype)
-        gates = probabilities * chosen
-        gates = gates / gates.sum(dim=-1, keepdim=True)
+        probabilities, chosen, gates = mixture(self.router(normalised))
         hidden = functional.relu(self.up(normalised)).reshape(-1, self.experts, self.hidden)
         mixed = (hidden * gates[:, :, None].to(hidden.dtype)).flatten(1)
         return x + self.down(mixed), self._balance(probabilities, chosen)

@@ -17,7 +17,7 @@ from fleetloop.core.files import replacing_file
 from fleetloop.core.types import HISTORY_STEPS, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
-from fleetloop.policy.heads import decode
+from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import build_network, config_from_dict, config_to_dict
@@ -172,12 +172,15 @@ class TorchDriver:
         """Forget the past of the vehicles in `mask`."""
         self._valid[torch.from_numpy(np.asarray(mask, bool))] = False
 
+    def _run(self, inputs: Inputs) -> tuple[Outputs, Float[Tensor, "W width"]]:
+        """The network's outputs, and what to remember."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+            return self._network(inputs, self._memory[:, 0], self._valid[:, 0])
+
     @torch.no_grad()
     def plan(self, observation: Observation) -> Plan:
         """Plans for all vehicles; the memory moves on by one step."""
-        inputs = inputs_from(observation, self._rig)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            outputs, current = self._network(inputs, self._memory[:, 0], self._valid[:, 0])
+        outputs, current = self._run(inputs_from(observation, self._rig))
         if self._network.memory_width is not None:
             self._memory, self._valid = advance(self._memory, self._valid, current.float())
         decoded = decode(outputs)

@@ -18,7 +18,7 @@ _GAP_PX = 4
 _BACKGROUND = (18, 18, 20)
 _LABEL = (255, 255, 255)
 _PLAN_COLOUR = (40, 220, 120)
-_PLAN_HALF_WIDTH_M = 0.9
+PLAN_HALF_WIDTH_M = 0.9
 _PLAN_STEP_M = 0.5
 
 
@@ -78,7 +78,7 @@ def mosaic(
     return np.asarray(sheet)
 
 
-def _path(poses_in_ego: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _path(poses_in_ego: np.ndarray, half_width_m: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Left and right rim of the ground that the plan covers, evenly sampled, [N, 3] in the ego frame."""
     poses = np.concatenate([np.zeros((1, 3)), np.asarray(poses_in_ego, np.float64)])
     travelled = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(poses[:, :2], axis=0).T))])
@@ -88,7 +88,10 @@ def _path(poses_in_ego: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
     # The plan is of the rear axle; the ribbon starts where the car's front wheels stand.
     x, y = x + WHEELBASE_M * np.cos(yaw), y + WHEELBASE_M * np.sin(yaw)
-    across = _PLAN_HALF_WIDTH_M * np.stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)], axis=1)
+    # What is known of the poses holds for the present one as of the first.
+    widths = np.broadcast_to(half_width_m, len(poses_in_ego))
+    half_width = np.interp(wanted, travelled, np.concatenate([widths[:1], widths]))
+    across = half_width[:, None] * np.stack([-np.sin(yaw), np.cos(yaw), np.zeros_like(yaw)], axis=1)
     middle = np.stack([x, y, np.zeros_like(x)], axis=1)
     return middle + across, middle - across
 
@@ -109,17 +112,20 @@ def draw_plan(
     camera: Camera,
     poses_in_ego: Float[np.ndarray, "N 3"],
     colour: tuple[int, int, int] = _PLAN_COLOUR,
+    half_width_m: float | Float[np.ndarray, " N"] = PLAN_HALF_WIDTH_M,
+    opacity: int = 130,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """A copy of a camera's image with a plan's future poses drawn as a ribbon on the ground.
 
     The image may be of any size with the camera's aspect. A plan shorter than half a metre leaves no ribbon.
+    `half_width_m` is the ribbon's, the same everywhere or one for each pose; `opacity` goes up to 255.
     """
     height, width = image.shape[:2]
     scale = width / camera.width
     picture = Image.fromarray(image).convert("RGBA")
     overlay = Image.new("RGBA", picture.size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(overlay)
-    left, right = _path(poses_in_ego)
+    left, right = _path(poses_in_ego, half_width_m)
     axes, position = camera_axes(camera), np.asarray(camera.position_in_ego)
     focal = scale * focal_length_px(camera)
     for index in range(len(left) - 1):
@@ -127,5 +133,5 @@ def draw_plan(
         polygon = _clip_near((strip - position) @ axes.T)
         if len(polygon) >= 3:
             pixels = focal * polygon[:, :2] / polygon[:, 2:] + np.array([width / 2.0, height / 2.0])
-            pen.polygon([(float(x), float(y)) for x, y in pixels], fill=(*colour, 130))
+            pen.polygon([(float(x), float(y)) for x, y in pixels], fill=(*colour, opacity))
     return np.asarray(Image.alpha_composite(picture, overlay).convert("RGB"))
