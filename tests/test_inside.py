@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetloop.core.types import Observation
@@ -112,6 +112,7 @@ def rows_of(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return np.flatnonzero((part == colour).all(axis=2).any(axis=1))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.floats(3.0, 25.0), st.floats(1.0, 20.0))
 def test_a_marker_is_lower_in_the_picture_the_nearer_it_is(gap_m: float, further_m: float):
     images = tuple(
