@@ -91,7 +91,7 @@ def test_the_verbs_are_the_loop_taken_apart(tmp_path: Path, command: Cli):
     assert "KPCI " in output and "It was let pass." in output
     output = command.run("release", checkpoint, "--report", report, "--number", 1, *where)
     assert "release 1 published" in output
-    output = command.run("drive", "--out", tmp_path / "drive-1", "--release", *where, *preset)
+    output = command.run("drive", "--out", tmp_path / "drive-1", "--release", workspace, *where, *preset)
     bundle = tmp_path / "report-bundle" / "driver.bundle"
     assert read_summary(tmp_path / "drive-1").release == read_artifact(bundle, ArtifactKind.BUNDLE).id
     assert "version 2, " in command.run("curate", tmp_path / "drive-1", "--dataset", dataset)
@@ -443,7 +443,8 @@ def test_no_release_without_the_gate(
 
 def test_a_release_that_is_refused(copied: Path, tmp_path: Path, command: Cli):
     """Nothing is installed that could be kept, so the verb cannot drive."""
-    drive = ("drive", "--release", "--out", tmp_path / "out", "--preset", "smoke", "--workspace")
+    drive = ("drive", "--out", tmp_path / "out", "--preset", "smoke", "--release")
+    (tmp_path / "none/repository").mkdir(parents=True)
     assert "holds no release; run fleetloop loop first" in command.fail(*drive, tmp_path / "none")
     shutil.rmtree(copied / "vehicle")
     for target in (copied / "repository/targets").iterdir():

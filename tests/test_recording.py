@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mcap.reader import make_reader
@@ -20,11 +21,22 @@ from fleetloop.artifacts.episode_reader import read_episode
 from fleetloop.artifacts.episode_view import camera_rotation
 from fleetloop.cli import main
 from fleetloop.core.errors import ConfigError, InputError
-from fleetloop.core.types import EGO, PLAN_POSE_INTERVAL_S, STEP_S, AgentKind, Camera, LaneKind, Plan
+from fleetloop.core.types import (
+    EGO,
+    PLAN_POSE_INTERVAL_S,
+    STEP_S,
+    AgentKind,
+    Camera,
+    LaneKind,
+    Observation,
+    Plan,
+)
+from fleetloop.policy.inside import InspectedDriver
+from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.recording import FORMATS, RecordConfig, Recording, look, record_drive
 from fleetloop.recording.moment import arc
 from fleetloop.recording.scenery import lane_lines
-from fleetloop.sim.cameras import equal_rig
+from fleetloop.sim.cameras import DEFAULT_RIG, Weather, equal_rig
 from fleetloop.sim.cameras.project import camera_axes
 from fleetloop.sim.rollout import Rollout, make_routes
 from toy_world import toy_world
@@ -166,7 +178,7 @@ def test_a_rerun_recording_holds_cameras_boxes_lanes_and_curves(tmp_path: Path):
 
 def test_without_rerun_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(ConfigError, match=r"not installed, which \.rrd needs; run pip install"):
+    with pytest.raises(ConfigError, match=r"not installed, which the viewer and \.rrd need; run pip install"):
         Recording(tmp_path / "drive.rrd")
     assert not list(tmp_path.iterdir())
 
@@ -322,3 +334,65 @@ def test_lines_of_lanes_keep_their_ends_and_their_shape():
         assert len(line) <= count
         steps = np.diff(line, axis=0)
         assert np.hypot(*steps.T).sum() == pytest.approx(np.hypot(*np.diff(points, axis=0).T).sum(), rel=1e-3)
+
+
+# What goes on inside a network
+
+
+def drive_a_network(path: Path) -> InspectedDriver:
+    torch.manual_seed(2)
+    driver = InspectedDriver(build_network(NetworkConfig(), DEFAULT_RIG), DEFAULT_RIG)
+    config = RecordConfig(seconds=1.0, weather=Weather.NIGHT, agents=6)
+    record_drive(toy_world(), ["toy"], path, config, 3, driver)
+    return driver
+
+
+def test_an_mp4_shows_what_goes_on_inside(tmp_path: Path):
+    driver = drive_a_network(tmp_path / "inside.mp4")
+    record(tmp_path / "plain.mp4", rollout_of())
+    assert driver.inside is not None
+    shown, plain = (frames_of(tmp_path / name)[0] for name in ("inside.mp4", "plain.mp4"))
+    # The panel with the numbers makes it higher.
+    assert shown.shape[0] > plain.shape[0]
+
+
+def test_a_network_sees_the_weather_and_the_hour_that_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    class Watching:
+        def reset(self, mask: np.ndarray) -> None:
+            pass
+
+        def plan(self, observation: Observation) -> Plan:
+            seen.append(observation)
+            zeros = np.zeros(1, np.float32)
+            return Plan(zeros, zeros, np.zeros((1, 8, 3), np.float32), zeros)
+
+    for weather in (Weather.CLEAR, Weather.NIGHT):
+        config = RecordConfig(seconds=1.0, weather=weather, agents=4)
+        record_drive(toy_world(), ["toy"], tmp_path / f"{weather}.mp4", config, 3, Watching())
+    day, night = seen[0], seen[-1]
+    assert day.images[0].mean() > 2.0 * night.images[0].mean()
+    assert day.time_of_day_h[0] == pytest.approx(13.0, abs=0.1) and night.time_of_day_h[0] < 0.1
+
+
+@needs_rerun
+def test_a_rerun_recording_holds_what_goes_on_inside(tmp_path: Path):
+    path = tmp_path / "inside.rrd"
+    drive_a_network(path)
+    read = importlib.import_module("rerun.chunk").RrdReader
+    chunks = list(read(str(path)).stream())
+    entities = {str(chunk.entity_path).strip("/") for chunk in chunks}
+    cameras = {f"town/ego/cameras/{camera.name}/attention" for camera in DEFAULT_RIG.cameras}
+    numbers = {"inside/panel", "inside/signal/red", "inside/lead_gap_m", "inside/experts/1"}
+    assert cameras | numbers | {"town/ego/plan_spread", "town/ego/ahead/predicted"} <= entities
+
+
+def test_without_a_display_a_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="there is no display to show it on; use --view-file"):
+        Recording(None)

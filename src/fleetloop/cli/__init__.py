@@ -14,8 +14,8 @@ import tyro
 from tyro.conf import Positional
 
 from fleetloop.cli.adapt_verb import Adapt
-from fleetloop.cli.driver_verbs import Evaluate
-from fleetloop.cli.stage_verbs import Curate, Drive, Loop, Practise, Reinforce, Release, Show, Train
+from fleetloop.cli.driver_verbs import Drive, Evaluate
+from fleetloop.cli.stage_verbs import Curate, Loop, Practise, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
 from fleetloop.core.errors import ConfigError, FleetloopError
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from fleetloop.cli.stage_verbs import PresetName, check_new
+from fleetloop.cli.world_verbs import WeatherName
 from fleetloop.core.errors import ConfigError
-from fleetloop.progress import say, show
+from fleetloop.progress import say, show, stage
 
 if TYPE_CHECKING:
     from fleetloop.artifacts.report import DriveResult, Report
+    from fleetloop.policy.inside import InspectedDriver
     from fleetloop.presets import Preset
     from fleetloop.releases import FoundDriver
 
@@ -31,6 +33,107 @@ def named_driver(path: str, release: str | None) -> "FoundDriver":
     if bool(path) == (release is not None):
         raise ConfigError("release: give either --release or the path of a checkpoint, and not both")
     return find_driver(path or str(release))
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Drive in simulated towns, by the demonstrator or a network: record Episodes of many vehicles, or watch one."""
+
+    out: Path | None = None
+    """Folder for the Episodes; it must not exist yet."""
+    view: bool = False
+    """Watch one vehicle live in the Rerun viewer instead, and look inside the network that drives."""
+    view_file: Path | None = None
+    """Record that to a file instead: .rrd (Rerun), .mp4, or .mcap (Foxglove, without the inside)."""
+    release: str | None = None
+    """Who drives, instead of the demonstrator: reference, which ships with fleetloop, or the path of a Bundle, of a
+    checkpoint, or of a workspace, whose release is installed as vehicles do it."""
+    preset: PresetName = "laptop"
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+    town: str | None = None
+    """A map file, or the key of a generated town such as suburb-1000, instead of the preset's."""
+    weather: WeatherName = "clear"
+    """Of what is watched; Episodes have the weather that their seeds draw."""
+    steps: int | None = None
+    """Of 0.1 s, for each vehicle, instead of the preset's number."""
+    scenario_share: float | None = None
+    """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
+    seed: int = 0
+
+    def run(self) -> None:
+        """Run the verb."""
+        watched = self.view or self.view_file is not None
+        if watched == (self.out is not None) or (self.view and self.view_file is not None):
+            raise ConfigError("drive: give one of --out (Episodes), --view and --view-file")
+        if watched:
+            self._watch()
+        else:
+            self._record()
+
+    def _record(self) -> None:
+        """Record Episodes."""
+        from fleetloop.presets import preset_named
+        from fleetloop.releases import find_driver
+        from fleetloop.sim.cameras import DEFAULT_RIG
+        from fleetloop.stages import Workspace, make_world
+        from fleetloop.vehicle.drive import drive
+
+        assert self.out is not None
+        check_new(self.out)
+        preset, library = preset_named(self.preset), Workspace(self.workspace).library
+        config, policy, release = preset.demonstrate, None, ""
+        if self.release is not None:
+            driver, config = find_driver(self.release), preset.drive
+            policy, release = driver.policy(DEFAULT_RIG, config.vehicles, preset.threads), driver.id
+        if self.steps is not None:
+            config = replace(config, steps=self.steps)
+        if self.scenario_share is not None:
+            config = replace(config, scenario_share=self.scenario_share)
+        towns = preset.training_keys() if self.town is None else library.keys_of([self.town])
+        world = make_world(library, towns)
+        with stage("drive") as progress:
+            summary = drive(world, towns, policy, DEFAULT_RIG, self.out, config, self.seed, release, progress)
+        say(
+            f"{summary.km:.2f} km, {len(summary.episodes)} episodes, "
+            f"{summary.bytes_per_km / 1e6:.2f} MB per km in {self.out}"
+        )
+
+    def _watch(self) -> None:
+        """Show one vehicle, live or as a file."""
+        from fleetloop.core.types import STEP_S
+        from fleetloop.presets import preset_named
+        from fleetloop.recording import RecordConfig, record_drive
+        from fleetloop.recording.recording import check_path
+        from fleetloop.recording.rerun_file import require_display, rerun_modules
+        from fleetloop.sim.cameras import Weather
+        from fleetloop.stages import Workspace, make_world
+
+        if self.view_file is None:
+            rerun_modules()
+            require_display()
+        else:
+            check_path(self.view_file)
+        steps = preset_named(self.preset).drive.steps if self.steps is None else self.steps
+        config, library = (
+            RecordConfig(steps * STEP_S, weather=Weather(self.weather)),
+            Workspace(self.workspace).library,
+        )
+        policy = None if self.release is None else inspected(self.release)
+        towns = library.keys_of([self.town]) if self.town is not None else ["grid-1000"]
+        world = make_world(library, towns)
+        with stage(f"drive in {towns[0]}") as progress:
+            outcome, paths = record_drive(world, towns, self.view_file, config, self.seed, policy, progress)
+        say(": ".join([outcome, *map(str, paths)]))
+
+
+def inspected(release: str) -> "InspectedDriver":
+    """The network that is called so, to drive one vehicle and be looked into."""
+    from fleetloop.policy.inside import InspectedDriver
+    from fleetloop.releases import find_driver
+    from fleetloop.sim.cameras import DEFAULT_RIG
+
+    return InspectedDriver(find_driver(release).for_inspection(), DEFAULT_RIG)
 
 
 @dataclass(frozen=True)

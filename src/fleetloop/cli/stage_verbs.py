@@ -73,55 +73,6 @@ class Loop:
 
 
 @dataclass(frozen=True)
-class Drive:
-    """Drive vehicles in simulated towns and record Episodes, by the demonstrator or a released network."""
-
-    out: Path
-    """Folder for the Episodes; it must not exist yet."""
-    preset: PresetName = "laptop"
-    workspace: Path = Path("workspace")
-    """Holds the towns, and the repository that releases come from."""
-    release: bool = False
-    """Drive with the release that the vehicles of the workspace install, not with the demonstrator."""
-    town: Path | None = None
-    """A map to drive on instead of generated towns."""
-    steps: int | None = None
-    """Of 0.1 s, for each vehicle, instead of the preset's number."""
-    scenario_share: float | None = None
-    """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
-    seed: int = 0
-
-    def run(self) -> None:
-        """Run the verb."""
-        from fleetloop.presets import preset_named
-        from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages import Workspace, make_world
-        from fleetloop.updates import update_vehicles
-        from fleetloop.vehicle.drive import drive
-
-        check_new(self.out)
-        preset, workspace = preset_named(self.preset), Workspace(self.workspace)
-        config, policy, release = preset.demonstrate, None, ""
-        if self.release:
-            installed = update_vehicles(workspace, DEFAULT_RIG, preset.drive.vehicles, preset.threads)
-            if installed is None:
-                raise InputError(f"{workspace.repository}: holds no release; run fleetloop loop first")
-            config, policy, release = preset.drive, installed.policy, installed.bundle_id
-        if self.steps is not None:
-            config = replace(config, steps=self.steps)
-        if self.scenario_share is not None:
-            config = replace(config, scenario_share=self.scenario_share)
-        towns = preset.training_keys() if self.town is None else [workspace.library.add_file(self.town)]
-        world = make_world(workspace.library, towns)
-        with stage("drive") as progress:
-            summary = drive(world, towns, policy, DEFAULT_RIG, self.out, config, self.seed, release, progress)
-        say(
-            f"{summary.km:.2f} km, {len(summary.episodes)} episodes, "
-            f"{summary.bytes_per_km / 1e6:.2f} MB per km in {self.out}"
-        )
-
-
-@dataclass(frozen=True)
 class Curate:
     """Cut Episodes into samples and append them to a data set as a new version."""
 

@@ -57,33 +57,29 @@ class WorldRecord:
     seconds: float | None = None
     """Without it a scenario is driven to its end, anything else for half a minute."""
     weather: WeatherName = "clear"
-    release: bool = False
-    """Let the release drive that the vehicles of the workspace install, not the demonstrator."""
+    release: str | None = None
+    """Who drives, instead of the demonstrator, as of `fleetloop drive`; MP4 and Rerun show what goes on inside."""
     agents: int = 24
     """Road users, where the streets have room for so many."""
     workspace: Path = Path("workspace")
-    """Holds the towns, and the repository that releases come from."""
+    """Holds the towns."""
     seed: int = 0
     """Draws the place, the traffic and a scenario's parameters."""
 
     def run(self) -> None:
         """Run the verb."""
+        from fleetloop.cli.driver_verbs import inspected
         from fleetloop.recording import RecordConfig, record_drive
         from fleetloop.recording.recording import check_path
-        from fleetloop.sim.cameras import DEFAULT_RIG, Weather
+        from fleetloop.sim.cameras import Weather
         from fleetloop.sim.scenarios.family import parameter_of
         from fleetloop.stages import Workspace, make_world
-        from fleetloop.updates import update_vehicles
 
         check_path(self.out)
         given = tuple(parameter_of(text) for text in self.parameters)
         config = RecordConfig(self.seconds, self.scenario, given, Weather(self.weather), self.agents)
-        workspace, policy = Workspace(self.workspace), None
-        if self.release:
-            installed = update_vehicles(workspace, DEFAULT_RIG, vehicles=1, threads=1)
-            if installed is None:
-                raise InputError(f"{workspace.repository}: holds no release; run fleetloop loop first")
-            policy = installed.policy
+        workspace = Workspace(self.workspace)
+        policy = None if self.release is None else inspected(self.release)
         key = workspace.library.add_file(self.town) if self.town is not None else self.key
         world = make_world(workspace.library, [key])
         with stage(f"record {self.scenario or key}") as progress:

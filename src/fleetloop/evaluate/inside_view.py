@@ -19,9 +19,9 @@ PREDICTED, TRUE = (255, 176, 32), (235, 235, 235)
 """Colours of what the network says, and of how it is."""
 SIGNAL_NAMES = ("none", "red", "yellow", "yield", "green")
 _SIGNAL_COLOURS = ((120, 120, 126), (226, 60, 50), (240, 200, 40), (150, 220, 110), (40, 190, 90))
-_BAND_COLOUR, _ATTENTION_COLOUR = (120, 170, 255), (255, 60, 120)
+_BAND_COLOUR, ATTENTION_COLOUR = (120, 170, 255), (255, 60, 120)
 _MARKER_HEIGHT_M, _MARKER_HALF_WIDTH_M, _STOP_LINE_HALF_WIDTH_M = 1.5, 0.95, 1.7
-_SHOWN_M = LOOKAHEAD_M - 2.0
+SHOWN_M = LOOKAHEAD_M - 2.0
 """What is said to be farther away is said to be nowhere."""
 _FARTHEST_M = 100.0
 """Of a plan that is drawn."""
@@ -108,7 +108,7 @@ def draw_attention(
     if cells is None:
         return image
     picture = Image.fromarray(image).convert("RGBA")
-    glow = Image.new("RGBA", picture.size, (*_ATTENTION_COLOUR, 0))
+    glow = Image.new("RGBA", picture.size, (*ATTENTION_COLOUR, 0))
     opacity = attention_opacity(cells, attention)
     glow.putalpha(Image.fromarray(opacity).resize(picture.size, Image.Resampling.BILINEAR))
     return np.asarray(Image.alpha_composite(picture, glow).convert("RGB"))
@@ -145,13 +145,10 @@ def _draw_ahead(
     pen = ImageDraw.Draw(picture)
     scale = image.shape[1] / camera.width
     for lead_m, line_m, colour in marks:
-        for distance_m, half_width, height in (
-            (lead_m, _MARKER_HALF_WIDTH_M, _MARKER_HEIGHT_M),
-            (line_m, _STOP_LINE_HALF_WIDTH_M, 0.0),
-        ):
-            if not 0.0 <= distance_m < _SHOWN_M:
+        for distance_m, is_line in ((lead_m, False), (line_m, True)):
+            if not 0.0 <= distance_m < SHOWN_M:
                 continue
-            corners = _gate(poses, distance_m, half_width, height)
+            corners = marker_corners(poses, distance_m, is_line)
             pixels, in_sight = project(camera, corners)
             if in_sight.any():
                 points = [(float(x), float(y)) for x, y in np.clip(scale * pixels, -4096.0, 4096.0)]
@@ -159,11 +156,15 @@ def _draw_ahead(
     return np.asarray(picture)
 
 
-def _gate(poses: np.ndarray, distance_m: float, half_width: float, height: float) -> np.ndarray:
-    """Corners [4, 3] in the ego frame of an upright rectangle across the plan, so far from the front bumper."""
+def marker_corners(
+    poses_in_ego: Float[np.ndarray, "8 3"], distance_m: float, is_line: bool
+) -> Float[np.ndarray, "4 3"]:
+    """Corners in the ego frame of what marks a stop line or a leading car, so far from the front bumper on the plan."""
+    half_width = _STOP_LINE_HALF_WIDTH_M if is_line else _MARKER_HALF_WIDTH_M
+    height = 0.0 if is_line else _MARKER_HEIGHT_M
     length, _, _, overhang = (float(value) for value in VEHICLE_SIZES[AgentKind.CAR])
     along = distance_m + length - overhang
-    points = np.concatenate([np.zeros((1, 3)), poses])
+    points = np.concatenate([np.zeros((1, 3)), poses_in_ego])
     travelled = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points[:, :2], axis=0).T))])
     within = min(along, travelled[-1])
     x, y, yaw = (np.interp(within, travelled, column) for column in points.T)
@@ -211,7 +212,7 @@ def panel(
 
 
 def _amount(value: float, far: bool, unit: str) -> str:
-    if not np.isfinite(value) or (far and value >= _SHOWN_M):
+    if not np.isfinite(value) or (far and value >= SHOWN_M):
         return "none" if far else "–"
     return f"{value:.0f} {unit}" if far else f"{value:.1f} {unit}"
 

@@ -10,6 +10,7 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
 from fleetloop.recording.recording import RECORDING_RIG, Recording
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of
+from fleetloop.sim.daytime import NOON_H
 from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout, Route, make_routes, route_seed
 from fleetloop.sim.scenarios import family_named
 
@@ -19,6 +20,8 @@ _ROUTES = 1_000
 _ROUTE_M_PER_S = 15.0
 """A route is long enough for the time that is asked for."""
 _SHORTEST_S = 1.0
+_HOURS = {Weather.DUSK: 20.0, Weather.NIGHT: 0.0, Weather.NIGHT_RAIN: 0.0, Weather.NIGHT_FOG: 0.0}
+"""Time of day of the weathers that have one."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ def scenario_rollout(
     seed: int,
     agents: int = SCENARIO_AGENTS,
     parameters: tuple[tuple[str, float], ...] = (),
+    hour: float | None = None,
 ) -> Rollout:
     """One world that begins with a scenario, at the first place that a town has for it.
 
@@ -67,7 +71,7 @@ def scenario_rollout(
     towns = len(world.town_first_lane) - 1
     for number in range(_TRIES):
         route = Route(number % towns, route_seed(seed, number), family.length_m, name, parameters)
-        rollout = Rollout(world, iter([route]), worlds=1, agents=agents)
+        rollout = Rollout(world, iter([route]), worlds=1, agents=agents, hour=hour)
         result = rollout.current_result(0)
         if result is not None and result.route.scenario:
             return rollout
@@ -77,13 +81,13 @@ def scenario_rollout(
 def record_drive(
     world: World,
     towns: Sequence[str],
-    out: Path,
+    out: Path | None,
     config: RecordConfig,
     seed: int,
     policy: Policy | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[str, Sequence[Path]]:
-    """Drive one world and record it to `out`, whose ending names the format.
+    """Drive one world and record it to `out`, whose ending names the format; None shows it live in the Rerun viewer.
 
     Args:
         towns: keys of the towns of `world`.
@@ -99,21 +103,28 @@ def record_drive(
         StorageError: the file cannot be written.
     """
     seconds = config.seconds if config.seconds is not None or config.scenario else 30.0
+    # The clock goes with the light.
+    hour = _HOURS.get(config.weather, NOON_H)
     if config.scenario:
-        rollout = scenario_rollout(world, config.scenario, seed, config.agents, config.parameters)
+        rollout = scenario_rollout(world, config.scenario, seed, config.agents, config.parameters, hour)
     else:
         assert seconds is not None
         numbers = range(len(world.town_first_lane) - 1)
         routes = make_routes(seed, numbers, _ROUTES, _ROUTE_M_PER_S * seconds)
-        rollout = Rollout(world, routes, worlds=1, agents=config.agents)
+        rollout = Rollout(world, routes, worlds=1, agents=config.agents, hour=hour)
     driver = Driver.DEMONSTRATOR if policy is None else Driver.NETWORK
     looks, layer = appearance_of(config.weather, 1), SafetyLayer(1, STEP_S)
     title = config.scenario or towns[int(rollout.state.town[0])]
     with Recording(out, towns, title, driver, config.rig, looks=looks) as recording:
         while rollout.active.any() and (seconds is None or recording.steps * STEP_S < seconds):
             rollout.decide()
-            plan = rollout.teaching.plan() if policy is None else policy.plan(rollout.observe(DEFAULT_RIG))
-            recording.add(rollout, plan)
+            # The network sees the weather that is recorded.
+            plan = (
+                rollout.teaching.plan()
+                if policy is None
+                else policy.plan(rollout.observe(DEFAULT_RIG, looks=looks))
+            )
+            recording.add(rollout, plan, getattr(policy, "inside", None))
             controls = layer.limit(plan, rollout.state.speed[:, EGO])
             step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
             layer.remember(step.curvature, step.acceleration, step.ended)

@@ -6,6 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fleetloop.artifacts.episode import Driver
 from fleetloop.core.types import STEP_S, VEHICLE_SIZES, AgentKind, State, World
+from fleetloop.evaluate.inside_view import predictions_picture, truth_of
 from fleetloop.recording.moment import Moment
 from fleetloop.sim.cameras.mosaic import mosaic
 from fleetloop.sim.roads.preview import map_image
@@ -75,7 +76,13 @@ def frame(
     moment: Moment, overhead: Overhead, title: str, driver: Driver = Driver.DEMONSTRATOR
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The road from above, the cameras, and above both the title, time, speed, and whether the safety driver drives."""
-    sheet = Image.fromarray(mosaic(moment.images, moment.rig, 1))
+    inside, truth = moment.inside, truth_of(moment.teaching, 0)
+    if inside is None:
+        sheet = Image.fromarray(mosaic(moment.images, moment.rig, 1))
+    else:
+        poses = inside.poses_in_ego
+        picture = predictions_picture(moment.images, moment.rig, poses, 1, truth=truth, inside=inside)
+        sheet = Image.fromarray(picture)
     sheet = sheet.resize((_SHEET_WIDTH, round(sheet.height * _SHEET_WIDTH / sheet.width)))
     view = overhead.draw(moment, sheet.height)
     caption = f"{title}   {moment.step * STEP_S:.1f} s   {moment.speed_mps * 3.6:.0f} km/h"

@@ -20,6 +20,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
+from fleetloop.policy.inside import Inside
 from fleetloop.sim.cameras import Appearance, appearances, render
 from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
@@ -62,6 +63,8 @@ class Moment:
     """What the demonstrator would do."""
     plan: Plan | None
     """What the driver wants, where it says so."""
+    inside: Inside | None = None
+    """What goes on in the network that drives, where it is looked into."""
 
     @property
     def town(self) -> int:
@@ -166,6 +169,7 @@ def look(
     variety: float = 0.0,
     looks: Appearance | None = None,
     plan: Plan | None = None,
+    inside: Inside | None = None,
 ) -> Moment:
     """World w as it is now, after everybody decided and before anybody moves; nothing of it is changed.
 
@@ -175,6 +179,7 @@ def look(
         variety: of weather and colours, 0 to 1; fixed by the seed of the route or episode.
         looks: instead of that, weather and colours, one row.
         plan: what the drivers of all worlds want, one row for each.
+        inside: of the network that drives world w.
     """
     state, decision = _row(driven.state, w), _row(driven.decision, w)
     scene, teaching = empty_scene(1), empty_teaching(1)
@@ -187,7 +192,7 @@ def look(
     history = np.ascontiguousarray(state.history[:, agent])
     observation = Observation(images, history, navigation, time_of_day)
     wanted = None if plan is None else _plan_of(plan, w)
-    return Moment(driven.world, state, agent, rig, observation, scene, teaching, wanted)
+    return Moment(driven.world, state, agent, rig, observation, scene, teaching, wanted, inside)
 
 
 def _row(batch: Any, w: int) -> Any:

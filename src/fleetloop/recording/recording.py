@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from fleetloop.artifacts.episode import Driver
 from fleetloop.core.errors import ConfigError, InputError
 from fleetloop.core.types import EGO, CameraRig, Plan
+from fleetloop.policy.inside import Inside
 from fleetloop.recording.episode_file import EpisodeFile
 from fleetloop.recording.moment import Driven, DrivenStep, Moment, look
-from fleetloop.recording.rerun_file import RerunFile
+from fleetloop.recording.rerun_file import RerunFile, RerunViewer
 from fleetloop.recording.video_file import VideoFile
 from fleetloop.sim.cameras import DEFAULT_RIG, Appearance, scaled_rig
 
@@ -55,7 +56,7 @@ class Recording:
     out. The file takes its name when the block ends without an error.
 
     Args:
-        path: what is written; the ending is .mp4, .mcap or .rrd.
+        path: what is written; the ending is .mp4, .mcap or .rrd. None shows it live in the Rerun viewer instead.
         towns: keys of the towns of the world, for captions and metadata.
         title: of the recording.
         driver: who is meant to drive; of a Rollout, its safety driver is told apart.
@@ -66,14 +67,14 @@ class Recording:
         looks: instead of that, weather and colours, one row.
 
     Raises:
-        ConfigError: the ending is unknown, or Rerun is not installed.
+        ConfigError: the ending is unknown, Rerun is not installed, or there is no display to show it on.
         InputError: the path is a folder.
         StorageError: the file cannot be written.
     """
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         towns: Sequence[str] = (),
         title: str = "",
         driver: Driver = Driver.DEMONSTRATOR,
@@ -83,8 +84,11 @@ class Recording:
         variety: float | None = None,
         looks: Appearance | None = None,
     ) -> None:
-        check_path(path)
-        self._file = FORMATS[path.suffix.lower()](path, towns, title)
+        if path is None:
+            self._file: RecordingFile = RerunViewer(towns, title)
+        else:
+            check_path(path)
+            self._file = FORMATS[path.suffix.lower()](path, towns, title)
         self._driver, self._rig, self._w, self._agent = driver, rig, w, agent
         self._variety, self._looks = variety, looks
         self._pending: Moment | None = None
@@ -108,19 +112,20 @@ class Recording:
     ) -> None:
         self._file.close(failed=kind is not None)
 
-    def add(self, source: Any, plan: Plan | None = None) -> None:
+    def add(self, source: Any, plan: Plan | None = None, inside: Inside | None = None) -> None:
         """Take the present step, after everybody decided and before anybody moves.
 
         Args:
             source: a Rollout, or an environment of `fleetloop.sim.environments`, wrapped or not.
             plan: what the drivers of all worlds want; without it, the controls carried out stand for it.
+            inside: of the network that drives the world that is recorded; MP4 and Rerun show it.
 
         Raises:
             StorageError: the disk is full.
         """
         driven, variety = _worlds_of(source)
         variety = variety if self._variety is None else self._variety
-        moment = look(driven, self._rig, self._w, self._agent, variety, self._looks, plan)
+        moment = look(driven, self._rig, self._w, self._agent, variety, self._looks, plan, inside)
         if self._pending is not None:
             follows = self._pending.is_followed_by(moment)
             if follows:

@@ -3,6 +3,9 @@
 import contextlib
 import importlib
 import math
+import os
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,13 @@ from fleetloop.core.files import replacing_file
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind, CameraRig, LaneKind
 from fleetloop.recording.closing import close_file
 from fleetloop.recording.moment import DrivenStep, Moment
+from fleetloop.recording.rerun_inside import CAMERAS, EGO_FRAME, INSIDE_PANEL, log_inside
 from fleetloop.recording.scenery import lane_lines
 from fleetloop.sim.cameras.project import camera_axes, focal_length_px
 
 TIMELINE = "time"
 """Seconds since the recording began."""
-MAP, EGO_FRAME, USERS = "town/map", "town/ego", "town/road_users"
-CAMERAS = f"{EGO_FRAME}/cameras"
+MAP, USERS = "town/map", "town/road_users"
 SERIES = {"speed": "km/h", "curvature": "1/m", "acceleration": "m/s²"}
 """Curves over time and their units; of the latter two, what was wanted and what was carried out."""
 _LANE_COLOURS = {
@@ -47,30 +50,32 @@ def rerun_modules() -> tuple[Any, Any]:
         return importlib.import_module("rerun"), importlib.import_module("rerun.blueprint")
     except ImportError as error:
         raise ConfigError(
-            f"{error.name}: is not installed, which .rrd needs; run pip install 'fleetloop[rerun]', or record .mcap"
+            f"{error.name}: is not installed, which the viewer and .rrd need; run pip install "
+            "'fleetloop[rerun]', or record .mp4"
         ) from error
 
 
-class RerunFile:
-    """Writes the steps of a recording as an .rrd, with a blueprint that lays out its views."""
+class _RerunLog:
+    """Logs the steps of a recording, with a blueprint that lays out its views; where to, a subclass says."""
 
-    def __init__(self, path: Path, towns: Sequence[str], title: str) -> None:
+    def __init__(self, towns: Sequence[str], title: str) -> None:
         self.paths: list[Path] = []
         self._rerun, self._blueprint = rerun_modules()
-        self._path, self._towns, self._written = path, towns, 0
-        self._open = contextlib.ExitStack()
-        partial = self._open.enter_context(replacing_file(path))
+        self._towns, self._written = towns, 0
         self._stream = self._rerun.RecordingStream("fleetloop")
-        self._stream.send_recording_name(title or path.stem)
-        self._partial = partial
+        self._stream.send_recording_name(title)
         self._rig: CameraRig | None = None
+
+    def _begin(self, layout: Any) -> None:
+        """Open what is logged to, laid out so."""
+        raise NotImplementedError
 
     def write(self, step: DrivenStep) -> None:
         """Log a step."""
         moment, stream = step.moment, self._stream
         if self._rig is None:
             self._rig = moment.rig
-            stream.save(self._partial, default_blueprint=self._layout(moment.rig))
+            self._begin(self._layout(moment))
             self._log_constants(moment.rig)
         stream.set_time(TIMELINE, duration=step.time_s)
         if step.begins:
@@ -79,16 +84,13 @@ class RerunFile:
         self._log_users(moment)
         self._log_images(moment)
         self._log_series(step)
+        if moment.inside is not None:
+            log_inside(self._stream, self._rerun, moment, moment.inside)
         self._written += 1
 
-    def close(self, failed: bool) -> None:
-        """Finish the file; after a failure, or without a step, there is none."""
-        self._stream.disconnect()
-        self.paths += close_file(self._open, self._path, failed, is_empty=not self._written)
-
-    def _layout(self, rig: CameraRig) -> Any:
-        """The town from behind the learner and curves on the left, the cameras on the right."""
-        views = self._blueprint
+    def _layout(self, moment: Moment) -> Any:
+        """The town from behind the learner and curves on the left, the cameras on the right, the inside below them."""
+        views, rig = self._blueprint, moment.rig
         space = views.Spatial3DView(
             origin="town",
             name="town",
@@ -99,10 +101,13 @@ class RerunFile:
             views.Spatial2DView(origin=f"{CAMERAS}/{camera.name}", name=camera.name.replace("_", " "))
             for camera in rig.cameras
         ]
+        inside = None
+        if moment.inside is not None:
+            inside = views.Spatial2DView(origin=INSIDE_PANEL, name="what the network says, and how it is")
         return views.Blueprint(
             views.Horizontal(
                 views.Vertical(space, views.Horizontal(*curves), row_shares=[3, 1]),
-                views.Grid(*pictures),
+                views.Grid(*pictures) if inside is None else views.Vertical(views.Grid(*pictures), inside),
                 column_shares=[1, 1],
             ),
             collapse_panels=True,
@@ -191,6 +196,58 @@ class RerunFile:
         log("acceleration/wanted", scalars(float(plan.acceleration_mps2[0])))
         log("acceleration/carried_out", scalars(step.acceleration_mps2))
         log("driver", self._rerun.TextLog(step.driver.name.lower().replace("_", " ")))
+
+
+class RerunFile(_RerunLog):
+    """Writes the steps of a recording as an .rrd."""
+
+    def __init__(self, path: Path, towns: Sequence[str], title: str) -> None:
+        super().__init__(towns, title or path.stem)
+        self._path, self._open = path, contextlib.ExitStack()
+        self._partial = self._open.enter_context(replacing_file(path))
+
+    def _begin(self, layout: Any) -> None:
+        self._stream.save(self._partial, default_blueprint=layout)
+
+    def close(self, failed: bool) -> None:
+        """Finish the file; after a failure, or without a step, there is none."""
+        self._stream.disconnect()
+        self.paths += close_file(self._open, self._path, failed, is_empty=not self._written)
+
+
+class RerunViewer(_RerunLog):
+    """Shows the steps of a recording while they are driven, in a viewer that it opens, at most at the speed of life."""
+
+    def __init__(self, towns: Sequence[str], title: str) -> None:
+        require_display()
+        super().__init__(towns, title)
+        self._started_s = 0.0
+
+    def _begin(self, layout: Any) -> None:
+        self._stream.spawn(default_blueprint=layout)
+        self._started_s = time.monotonic()
+
+    def write(self, step: DrivenStep) -> None:
+        """Show a step, when its time has come."""
+        super().write(step)
+        time.sleep(max(self._started_s + step.time_s - time.monotonic(), 0.0))
+
+    def close(self, failed: bool) -> None:
+        """The viewer stays open."""
+        self._stream.disconnect()
+
+
+def require_display() -> None:
+    """Refuse to open a window where there is none to be had.
+
+    Raises:
+        ConfigError: a Unix other than macOS, and neither X nor Wayland is there.
+    """
+    windowless = sys.platform not in ("win32", "darwin")
+    if windowless and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise ConfigError(
+            "view: there is no display to show it on; use --view-file drive.rrd (or .mp4) and open that elsewhere"
+        )
 
 
 def _kind_colour(kind: int) -> tuple[int, int, int]:
