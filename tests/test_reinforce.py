@@ -29,7 +29,7 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     seen = Observation((), np.zeros((count, 8, 3), np.float32), np.zeros((count, 4), np.float32), empty)
     labels = Batch(
         seen, RIG, None, np.ones(count, bool), empty, empty, np.zeros((count, 8, 3), np.float32),
-        np.zeros(count, np.int8), empty, empty, empty, empty,
+        np.zeros(count, np.int8), empty, empty, empty, np.zeros((count, 3, 16, 16), np.uint8), empty,
     )  # fmt: skip
     nothing = torch.zeros(count)
     return Experience(

@@ -65,6 +65,9 @@ def square_batches(first: int) -> Iterator[Batch]:
             stop_line_m=np.full(size, np.inf, np.float32),
             lead_gap_m=np.full(size, np.inf, np.float32),
             lead_speed_mps=np.zeros(size, np.float32),
+            birds_eye=np.where(
+                random.random((size, 3, 16, 16)) < 0.5, side[:, None, None, None] > 0, 255
+            ).astype(np.uint8),
             weight=np.ones(size, np.float32),
         )
         number += 1

@@ -327,6 +327,24 @@ class Scene(NamedTuple):
     """Bits: 1 braking, 2 left indicator, 4 right indicator."""
 
 
+class BirdsEyeLayer(IntEnum):
+    """What a grid of the surroundings tells, layer by layer."""
+
+    VEHICLES = 0
+    """And what else stands or lies on the road."""
+    PEOPLE = 1
+    """On foot or on a bicycle."""
+    ROAD = 2
+    """Where one could drive."""
+
+
+BIRDS_EYE_CELLS = (16, 16)
+"""Ahead, and from right to left."""
+BIRDS_EYE_CELL_M = (4.0, 2.0)
+BIRDS_EYE_ORIGIN_M = (-6.0, -16.0)
+"""Of the grid's rear right corner, in ego."""
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera. Angles in radians; OpenCV image axes (x right, y down, z forward)."""

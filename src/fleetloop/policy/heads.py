@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fleetloop.core.types import PLAN_POSE_INTERVAL_S, PLAN_POSES
+from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSE_INTERVAL_S, PLAN_POSES, BirdsEyeLayer
 from fleetloop.policy.features import curvature_from_control
 
 ACCELERATION_SCALE_MPS2 = 3.0
@@ -19,7 +19,8 @@ FAR_M = 80.0
 SPEED_SCALE_MPS = 10.0
 
 _MIN_SPREAD_M = 0.02
-_OUTPUTS = (1, 1, PLAN_POSES * 3, PLAN_POSES, SIGNAL_CLASSES, 1, 1, 1)
+_BIRDS_EYE = (len(BirdsEyeLayer), *BIRDS_EYE_CELLS)
+_OUTPUTS = (1, 1, PLAN_POSES * 3, PLAN_POSES, SIGNAL_CLASSES, 1, 1, 1, math.prod(_BIRDS_EYE))
 
 
 class Outputs(NamedTuple):
@@ -39,6 +40,8 @@ class Outputs(NamedTuple):
     lead_gap: Float[Tensor, " B"]
     lead_speed: Float[Tensor, " B"]
     """Over SPEED_SCALE_MPS."""
+    birds_eye_logits: Float[Tensor, "B 3 16 16"]
+    """Of there being something, by BirdsEyeLayer."""
     balance_loss: Float[Tensor, ""]
 
 
@@ -53,6 +56,8 @@ class Decoded(NamedTuple):
     stop_line_m: Float[Tensor, " B"]
     lead_gap_m: Float[Tensor, " B"]
     lead_speed_mps: Float[Tensor, " B"]
+    birds_eye: Float[Tensor, "B 3 16 16"]
+    """Probabilities."""
 
 
 def scaled_distance(distance_m: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -102,6 +107,7 @@ class Heads(nn.Module):
             stop_line=parts[5][:, 0],
             lead_gap=parts[6][:, 0],
             lead_speed=parts[7][:, 0],
+            birds_eye_logits=parts[8].reshape(-1, *_BIRDS_EYE),
             balance_loss=balance_loss,
         )
 
@@ -117,4 +123,5 @@ def decode(outputs: Outputs) -> Decoded:
         stop_line_m=distance_from_scaled(outputs.stop_line),
         lead_gap_m=distance_from_scaled(outputs.lead_gap),
         lead_speed_mps=outputs.lead_speed * SPEED_SCALE_MPS,
+        birds_eye=torch.sigmoid(outputs.birds_eye_logits),
     )

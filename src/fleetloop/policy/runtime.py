@@ -22,6 +22,7 @@ OUTPUT_NAMES = (
     "stop_line_m",
     "lead_gap_m",
     "lead_speed_mps",
+    "birds_eye",
 )
 MEMORY_INPUTS = ("memory", "memory_valid")
 MEMORY_OUTPUTS = ("memory_out", "memory_valid_out")
@@ -48,6 +49,8 @@ class Readings:
     stop_line_m: Float32[np.ndarray, " W"]
     lead_gap_m: Float32[np.ndarray, " W"]
     lead_speed_mps: Float32[np.ndarray, " W"]
+    birds_eye: Float32[np.ndarray, "W 3 16 16"]
+    """Probability of there being something, by BirdsEyeLayer."""
 
 
 class OnnxDriver:

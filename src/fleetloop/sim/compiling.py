@@ -16,6 +16,7 @@ import numpy as np
 
 from fleetloop.core.kernels import KERNELS_ONLY
 from fleetloop.core.types import EGO, World
+from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import DEFAULT_RIG, appearances, render
 from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
@@ -71,6 +72,7 @@ def compile_looking(world: World) -> None:
     navigate(world, state, np.zeros((1, 4), np.float32), EGO)
     tell_time(state, np.zeros(1, np.float32))
     teach(world, state, empty_decision(1, _AGENTS), empty_teaching(1), EGO)
+    birds_eye(world, scene)
     render(world, DEFAULT_RIG, scene, appearances(state.seed, 0.0))
 
 

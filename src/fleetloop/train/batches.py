@@ -17,9 +17,10 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import unpack_scenes
 from fleetloop.core.types import CameraRig, Observation, World
+from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
 from fleetloop.train.camera_faults import add_camera_faults
-from fleetloop.train.imitate import Batch
+from fleetloop.train.imitate import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.processes import ALONE, Processes
 
 _AHEAD = 2
@@ -169,6 +170,8 @@ class BatchSource:
         if earlier_images is not None:
             add_camera_faults(earlier_images, exposure[0][rows], np.zeros_like(exposure[0][rows]), look)
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
+        surroundings = birds_eye(self._world, unpack_scenes(moments.scene, moments.town))
+        surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN
         return Batch(
             observation=Observation(
                 images=images,
@@ -186,6 +189,7 @@ class BatchSource:
             stop_line_m=moments.stop_line_m,
             lead_gap_m=moments.lead_gap_m,
             lead_speed_mps=moments.lead_speed_mps,
+            birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
         )
 

@@ -53,6 +53,7 @@ class ImitationConfig:
     spread_weight: float = 0.05
     signal_weight: float = 1.0
     distance_weight: float = 0.1
+    birds_eye_weight: float = 0.5
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
     """A sample at the tightest curvature weighs 1 + this, in u-space."""
@@ -75,6 +76,9 @@ class ImitationConfig:
     seed: int = 0
 
 
+BIRDS_EYE_UNKNOWN = 255
+
+
 @dataclass(frozen=True)
 class Batch:
     """Training samples. Labels that are unknown are not finite or negative; their losses are left out."""
@@ -93,6 +97,8 @@ class Batch:
     stop_line_m: Float32[np.ndarray, " B"]
     lead_gap_m: Float32[np.ndarray, " B"]
     lead_speed_mps: Float32[np.ndarray, " B"]
+    birds_eye: UInt8[np.ndarray, "B 3 16 16"]
+    """1 or 0 by BirdsEyeLayer; BIRDS_EYE_UNKNOWN everywhere in a sample of which it is not known."""
     weight: Float32[np.ndarray, " B"]
 
 
@@ -172,6 +178,7 @@ def loss_parts(
             + _huber(outputs.lead_gap - lead_gap, 0.1)
             + _huber(outputs.lead_speed - lead_speed, 0.1) * (lead_gap < 1.0)
         ),
+        "birds_eye": mean(_birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye))),
         "balance": outputs.balance_loss,
     }
     parts["total"] = (
@@ -181,9 +188,17 @@ def loss_parts(
         + config.spread_weight * parts["spread"]
         + config.signal_weight * parts["signal"]
         + config.distance_weight * parts["distance"]
+        + config.birds_eye_weight * parts["birds_eye"]
         + config.balance_weight * parts["balance"]
     )
     return parts
+
+
+def _birds_eye_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the cells, [B]; 0 where they are not known."""
+    known = (labels != BIRDS_EYE_UNKNOWN).float()
+    losses = functional.binary_cross_entropy_with_logits(logits, labels * known, reduction="none")
+    return (known * losses).flatten(1).mean(dim=1)
 
 
 def _huber(error: Tensor, delta: float) -> Tensor:

@@ -27,6 +27,7 @@ from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
 from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts, map_batches
@@ -221,6 +222,7 @@ class _Collector:
             stop_line_m=teaching.stop_line_m.copy(),
             lead_gap_m=teaching.lead_gap_m.copy(),
             lead_speed_mps=teaching.lead_speed.copy(),
+            birds_eye=birds_eye(self.world, self.rollout.scene),
             weight=np.ones(self.config.vehicles, np.float32),
         )
 
