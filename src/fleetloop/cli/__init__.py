@@ -14,7 +14,7 @@ import tyro
 from tyro.conf import Positional
 
 from fleetloop.cli.adapt_verb import Adapt
-from fleetloop.cli.driver_verbs import Drive, Evaluate
+from fleetloop.cli.driver_verbs import Drive, Evaluate, Experts
 from fleetloop.cli.stage_verbs import Curate, Loop, Practise, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
 from fleetloop.core.errors import ConfigError, FleetloopError
@@ -57,6 +57,7 @@ _VERBS = {
     "reinforce": Reinforce,
     "adapt": Adapt,
     "evaluate": Evaluate,
+    "experts": Experts,
     "release": Release,
     "show": Show,
     "world preview": WorldPreview,

@@ -277,3 +277,49 @@ def _show(report: "Report") -> None:
     )
     for reason in report.verdict.reasons if report.verdict else ():
         say(reason)
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Draw which experts of a network fire where: in which town, by night, in rain, in which turn."""
+
+    driver: Positional[str] = ""
+    """Folder of a checkpoint, of a Bundle, or a workspace; the same as --release."""
+    release: str | None = None
+    """reference, which ships with fleetloop, or a path as above."""
+    out: Path = Path("experts.png")
+    """The picture; the numbers are beside it as .json."""
+    workspace: Path = Path("workspace")
+    """Holds the towns."""
+    town: tuple[str, ...] = ()
+    """Map files or keys of generated towns, instead of one of each kind."""
+    steps: int = 300
+    """Of 0.1 s, in each of three drives: as it comes, by night, and in rain."""
+    seed: int = 0
+
+    def run(self) -> None:
+        """Run the verb."""
+        import orjson
+        from PIL import Image
+
+        from fleetloop.core.files import replacing_file, write_bytes
+        from fleetloop.evaluate.expert_map import ExpertMapConfig, expert_picture, map_experts
+        from fleetloop.presets import EVALUATION_SEED
+        from fleetloop.sim.cameras import DEFAULT_RIG
+        from fleetloop.sim.roads.generate import LEFT_HAND_PREFIX, TownKind
+        from fleetloop.stages import Workspace, make_world
+
+        if self.out.suffix.lower() != ".png":
+            raise ConfigError(f"{self.out}: is no name of a picture; let --out end in .png")
+        config, library = ExpertMapConfig(self.steps), Workspace(self.workspace).library
+        network = named_driver(self.driver, self.release).for_inspection()
+        every = [f"{kind}-{EVALUATION_SEED}" for kind in TownKind]
+        every += [f"{LEFT_HAND_PREFIX}{kind}-{EVALUATION_SEED}" for kind in (TownKind.GRID, TownKind.HIGHWAY)]
+        towns = library.keys_of(self.town) or every
+        world = make_world(library, towns)
+        with stage("experts") as progress:
+            found = map_experts(network, world, towns, DEFAULT_RIG, config, self.seed, progress)
+        with replacing_file(self.out) as partial:
+            Image.fromarray(expert_picture(found)).save(partial, "PNG")
+        write_bytes(self.out.with_suffix(".json"), orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2))
+        say(f"{sum(found.counts.values())} states: {self.out}, {self.out.with_suffix('.json')}")
