@@ -154,6 +154,20 @@ def test_a_release_is_evaluated_by_name_or_path(
     )
 
 
+def test_one_vehicle_is_watched_and_its_experts_are_mapped(finished: Path, tmp_path: Path, command: Cli):
+    release, where = ("--release", finished), ("--workspace", finished, "--town", "grid-1000")
+    film, experts = tmp_path / "drive.mp4", tmp_path / "experts.png"
+    output = command.run("drive", *release, "--view-file", film, "--steps", 10, *where)
+    assert str(film) in output and film.stat().st_size > 0
+    output = command.run("experts", finished / "turns/01/checkpoint", "--out", experts, "--steps", 2, *where)
+    assert "situations: " in output and Image.open(experts).width > 0
+    assert json.loads(experts.with_suffix(".json").read_bytes())["grid"]["steps"] == 12
+    for wrong in ((), ("--view", "--out", "x"), ("--view", "--view-file", "x.mp4")):
+        assert "give one of --out (Episodes), --view and --view-file" in command.fail("drive", *wrong)
+    assert "its ending names no format" in command.fail("drive", "--view-file", tmp_path / "x.avi")
+    assert "let --out end in .png" in command.fail("experts", finished, "--out", tmp_path / "x")
+
+
 def test_each_seed_is_evaluated_in_other_towns():
     preset = PRESETS["laptop"]
     towns = [key for seed in (0, 1, 2, 2**31 - 1) for key in preset.evaluation_keys(seed)]

@@ -322,4 +322,4 @@ class Experts:
         with replacing_file(self.out) as partial:
             Image.fromarray(expert_picture(found)).save(partial, "PNG")
         write_bytes(self.out.with_suffix(".json"), orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2))
-        say(f"{sum(found.counts.values())} states: {self.out}, {self.out.with_suffix('.json')}")
+        say(f"{len(found.counts)} situations: {self.out}, {self.out.with_suffix('.json')}")
