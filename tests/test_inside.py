@@ -97,8 +97,8 @@ def test_looking_inside_changes_nothing(network: DriverNetwork):
 def readings(gap_m: float, line_m: float = 79.0, signal: int = 0) -> Readings:
     probabilities = np.zeros((1, 5), np.float32)
     probabilities[0, signal] = 1.0
-    values = (np.array([value], np.float32) for value in (line_m, gap_m, 3.0))
-    return Readings(probabilities, *values, np.zeros((1, 3, 16, 16), np.float32))
+    line, gap, speed = (np.array([value], np.float32) for value in (line_m, gap_m, 3.0))
+    return Readings(probabilities, line, gap, speed, np.zeros((1, 3, 16, 16), np.float32))
 
 
 def straight() -> np.ndarray:
