@@ -99,7 +99,7 @@ PRESETS = {
     ),
     "speedrun": Preset(
         turns=1,
-        training_towns=8,
+        training_towns=16,
         evaluation_towns=4,
         demonstrate=DriveConfig(),
         drive=DriveConfig(),
