@@ -280,3 +280,34 @@ def test_disturbances_come_and_go():
 def test_a_scene_is_kept_at_every_step(tmp_path: Path):
     drive_demonstrator(tmp_path / "drive")
     assert all(episode.scenes.nbytes == SCENE_BYTES * 25 for episode in episodes_of(tmp_path / "drive"))
+
+
+class Failing(Veering):
+    """Drives straight on, falls silent for some steps, and is watched with a covered camera."""
+
+    def plan(self, observation: Observation) -> Plan | None:  # type: ignore[override]
+        plan = super().plan(observation)
+        return (
+            None
+            if 10 <= self.seen[0] < 20
+            else replace(plan, curvature_1pm=np.zeros(self.vehicles, np.float32))
+        )
+
+
+def test_faults_of_the_network_are_events_and_the_drive_repeats(tmp_path: Path):
+    config = replace(CLIPS, vehicles=1, steps=30)
+    first, again = (
+        drive(toy_world(), TOWNS, Failing(1), RIG, tmp_path / name, config, 3) for name in ("first", "again")
+    )
+    assert first == again
+    assert first.trigger_counts["network_fault"] == 2
+    events = [
+        event
+        for episode in episodes_of(tmp_path / "first")
+        for event in episode.events
+        if event.kind == "network_fault"
+    ]
+    assert [event.text for event in events] == [
+        "the safety layer brakes: the network was late",
+        "the safety layer brakes: the network is silent",
+    ]

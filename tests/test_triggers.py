@@ -31,6 +31,8 @@ def quiet_moment(worlds: int = 1) -> Moment:
         lead_speed_mps=np.zeros(worlds, np.float32),
         plan=plan_of(worlds),
         shadow=plan_of(worlds),
+        fault=np.zeros(worlds, np.int32),
+        cameras_lost=np.zeros(worlds, np.int32),
     )
 
 
@@ -57,6 +59,8 @@ def array(value: float) -> np.ndarray:
         ({"acceleration_mps2": array(-4.1)}, Trigger.HARD_BRAKING),
         ({"lead_gap_m": array(11.9)}, Trigger.NEAR_MISS),
         ({"plan": plan_of(1, end_m=15.1)}, Trigger.DISAGREEMENT),
+        ({"fault": np.ones(1, np.int32)}, Trigger.NETWORK_FAULT),
+        ({"cameras_lost": np.ones(1, np.int32)}, Trigger.CAMERA_LOST),
         ({"plan": plan_of(1, end_m=float("nan"))}, Trigger.DISAGREEMENT),
         ({"plan": plan_of(1, spread_m=0.8)}, Trigger.UNCERTAINTY),
         ({"plan": plan_of(1, spread_m=float("nan"))}, Trigger.UNCERTAINTY),

@@ -404,6 +404,6 @@ class Policy(Protocol):
         """Forget the past of the vehicles in `mask`."""
         ...
 
-    def plan(self, observation: Observation) -> Plan:
-        """Plans for all vehicles."""
+    def plan(self, observation: Observation) -> Plan | None:
+        """Plans for all vehicles; None where none came in time."""
         ...

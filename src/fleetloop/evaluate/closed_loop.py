@@ -1,7 +1,8 @@
 """Closed-loop evaluation: a driver on unseen routes, through the safety layer, under the safety driver."""
 
+import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,12 +22,16 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Poli
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.evaluate.inside_view import predictions_picture, truth_of
 from fleetloop.policy.runtime import Readings
+from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.safety.watchdog import FAULT_TEXTS, Fault, Watchdog, missing_plan
 from fleetloop.sim.cameras import rig_named
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES, family_named
+
+_log = logging.getLogger(__name__)
 
 _CRITICAL = {
     Danger.COLLISION: CriticalIntervention.COLLISION,
@@ -128,23 +133,33 @@ def drive_suite(
     routes = routes[first:]
     rollout = Rollout(world, iter(routes), config.vehicles, config.agents, config.hour, config.rain)
     film = _Film(rollout, towns, rig, config.clips if policy is not None else 0)
-    safety_layer = SafetyLayer(config.vehicles, STEP_S)
+    watchdog = None if policy is None else Watchdog(config.vehicles, STEP_S)
+    safety_layer, inputs = SafetyLayer(config.vehicles, STEP_S, watchdog), InputMonitor(config.vehicles, rig)
+    faults: Counter[str] = Counter()
     while rollout.active.any():
         rollout.decide()
         if policy is None:
             plan = rollout.teaching.plan()
         else:
-            observation = rollout.observe(rig, config.variety)
+            observation = inputs.check(rollout.observe(rig, config.variety), rollout.active)
             plan = policy.plan(observation)
-            film.expose(observation, plan, getattr(policy, "readings", None))
-        controls = safety_layer.limit(plan, rollout.state.speed[:, EGO])
+            shown = missing_plan(config.vehicles) if plan is None else plan
+            film.expose(observation, shown, getattr(policy, "readings", None))
+        controls = safety_layer.limit(plan, rollout.state.speed[:, EGO], inputs.faults)
+        if watchdog is not None:
+            began = watchdog.faults[watchdog.began & rollout.active]
+            faults.update(FAULT_TEXTS[Fault(fault)] for fault in began.tolist())
         step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
         film.note(step.danger, step.ended)
         safety_layer.remember(step.curvature, step.acceleration, step.ended)
         if policy is not None and step.ended.any():
             policy.reset(step.ended)
+            inputs.forget(step.ended)
         if progress is not None:
             progress((len(rollout.results) + sum(map(_share, rollout.routes_under_way))) / len(routes))
+    if faults:
+        told = ", ".join(f"{text} ({count} times)" for text, count in sorted(faults.items()))
+        _log.warning("the safety layer braked for the network on these routes: %s", told)
     order = {route.seed: number for number, route in enumerate(routes)}
     results = sorted(rollout.results, key=lambda result: order[result.route.seed])
     if config.scenario:

@@ -9,6 +9,7 @@ from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
 from fleetloop.recording.recording import RECORDING_RIG, Recording
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.safety.watchdog import Watchdog, missing_plan
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of
 from fleetloop.sim.daytime import NOON_H
 from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout, Route, make_routes, route_seed
@@ -113,7 +114,8 @@ def record_drive(
         routes = make_routes(seed, numbers, _ROUTES, _ROUTE_M_PER_S * seconds)
         rollout = Rollout(world, routes, worlds=1, agents=config.agents, hour=hour)
     driver = Driver.DEMONSTRATOR if policy is None else Driver.NETWORK
-    looks, layer = appearance_of(config.weather, 1), SafetyLayer(1, STEP_S)
+    watchdog = None if policy is None else Watchdog(1, STEP_S)
+    looks, layer = appearance_of(config.weather, 1), SafetyLayer(1, STEP_S, watchdog)
     title = config.scenario or towns[int(rollout.state.town[0])]
     with Recording(out, towns, title, driver, config.rig, looks=looks) as recording:
         while rollout.active.any() and (seconds is None or recording.steps * STEP_S < seconds):
@@ -124,7 +126,8 @@ def record_drive(
                 if policy is None
                 else policy.plan(rollout.observe(DEFAULT_RIG, looks=looks))
             )
-            recording.add(rollout, plan, getattr(policy, "inside", None))
+            shown = missing_plan(1) if plan is None else plan
+            recording.add(rollout, shown, getattr(policy, "inside", None))
             controls = layer.limit(plan, rollout.state.speed[:, EGO])
             step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
             layer.remember(step.curvature, step.acceleration, step.ended)

@@ -1,11 +1,16 @@
 """The last limits on any plan before it moves the vehicle; nothing here is learned."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int32
 
 from fleetloop.core.types import Plan
+
+if TYPE_CHECKING:
+    # It judges plans before they are limited, by the same figures.
+    from fleetloop.safety.watchdog import Watchdog
 
 MAX_CURVATURE_1PM = 0.2
 """Tightest turn of a passenger car: a radius of 5 m (kerb-to-kerb turning circles of 10 to 12 m)."""
@@ -17,36 +22,40 @@ LATERAL_SPEEDS_MPS = (5.0, 10.0)
 MAX_LATERAL_ACCELERATION_MPS2 = (5.0, 3.0)
 """At LATERAL_SPEEDS_MPS and beyond, linear between.
 
-From 10 m/s on 3 m/s^2: ISO 11270:2014 (lane keeping) and UN Regulation No. 79 (ACSF category B1). Those
-standards are about keeping a lane; turning at a junction with a 5 m radius at 5 m/s takes 5 m/s^2, which
-tyres still hold in the wet (friction about 0.6).
+From 10 m/s on 3 m/s^2: ISO 11270:2014 (lane keeping assistance), 5.4, and UN Regulation No. 79 (steering), 5.6.2.1.3,
+for ACSF of category B1 in cars. Both are about keeping a lane, ISO 11270 from 20 m/s on, Regulation 79 from 10 km/h on;
+so below 10 m/s these limits are laxer than Regulation 79, on purpose: turning at a junction with a 5 m radius at
+5 m/s takes 5 m/s^2, which tyres still hold in the wet (friction about 0.6).
 """
 MAX_LATERAL_JERK_MPS3 = (10.0, 5.0)
 """At LATERAL_SPEEDS_MPS and beyond, linear between.
 
-From 10 m/s on 5 m/s^3: ISO 11270:2014 and UN Regulation No. 79, both as a mean over half a second.
+From 10 m/s on 5 m/s^3: ISO 11270:2014, 5.4, and UN Regulation No. 79, 5.6.2.1.3, both as a moving average over half
+a second; here it holds in every step, which is stricter.
 """
 
 LONGITUDINAL_SPEEDS_MPS = (5.0, 20.0)
 MAX_ACCELERATION_MPS2 = (4.0, 2.0)
-"""At LONGITUDINAL_SPEEDS_MPS and beyond, linear between: ISO 15622:2018 (adaptive cruise control)."""
+"""At LONGITUDINAL_SPEEDS_MPS and beyond, linear between: ISO 15622:2018 (adaptive cruise control), 6.4."""
 MAX_JERK_MPS3 = (5.0, 2.5)
 """For pressing the accelerator, at LONGITUDINAL_SPEEDS_MPS and beyond, linear between.
 
-The figures with which ISO 15622:2018 bounds the onset of braking, as a mean over one second. Here they bound
+The figures with which ISO 15622:2018, 6.4, bounds the onset of braking, as a mean over one second. Here they bound
 the onset of acceleration only: a last limit must never delay braking.
 """
 MAX_BRAKING_MPS2 = 8.0
 """Emergency braking: dry asphalt allows about 8.
 
-Adaptive cruise control stays within 3.5 to 5 m/s^2 (ISO 15622:2018), but the same plan must be able to brake
+Adaptive cruise control stays within 3.5 m/s^2 above 20 m/s and 5 m/s^2 below 5 m/s, as a mean over two seconds
+(ISO 15622:2018, 6.4), but the same plan must be able to brake
 in an emergency, where UN Regulation No. 152 asks for at least 5.
 """
 
 STOP_IN_LANE_BRAKING_MPS2 = 3.0
 """Where there is no usable plan: firm, yet those behind can follow.
 
-UN Regulation No. 157 bounds the deceleration of a minimal risk manoeuvre by 4 m/s^2.
+UN Regulation No. 157, 5.5.1: a minimum risk manoeuvre slows the vehicle down inside its lane, with the aim of a
+deceleration demand of no more than 4 m/s^2.
 """
 
 
@@ -76,7 +85,7 @@ def limit_plan(
         usable = np.zeros(known_speed.shape, bool)
         curvature, acceleration = last_curvature, last_acceleration
     else:
-        usable = _is_finite(plan) & np.isfinite(speed_mps)
+        usable = is_finite(plan) & np.isfinite(speed_mps)
         curvature, acceleration = plan.curvature_1pm, plan.acceleration_mps2
     return Controls(
         curvature_1pm=_limit_curvature(
@@ -92,14 +101,30 @@ def limit_plan(
 
 
 class SafetyLayer:
-    """`limit_plan` for vehicles that drive step by step: it remembers what each carried out last."""
+    """`limit_plan` for vehicles that drive step by step: it remembers what each carried out last.
 
-    def __init__(self, vehicles: int, interval_s: float) -> None:
+    With a watchdog, a network that is late, silent or returns nonsense is replaced by it before the limits.
+    """
+
+    def __init__(self, vehicles: int, interval_s: float, watchdog: "Watchdog | None" = None) -> None:
         self._interval_s = interval_s
         self._previous = Controls(np.zeros(vehicles, np.float32), np.zeros(vehicles, np.float32))
+        self.watchdog = watchdog
 
-    def limit(self, plan: Plan | None, speed_mps: Float[np.ndarray, " W"]) -> Controls:
-        """Controls for the next step."""
+    def limit(
+        self,
+        plan: Plan | None,
+        speed_mps: Float[np.ndarray, " W"],
+        input_faults: Int32[np.ndarray, " W"] | None = None,
+    ) -> Controls:
+        """Controls for the next step.
+
+        Args:
+            plan: None where none came by its deadline.
+            input_faults: `safety.watchdog.Fault` of what the plans were made from; only a watchdog heeds them.
+        """
+        if self.watchdog is not None:
+            plan, speed_mps = self.watchdog.watch(plan, speed_mps, self._previous, input_faults)
         return limit_plan(plan, speed_mps, self._previous, self._interval_s)
 
     def remember(
@@ -113,9 +138,11 @@ class SafetyLayer:
         self._previous = Controls(
             np.where(ended, zero, curvature_1pm), np.where(ended, zero, acceleration_mps2)
         )
+        if self.watchdog is not None:
+            self.watchdog.forget(ended)
 
 
-def _is_finite(plan: Plan) -> Bool[np.ndarray, " W"]:
+def is_finite(plan: Plan) -> Bool[np.ndarray, " W"]:
     """Whether every number of each vehicle's plan is finite."""
     return (
         np.isfinite(plan.curvature_1pm)

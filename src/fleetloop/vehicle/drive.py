@@ -16,7 +16,9 @@ from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
 from fleetloop.core.random import Stream, normal, uniform
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
+from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.safety.watchdog import FAULT_TEXTS, Fault, Watchdog, missing_plan
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
 from fleetloop.sim.safety_driver import Danger
@@ -126,8 +128,14 @@ class _Before:
     active: Bool[np.ndarray, " W"]
     observation: Observation
     scenes: np.ndarray
-    plan: Plan
+    plan: Plan | None
+    """None where the network gave none in time."""
     teaching: Teaching
+
+    @property
+    def recorded_plan(self) -> Plan:
+        """The plan, or one of NaN for none."""
+        return missing_plan(len(self.town)) if self.plan is None else self.plan
 
 
 class _Fleet:
@@ -137,7 +145,11 @@ class _Fleet:
         self.rollout, self.policy, self.rig, self.config = rollout, policy, rig, config
         self.triggers = TriggerSet(config.triggers, config.vehicles, STEP_S)
         self.interventions = {danger.name.lower(): 0 for danger in Danger if danger is not Danger.NONE}
-        self._safety_layer = SafetyLayer(config.vehicles, STEP_S)
+        # What is watched is the network; the demonstrator and its disturbances need no watchdog.
+        self._watchdog = None if policy is None else Watchdog(config.vehicles, STEP_S)
+        self._safety_layer = SafetyLayer(config.vehicles, STEP_S, self._watchdog)
+        self._faults_begun = np.zeros(config.vehicles, np.int32)
+        self._inputs = InputMonitor(config.vehicles, rig)
 
     def look(self, with_images: bool) -> _Before:
         """Let everybody decide and the driver plan."""
@@ -149,6 +161,8 @@ class _Fleet:
         else:
             _, navigation, time_of_day = rollout.look()
             observation = Observation((), state.history[:, EGO].copy(), navigation.copy(), time_of_day.copy())
+        if policy is not None:
+            observation = self._inputs.check(observation, rollout.active)
         teaching = Teaching(*(array.copy() for array in rollout.teaching))
         return _Before(
             town=state.town.copy(),
@@ -166,16 +180,19 @@ class _Fleet:
     def move(self, before: _Before) -> RolloutStep:
         """Drive one step through the safety layer, under the safety driver."""
         speed_mps = before.observation.ego_history[:, -1, 0]
-        controls = self._safety_layer.limit(before.plan, speed_mps)
+        controls = self._safety_layer.limit(before.plan, speed_mps, self._inputs.faults)
         curvature, acceleration = controls.curvature_1pm, controls.acceleration_mps2
         if self.policy is None:
             scale_1pm = self.config.steering_noise_1pm
             pull, brake = disturb(before.seed, before.step, speed_mps, scale_1pm)
             curvature, acceleration = curvature + pull, acceleration - brake
         step = self.rollout.step(curvature, acceleration)
+        if self._watchdog is not None:
+            self._faults_begun = np.where(self._watchdog.began, self._watchdog.faults, 0).astype(np.int32)
         self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
         if self.policy is not None and step.ended.any():
             self.policy.reset(step.ended)
+            self._inputs.forget(step.ended)
         return step
 
     def notice(self, before: _Before, step: RolloutStep) -> dict[int, list[EpisodeEvent]]:
@@ -186,8 +203,10 @@ class _Fleet:
             speed_mps=before.observation.ego_history[:, -1, 0],
             lead_gap_m=before.teaching.lead_gap_m,
             lead_speed_mps=before.teaching.lead_speed,
-            plan=before.plan,
+            plan=before.recorded_plan,
             shadow=before.teaching.plan(),
+            fault=self._faults_begun,
+            cameras_lost=np.where(self._inputs.began.any(axis=1), self._inputs.lost.sum(axis=1), 0),
         )
         for danger in step.danger[step.danger != Danger.NONE]:
             self.interventions[Danger(int(danger)).name.lower()] += 1
@@ -195,11 +214,16 @@ class _Fleet:
         events: dict[int, list[EpisodeEvent]] = {}
         for trigger, (fires, value) in self.triggers.fire(moment, before.active).items():
             for w in np.flatnonzero(fires).tolist():
-                text = _explain(trigger, Danger(int(step.danger[w])))
+                text = _explain(trigger, Danger(int(step.danger[w])), Fault(int(moment.fault[w])))
+                if trigger is Trigger.CAMERA_LOST:
+                    text = f"lost cameras: {', '.join(self._lost_cameras(w))}"
                 event = EpisodeEvent(int(times_ns[w]), trigger.value, float(value[w]), text)
                 events.setdefault(w, []).append(event)
         self.triggers.reset(step.ended)
         return events
+
+    def _lost_cameras(self, w: int) -> list[str]:
+        return [c.name for c, lost in zip(self.rig.cameras, self._inputs.lost[w], strict=True) if lost]
 
     def recorded_step(self, number: int, before: _Before, step: RolloutStep, with_images: bool) -> FleetStep:
         """All of a step, for the recorder."""
@@ -218,7 +242,7 @@ class _Fleet:
                 looked.time_of_day_h,
             ),
             scenes=before.scenes,
-            plan=before.plan,
+            plan=before.recorded_plan,
             teaching=before.teaching,
             control_curvature_1pm=step.curvature,
             control_acceleration_mps2=step.acceleration,
@@ -230,7 +254,9 @@ def _nanoseconds(clock_s: Float32[np.ndarray, " W"]) -> np.ndarray:
     return np.round(clock_s.astype(np.float64) * 1e9).astype(np.int64)
 
 
-def _explain(trigger: Trigger, danger: Danger) -> str:
+def _explain(trigger: Trigger, danger: Danger, fault: Fault) -> str:
+    if trigger is Trigger.NETWORK_FAULT:
+        return f"the safety layer brakes: {FAULT_TEXTS[fault]}"
     if trigger is Trigger.INTERVENTION:
         return f"the safety driver took over: {danger.name.lower().replace('_', ' ')}"
     return trigger.value.replace("_", " ")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int32
 
 from fleetloop.core.types import Plan
 
@@ -17,11 +17,17 @@ class Trigger(StrEnum):
     NEAR_MISS = "near_miss"
     DISAGREEMENT = "disagreement"
     UNCERTAINTY = "uncertainty"
+    NETWORK_FAULT = "network_fault"
+    CAMERA_LOST = "camera_lost"
+
+
+_NEVER_PAUSES = (Trigger.NETWORK_FAULT, Trigger.CAMERA_LOST)
+"""They fire when something begins to be wrong, and each time is to be known."""
 
 
 @dataclass(frozen=True)
 class TriggerConfig:
-    """Thresholds; a trigger that has fired in a world keeps still for `pause_s`."""
+    """Thresholds; a trigger that has fired in a world keeps still for `pause_s`, but those of faults."""
 
     hard_braking_mps2: float = 4.0
     """Insurers' telematics call 0.3 to 0.45 g a harsh brake."""
@@ -46,6 +52,10 @@ class Moment:
     plan: Plan
     shadow: Plan
     """What the driver that only watches would have done."""
+    fault: Int32[np.ndarray, " W"]
+    """What began to be wrong with the plan or its inputs in this step (`safety.watchdog.Fault`), else 0."""
+    cameras_lost: Int32[np.ndarray, " W"]
+    """How many cameras are lost where one was lost in this step, else 0."""
 
 
 def time_to_collision_s(moment: Moment) -> Float32[np.ndarray, " W"]:
@@ -90,12 +100,15 @@ class TriggerSet:
             Trigger.NEAR_MISS: (collision_s < config.near_miss_s, collision_s),
             Trigger.DISAGREEMENT: (~(apart <= config.disagreement_m), apart),
             Trigger.UNCERTAINTY: (~(moment.plan.spread_m <= config.uncertainty_m), moment.plan.spread_m),
+            Trigger.NETWORK_FAULT: (moment.fault != 0, moment.fault.astype(np.float32)),
+            Trigger.CAMERA_LOST: (moment.cameras_lost > 0, moment.cameras_lost.astype(np.float32)),
         }
         fired = {}
         for trigger, (rule, value) in measured.items():
             quiet = self._quiet_steps[trigger]
             now = rule & active & (quiet == 0)
-            quiet[:] = np.where(now, self._pause_steps, np.maximum(quiet - 1, 0))
+            pause_steps = 0 if trigger in _NEVER_PAUSES else self._pause_steps
+            quiet[:] = np.where(now, pause_steps, np.maximum(quiet - 1, 0))
             self.counts[trigger] += int(now.sum())
             fired[trigger] = (now, value)
         return fired

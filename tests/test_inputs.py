@@ -1,0 +1,112 @@
+"""Lost cameras and broken ego states: found, blacked out, counted; healthy ones are not touched."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fleetloop.core.types import Camera, CameraRig, Observation
+from fleetloop.safety.inputs import InputConfig, InputMonitor
+from fleetloop.safety.watchdog import Fault
+
+RIG = CameraRig(
+    groups=(
+        tuple(Camera(f"forward-{i}", (1.5, 0.0, 1.4), 0.1 * i, 0.0, 1.2, 32, 16) for i in range(3)),
+        (Camera("rear", (0.0, 0.0, 1.4), 3.14, 0.0, 1.2, 16, 16),),
+    )
+)
+CONFIG = InputConfig()
+ACTIVE = np.ones(2, bool)
+
+
+def observation(number: int, speed: float = 8.0) -> Observation:
+    """Noise, different in each step."""
+    random = np.random.default_rng(number)
+    images = (
+        random.integers(0, 256, (2, 3, 16, 32, 3), np.uint8),
+        random.integers(0, 256, (2, 1, 16, 16, 3), np.uint8),
+    )
+    history = np.zeros((2, 8, 3), np.float32)
+    history[:, :, 0] = speed
+    return Observation(images, history, np.zeros((2, 4), np.float32), np.zeros(2, np.float32))
+
+
+def watched(change, steps: int = CONFIG.blind_steps, speed: float = 8.0) -> tuple[InputMonitor, Observation]:
+    """The monitor after one healthy step and `steps` changed ones, and what it let through last."""
+    monitor = InputMonitor(2, RIG)
+    passed = monitor.check(observation(0, speed), ACTIVE)
+    for number in range(1, steps + 1):
+        seen = observation(number, speed)
+        change(seen)
+        passed = monitor.check(seen, ACTIVE)
+    return monitor, passed
+
+
+def test_healthy_input_is_passed_on_as_it_is():
+    monitor, seen = InputMonitor(2, RIG), observation(1)
+    for number in range(10):
+        seen = observation(number)
+        assert monitor.check(seen, ACTIVE) is seen
+    assert not monitor.lost.any() and not monitor.faults.any()
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_camera_that_shows_nothing_is_lost_after_half_a_second_and_reads_black(level: int):
+    def cover(seen: Observation) -> None:
+        seen.images[1][1, 0] = level
+
+    early, _ = watched(cover, CONFIG.blind_steps - 1)
+    assert not early.lost.any()
+    monitor, passed = watched(cover)
+    assert monitor.lost.tolist() == [[False] * 4, [False, False, False, True]]
+    assert monitor.began.tolist() == monitor.lost.tolist()
+    assert not passed.images[1][1, 0].any() and passed.images[0].any()
+    assert not monitor.faults.any()
+
+
+def test_a_picture_that_stands_still_while_the_car_moves_is_lost():
+    still = observation(99).images[0][0, 1].copy()
+
+    def freeze(seen: Observation) -> None:
+        seen.images[0][0, 1] = still
+
+    assert watched(freeze, CONFIG.blind_steps + 1)[0].lost[0].tolist() == [False, True, False, False]
+    assert not watched(freeze, CONFIG.blind_steps + 1, speed=0.0)[0].lost.any()
+
+
+def test_more_lost_forward_cameras_than_may_be_stop_the_vehicle():
+    def cover(seen: Observation) -> None:
+        seen.images[0][0, :2] = 0
+        seen.images[0][1, :1] = 0
+
+    monitor, _ = watched(cover)
+    assert monitor.faults.tolist() == [Fault.CAMERAS, Fault.NONE]
+
+
+def test_a_camera_that_sees_again_is_not_lost():
+    def cover(seen: Observation) -> None:
+        seen.images[0][0, :2] = 0
+
+    monitor, _ = watched(cover)
+    monitor.check(observation(50), ACTIVE)
+    assert not monitor.lost.any() and not monitor.faults.any()
+
+
+def test_an_ego_state_of_nan_is_a_fault_of_that_vehicle():
+    monitor, seen = InputMonitor(2, RIG), observation(0)
+    seen.ego_history[1, 3, 2] = np.nan
+    monitor.check(seen, ACTIVE)
+    assert monitor.faults.tolist() == [Fault.NONE, Fault.EGO_STATE]
+    monitor.check(seen, np.array([True, False]))
+    assert not monitor.faults.any()
+    monitor.check(replace(seen, images=()), ACTIVE)
+    assert monitor.faults.tolist() == [Fault.NONE, Fault.EGO_STATE]
+
+
+def test_a_vehicle_that_was_put_elsewhere_begins_anew():
+    def cover(seen: Observation) -> None:
+        seen.images[0][:, :2] = 0
+
+    monitor, _ = watched(cover)
+    monitor.forget(np.array([True, False]))
+    assert monitor.lost.any(axis=1).tolist() == [False, True]
