@@ -28,6 +28,7 @@ from fleetloop.policy.network import (
     config_from_dict,
     config_to_dict,
 )
+from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
 from fleetloop.policy.runtime import OnnxDriver
 
 
@@ -301,6 +302,28 @@ class TestOnnx:
         export_onnx(network, tmp_path / "network.onnx")
         sequence = [random_observation(3, seed) for seed in range(MEMORY_DELAY_STEPS + 2)]
         assert parity(network, tmp_path / "network.onnx", sequence, 1e-3) < 1e-3
+
+    def test_eight_bits_take_a_fraction_of_the_bytes_and_plan_about_the_same(self, tmp_path: Path):
+        torch.manual_seed(1)
+        network = build_network(NetworkConfig(), RIG)
+        export_onnx(network, tmp_path / "network.onnx")
+        sequence = [random_observation(3, seed) for seed in range(8)]
+        quantize_onnx(tmp_path / "network.onnx", tmp_path / "int8.onnx", RIG, sequence[:4])
+        assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "network.onnx").stat().st_size
+        assert parity(network, tmp_path / "int8.onnx", sequence[4:], INT8_TOLERANCE) > 1e-5
+        plan = OnnxDriver(tmp_path / "int8.onnx", RIG, 2).plan(random_observation(2, 9))
+        assert plan.curvature_1pm.shape == (2,)
+        with pytest.raises(BundleError, match="at least one observation"):
+            quantize_onnx(tmp_path / "network.onnx", tmp_path / "none.onnx", RIG, [])
+
+    def test_eight_bits_of_other_weights_are_refused(self, tmp_path: Path, onnx_path: Path):
+        sequence = [random_observation(2, seed) for seed in range(4)]
+        quantize_onnx(onnx_path, tmp_path / "int8.onnx", RIG, sequence)
+        torch.manual_seed(9)
+        other = build_network(NetworkConfig(), RIG)
+        torch.nn.init.normal_(other.heads.linear.weight, std=0.5)
+        with pytest.raises(BundleError, match="differ"):
+            parity(other, tmp_path / "int8.onnx", sequence, INT8_TOLERANCE)
 
     def test_parity_fails_for_other_weights(self, onnx_path: Path):
         torch.manual_seed(9)

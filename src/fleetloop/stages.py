@@ -37,6 +37,7 @@ from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import build_network, config_from_dict, config_to_dict
+from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
@@ -456,8 +457,14 @@ def release_checkpoint(
     workspace: Workspace,
     observations: list[Observation],
     seed: int,
+    int8: bool = False,
 ) -> None:
     """Check parity, build the Bundle in `folder` and publish it under the number `release`.
+
+    Args:
+        observations: in the order of time; the first half calibrates an 8-bit network, the second judges it.
+        int8: release the network in 8-bit integers. The Report is that of the float32 network, from which it may
+            differ by INT8_TOLERANCE.
 
     Raises:
         GateError: the Report did not pass.
@@ -474,11 +481,18 @@ def release_checkpoint(
     onnx_path, report_path = report_folder / NETWORK_FILE, report_folder / REPORT_FILE
     require_passed(read_report(report_path), str(report_path))
     difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
+    if int8:
+        half = len(observations) // 2
+        onnx_path = folder / NETWORK_FILE
+        quantize_onnx(report_folder / NETWORK_FILE, onnx_path, network.rig, observations[:half])
+        difference = parity(network, onnx_path, observations[half:], INT8_TOLERANCE)
     inputs, outputs = tensor_specs(onnx_path)
     contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
     bundle = folder / BUNDLE_TARGET
     parents = (checkpoint_id, report.id)
-    build_bundle(bundle, onnx_path, contract, report_path, parents, {"parity": difference}, seed)
+    build_bundle(
+        bundle, onnx_path, contract, report_path, parents, {"parity": difference, "int8": int8}, seed
+    )
     publish(bundle, workspace.repository, workspace.keys, utc_now())
 
 

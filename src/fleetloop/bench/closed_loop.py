@@ -1,12 +1,14 @@
 """Vehicle-steps per second in closed loop: cameras, network, safety layer, safety driver, traffic."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetloop.bench.measure import REPEATS, Measurement, core_count, median_of, time_repeats
-from fleetloop.core.types import EGO, STEP_S, World
+from fleetloop.core.types import EGO, STEP_S, Observation, World
 from fleetloop.policy.network import NetworkConfig
+from fleetloop.policy.quantize import quantize_onnx
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import preset_named
 from fleetloop.safety.limits import SafetyLayer
@@ -27,18 +29,26 @@ class ClosedLoopSize:
     repeats: int = REPEATS
 
 
-def onnx_driver(config: NetworkConfig, vehicles: int, threads: int) -> OnnxDriver:
-    """A network with fresh weights, as a vehicle runs it: poor decisions, at the same cost."""
+def onnx_driver(
+    config: NetworkConfig, vehicles: int, threads: int, calibration: Sequence[Observation] = ()
+) -> tuple[OnnxDriver, int]:
+    """A network with fresh weights, as a vehicle runs it: poor decisions, at the same cost. And its bytes.
+
+    Args:
+        calibration: with any, the network is in 8-bit integers.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         untrained_network(path, replace(preset_named("laptop"), network=config), seed=0)
-        return OnnxDriver(path, DEFAULT_RIG, vehicles, threads)
+        if calibration:
+            quantize_onnx(path, path, DEFAULT_RIG, calibration)
+        return OnnxDriver(path, DEFAULT_RIG, vehicles, threads), path.stat().st_size
 
 
 def measure_closed_loop(name: str, world: World, size: ClosedLoopSize) -> Measurement:
     """Steps of vehicles that see, decide and are driven; all of a drive but recording."""
     threads = core_count()
-    driver = onnx_driver(NetworkConfig(), size.vehicles, threads)
+    driver, _ = onnx_driver(NetworkConfig(), size.vehicles, threads)
     towns = range(len(world.town_first_lane) - 1)
     routes = make_routes(0, towns, 10**9, size.route_m)
     rollout = Rollout(world, routes, size.vehicles, size.agents)

@@ -67,6 +67,10 @@ def _vehicle_base(setup: Setup) -> Measurement:
     return measure_vehicle("vehicle-base", setup.world, network, VehicleSize(plans=200))
 
 
+def _vehicle_int8(setup: Setup) -> Measurement:
+    return measure_vehicle("vehicle-int8", setup.world, NetworkConfig(), VehicleSize(), int8=True)
+
+
 FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "cameras": lambda setup: measure_cameras("cameras", setup.world, CamerasSize()),
     "cameras-320x192": _cameras_large,
@@ -76,6 +80,7 @@ FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "train": lambda setup: measure_training("train", setup.world, TOWNS, TrainingSize()),
     "vehicle": lambda setup: measure_vehicle("vehicle", setup.world, NetworkConfig(), VehicleSize()),
     "vehicle-base": _vehicle_base,
+    "vehicle-int8": _vehicle_int8,
     "record": lambda setup: measure_recording("record", setup.world, RecordingSize()),
     "demonstrator": _demonstrator,
     "peers": lambda setup: measure_peers("peers", setup.world, PeersSize()),

@@ -26,14 +26,16 @@ class VehicleSize:
     repeats: int = REPEATS
 
 
-def measure_vehicle(name: str, world: World, network: NetworkConfig, size: VehicleSize) -> Measurement:
+def measure_vehicle(
+    name: str, world: World, network: NetworkConfig, size: VehicleSize, int8: bool = False
+) -> Measurement:
     """The 99th percentile of the time one vehicle's network takes, in ONNX Runtime on one thread.
 
     Timed is all of `OnnxDriver.plan`: checking and cleaning the input, the network, its memory. Cameras are
     not, and neither is the safety layer.
     """
-    driver = onnx_driver(network, vehicles=1, threads=1)
     observations = example_observations(world, DEFAULT_RIG, vehicles=1, steps=size.observations)
+    driver, network_bytes = onnx_driver(network, 1, 1, observations if int8 else ())
     percentiles, milliseconds = [], np.empty(size.plans)
     everything = []
     with stage(name) as progress:
@@ -53,11 +55,13 @@ def measure_vehicle(name: str, world: World, network: NetworkConfig, size: Vehic
         name,
         percentiles,
         "ms",
-        f"p99 from eight frames to a Plan, {network.size} network, one core, batch 1; median {median:.3g} ms",
+        f"p99 from eight frames to a Plan, {network.size} network{' in 8-bit integers' if int8 else ''}, "
+        f"{network_bytes / 1e6:.3g} MB, one core, batch 1; median {median:.3g} ms",
         network=f"{network.size}, untrained weights",
         cameras=len(DEFAULT_RIG.cameras),
         plans_per_repeat=size.plans,
         median_ms=median,
         longest_ms=longest,
+        network_bytes=network_bytes,
         onnxruntime_threads=1,
     )

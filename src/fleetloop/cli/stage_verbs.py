@@ -262,6 +262,8 @@ class Release:
     """Holds the repository and the keys."""
     network: str | None = None
     """The checkpoint's network of your own, package.module:function, if you trust its code."""
+    int8: bool = False
+    """Release the network in 8-bit integers: a quarter of the bytes, and plans a little different."""
 
     def run(self) -> None:
         """Run the verb."""
@@ -272,10 +274,13 @@ class Release:
         if self.network is not None:
             allow_builder(self.network)
         number, workspace = at_least_one("number", self.number), Workspace(self.workspace)
-        observations = example_observations(make_world(workspace.library, ["grid-1"]), DEFAULT_RIG)
+        world = make_world(workspace.library, ["grid-1"])
+        observations = example_observations(world, DEFAULT_RIG, steps=60 if self.int8 else 8)
         folder = self.report.with_name(f"{self.report.name}-bundle")
         with stage("release"):
-            release_checkpoint(folder, self.checkpoint, self.report, number, workspace, observations, seed=0)
+            release_checkpoint(
+                folder, self.checkpoint, self.report, number, workspace, observations, seed=0, int8=self.int8
+            )
         say(f"release {number} published in {workspace.repository}")
 
 

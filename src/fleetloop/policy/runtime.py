@@ -115,18 +115,24 @@ class OnnxDriver:
         Raises:
             InputError: an array's shape is not the one the network was made for.
         """
-        self._check(observation)
-        clean = finite(observation)
-        feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
-        feed |= {name: getattr(clean, name) for name in _MEASURED_SHAPES}
-        values = cast(
-            list[np.ndarray], self._session.run(self._outputs, feed | self._geometry | self._memory)
-        )
+        values = cast(list[np.ndarray], self._session.run(self._outputs, self.feed(observation)))
         results = dict(zip(self._outputs, values, strict=True))
         if self._memory:
             self._memory = {name: results[f"{name}_out"] for name in MEMORY_INPUTS}
         self.readings = Readings(**{name: results[name] for name in OUTPUT_NAMES[4:]})
         return Plan(**{name: results[name] for name in OUTPUT_NAMES[:4]})
+
+    def feed(self, observation: Observation) -> dict[str, np.ndarray]:
+        """What the network is given for these observations now, its memory included.
+
+        Raises:
+            InputError: an array's shape is not the one the network was made for.
+        """
+        self._check(observation)
+        clean = finite(observation)
+        feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
+        feed |= {name: getattr(clean, name) for name in _MEASURED_SHAPES}
+        return feed | self._geometry | self._memory
 
     def _check(self, observation: Observation) -> None:
         if len(observation.images) != len(self.contract.image_shapes):
