@@ -217,7 +217,7 @@ def parity(
         expected, actual = reference.plan(observation), exported.plan(observation)
         for field in ("curvature_1pm", "acceleration_mps2", "poses_in_ego", "spread_m"):
             difference = float(np.abs(getattr(expected, field) - getattr(actual, field)).max())
-            allowed = tolerance if isinstance(tolerance, float) else tolerance[field]
+            allowed = tolerance[field] if isinstance(tolerance, Mapping) else tolerance
             if not difference <= allowed:
                 raise BundleError(
                     f"{name}: its plans differ from the checkpoint's by {difference:.2g} in {field}, more than "
