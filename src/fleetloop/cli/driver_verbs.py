@@ -57,6 +57,8 @@ class Drive:
     """Of what is watched; Episodes have the weather that their seeds draw."""
     steps: int | None = None
     """Of 0.1 s, for each vehicle, instead of the preset's number."""
+    plan_budget_ms: float | None = None
+    """Take plans that the network needs longer for as late, by the clock on the wall; else a run can be repeated."""
     scenario_share: float | None = None
     """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
     seed: int = 0
@@ -75,6 +77,7 @@ class Drive:
         """Record Episodes."""
         from fleetloop.presets import preset_named
         from fleetloop.releases import find_driver
+        from fleetloop.safety.deadline import DeadlinePolicy
         from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.stages import Workspace, make_world
         from fleetloop.vehicle.drive import drive
@@ -86,6 +89,8 @@ class Drive:
         if self.release is not None:
             driver, config = find_driver(self.release), preset.drive
             policy, release = driver.policy(DEFAULT_RIG, config.vehicles, preset.threads), driver.id
+        if policy is not None and self.plan_budget_ms is not None:
+            policy = DeadlinePolicy(policy, self.plan_budget_ms / 1000.0)
         if self.steps is not None:
             config = replace(config, steps=self.steps)
         if self.scenario_share is not None:
