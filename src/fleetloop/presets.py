@@ -105,7 +105,7 @@ PRESETS = {
         drive=DriveConfig(),
         curate=CurateConfig(),
         network=NetworkConfig(),
-        imitate=ImitationConfig(samples=3_000_000, warmup_samples=10_000),
+        imitate=ImitationConfig(samples=3_600_000, warmup_samples=10_000),
         batches=BatchConfig(),
         practise=PractiseConfig(),
         evaluate=EvaluateConfig(routes=256, route_m=400.0),
