@@ -14,16 +14,19 @@ import orjson
 import pytest
 from PIL import Image
 
-from fleetloop import cli, stages
+from fleetloop import cli
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import ArtifactKind, content_id, read_artifact, verify_artifact
 from fleetloop.artifacts.report import DriveResult, Verdict, read_report
 from fleetloop.cli import main
-from fleetloop.core.errors import MapError
+from fleetloop.core.errors import BundleError, MapError
 from fleetloop.loop import Turns
 from fleetloop.presets import EVALUATION_SEED, PRESETS
+from fleetloop.release.publish import publish
 from fleetloop.releases import find
 from fleetloop.sim.roads.generate import parse_generated_key
+from fleetloop.stages import judging, training
+from fleetloop.stages.releasing import utc_now
 from fleetloop.vehicle.drive import read_summary
 from tiny_loop import finished_workspace, ids_of, make_tiny, prepare
 
@@ -375,9 +378,9 @@ def test_data_sets_that_cannot_be_used(copied: Path, tmp_path: Path, command: Cl
 
 
 def test_a_data_set_of_towns_that_are_not_there(copied: Path, tmp_path: Path, command: Cli, monkeypatch):
-    samples = stages.read_samples(copied / "dataset", 1)
+    samples = training.read_samples(copied / "dataset", 1)
     samples.town[:] = "x-1"
-    monkeypatch.setattr(stages, "read_samples", lambda *_: samples)
+    monkeypatch.setattr(training, "read_samples", lambda *_: samples)
     assert "town x-1: unknown" in command.fail(*train_with(copied, copied / "dataset"))
 
 
@@ -448,7 +451,7 @@ def test_no_release_without_the_gate(
     ) -> Verdict:
         return Verdict(False, ("It is not proven safer.",), 0.5, 1.0, 0.5, 2.0)
 
-    monkeypatch.setattr(stages, "decide", judge_strictly)
+    monkeypatch.setattr(judging, "decide", judge_strictly)
     checkpoint, report = copied / "turns/01/checkpoint", copied / "new-report"
     command.run(*evaluate_with(copied, checkpoint, "--in-service", copied / "turns/00/report"))
     error = command.fail("release", checkpoint, "--report", report, "--number", 3, "--workspace", copied)
@@ -472,8 +475,8 @@ def test_a_release_that_is_refused(copied: Path, tmp_path: Path, command: Cli):
 def test_a_bundle_that_was_damaged_is_not_published(copied: Path, damage, command: Cli):
     bundle = copied / "turns/01/bundle/driver.bundle"
     damage(bundle)
-    with pytest.raises(stages.BundleError, match=str(bundle)):
-        stages.publish(bundle, copied / "repository", copied / "keys", stages.utc_now())
+    with pytest.raises(BundleError, match=str(bundle)):
+        publish(bundle, copied / "repository", copied / "keys", utc_now())
 
 
 # Bad input: fields

@@ -15,16 +15,20 @@ from pathlib import Path
 import orjson
 import pytest
 
-from fleetloop import loop, stages, updates
+from fleetloop import loop, updates
 from fleetloop.artifacts.bundle import BUNDLE_TARGET
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import read_artifact, verify_artifact
+from fleetloop.artifacts.report import read_report
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.loop import RunConfig, TurnRecord, Turns, open_run, run_loop
 from fleetloop.practice.practise import PractiseConfig
+from fleetloop.release.publish import publish
 from fleetloop.sim.cameras import DEFAULT_RIG
-from fleetloop.stages import Workspace
+from fleetloop.stages import judging, training
+from fleetloop.stages import workspace as workspace_module
+from fleetloop.stages.workspace import Workspace
 from fleetloop.updates import renew_dates, update_vehicles
 from fleetloop.vehicle.drive import read_summary
 from tiny_loop import TINY, finished_workspace, ids_of, make_tiny, prepare
@@ -140,7 +144,7 @@ class Killer:
             monkeypatch.setattr(Turns, name, self._method(name, getattr(Turns, name)))
         for name in ("drive", "curate", "train_checkpoint", "evaluate_checkpoint", "release_checkpoint"):
             monkeypatch.setattr(loop, name, self._function(name, getattr(loop, name)))
-        for module in (loop, stages):
+        for module in (loop, workspace_module, training, judging):
             monkeypatch.setattr(module, "stage", self._stage(module.stage))
 
     def pass_by(self, point: str) -> None:
@@ -214,9 +218,9 @@ def test_killed_anywhere_it_goes_on_and_ends_the_same(
 def train_tiny(path: Path, workspace: Path, seed: int, progress: Callable[[float], None]) -> str:
     """Train on the first version; the id of the checkpoint."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(stages, "stage", lambda title: contextlib.nullcontext(progress))
+        monkeypatch.setattr(training, "stage", lambda title: contextlib.nullcontext(progress))
         library = Workspace(workspace).library
-        stages.train_checkpoint(path, workspace / "dataset", 1, library, TINY, seed)
+        training.train_checkpoint(path, workspace / "dataset", 1, library, TINY, seed)
     return read_artifact(path).id
 
 
@@ -328,7 +332,7 @@ def test_a_repository_with_other_keys_is_refused(copied: Path, capsys: pytest.Ca
     shutil.rmtree(copied / "repository")
     shutil.rmtree(copied / "keys")
     workspace = Workspace(copied)
-    stages.publish(copied / "turns/01/bundle" / BUNDLE_TARGET, workspace.repository, workspace.keys, now())
+    publish(copied / "turns/01/bundle" / BUNDLE_TARGET, workspace.repository, workspace.keys, now())
     installed = update_vehicles(workspace, DEFAULT_RIG, 2, 1)
     assert installed is not None and installed.release == 1
     assert "update refused: " in capsys.readouterr().out
@@ -386,7 +390,7 @@ def test_a_real_map_goes_through_the_loop(name: str, option: str, tmp_path: Path
     workspace = prepare(tmp_path / "workspace")
     command = ["loop", "--preset", "smoke", "--workspace", str(workspace), "--turns", "1"]
     main([*command, option, str(path)])
-    report = stages.read_report(workspace / "turns/00/report/report.json")
+    report = read_report(workspace / "turns/00/report/report.json")
     assert report.candidate.km > 0.0 and report.candidate.towns[0].startswith(Path(name).name.split(".")[0])
     page = (workspace / "report.html").read_text(encoding="utf-8")
     assert ("other routes of the towns trained on" in page) == (option == "--town")

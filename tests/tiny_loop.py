@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetloop import presets, stages
+from fleetloop import presets
 from fleetloop.artifacts.lineage import read_artifact
 from fleetloop.artifacts.report import DriveResult, Verdict
 from fleetloop.cli import main
@@ -17,6 +17,7 @@ from fleetloop.policy.network import NetworkConfig
 from fleetloop.presets import PRESETS, Preset
 from fleetloop.sim import rollout
 from fleetloop.sim.roads.library import TownLibrary
+from fleetloop.stages import judging
 from fleetloop.train.batches import BatchConfig
 from fleetloop.train.imitate import ImitationConfig
 from fleetloop.train.reinforce import ReinforcementConfig
@@ -80,7 +81,7 @@ def make_tiny(monkeypatch: pytest.MonkeyPatch, gate_passes: bool = True) -> None
     monkeypatch.setattr(presets, "TOWN_KINDS", ("grid",))
     monkeypatch.setattr(rollout, "SIGNALS_S", 4.0)
     if gate_passes:
-        monkeypatch.setattr(stages, "decide", judge_kindly)
+        monkeypatch.setattr(judging, "decide", judge_kindly)
 
 
 @functools.cache

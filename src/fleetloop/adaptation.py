@@ -29,14 +29,9 @@ from fleetloop.progress import say_complete, stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.generate import parse_generated_key
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.stages import (
-    REPORT_FILE,
-    Suite,
-    evaluate_network,
-    make_world,
-    network_of,
-    train_checkpoint,
-)
+from fleetloop.stages.judging import REPORT_FILE, Suite, evaluate_network
+from fleetloop.stages.training import train_checkpoint
+from fleetloop.stages.workspace import make_world, network_of
 from fleetloop.train.replay import Replay
 from fleetloop.vehicle.drive import MANIFEST, drive
 

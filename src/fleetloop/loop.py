@@ -27,19 +27,10 @@ from fleetloop.fleet.ingest import ingest
 from fleetloop.presets import Preset
 from fleetloop.progress import say, say_complete, stage
 from fleetloop.sim.cameras import DEFAULT_RIG
-from fleetloop.stages import (
-    REPORT_FILE,
-    UNTRAINED,
-    Suite,
-    Workspace,
-    evaluate_checkpoint,
-    example_observations,
-    make_world,
-    practise_checkpoint,
-    published_release,
-    release_checkpoint,
-    train_checkpoint,
-)
+from fleetloop.stages.judging import REPORT_FILE, UNTRAINED, Suite, evaluate_checkpoint
+from fleetloop.stages.releasing import example_observations, published_release, release_checkpoint
+from fleetloop.stages.training import practise_checkpoint, train_checkpoint
+from fleetloop.stages.workspace import Workspace, make_world
 from fleetloop.updates import InstalledDriver, update_vehicles
 from fleetloop.vehicle.drive import MANIFEST, DriveSummary, drive, read_summary
 

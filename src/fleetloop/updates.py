@@ -18,7 +18,8 @@ from fleetloop.progress import say
 from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
-from fleetloop.stages import Workspace, utc_now
+from fleetloop.stages.releasing import utc_now
+from fleetloop.stages.workspace import Workspace
 from fleetloop.vehicle.updater import InstalledBundle, Updater
 
 RENEW_BEFORE = timedelta(days=1)

@@ -14,7 +14,7 @@ from fleetloop.presets import preset_named
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.rollout import Rollout, make_routes
-from fleetloop.stages import untrained_network
+from fleetloop.stages.judging import untrained_network
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from fleetloop.core.types import World
 from fleetloop.evaluate.closed_loop import EvaluateConfig
 from fleetloop.policy.network import NetworkConfig, NetworkSize
 from fleetloop.presets import preset_named
-from fleetloop.stages import Workspace, make_world
+from fleetloop.stages.workspace import Workspace, make_world
 
 TOWNS = ["grid-0", "organic-0", "spider-0"]
 """Where everything but the demonstrator is measured."""

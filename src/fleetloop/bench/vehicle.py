@@ -11,7 +11,7 @@ from fleetloop.core.types import World
 from fleetloop.policy.network import NetworkConfig
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import DEFAULT_RIG
-from fleetloop.stages import example_observations
+from fleetloop.stages.releasing import example_observations
 
 
 @dataclass(frozen=True)

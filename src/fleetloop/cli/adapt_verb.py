@@ -49,7 +49,7 @@ class Adapt:
         from fleetloop.policy import adapters
         from fleetloop.policy.model import allow_builder
         from fleetloop.presets import preset_named
-        from fleetloop.stages import Workspace
+        from fleetloop.stages.workspace import Workspace
         from fleetloop.train.replay import Replay
 
         if self.network is not None:

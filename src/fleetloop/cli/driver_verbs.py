@@ -79,7 +79,7 @@ class Drive:
         from fleetloop.releases import find_driver
         from fleetloop.safety.deadline import DeadlinePolicy
         from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages import Workspace, make_world
+        from fleetloop.stages.workspace import Workspace, make_world
         from fleetloop.vehicle.drive import drive
 
         assert self.out is not None
@@ -112,7 +112,7 @@ class Drive:
         from fleetloop.recording.recording import check_path
         from fleetloop.recording.rerun_file import require_display, rerun_modules
         from fleetloop.sim.cameras import Weather
-        from fleetloop.stages import Workspace, make_world
+        from fleetloop.stages.workspace import Workspace, make_world
 
         if self.view_file is None:
             rerun_modules()
@@ -209,7 +209,8 @@ class Evaluate:
     def _evaluate(self) -> "Report":
         from fleetloop.artifacts.report import read_report
         from fleetloop.policy.model import allow_builder
-        from fleetloop.stages import REPORT_FILE, UNTRAINED, Suite, Workspace, evaluate_network
+        from fleetloop.stages.judging import REPORT_FILE, UNTRAINED, Suite, evaluate_network
+        from fleetloop.stages.workspace import Workspace
 
         if self.out is not None:
             check_new(self.out)
@@ -312,7 +313,7 @@ class Experts:
         from fleetloop.presets import EVALUATION_SEED
         from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.sim.roads.generate import LEFT_HAND_PREFIX, TownKind
-        from fleetloop.stages import Workspace, make_world
+        from fleetloop.stages.workspace import Workspace, make_world
 
         if self.out.suffix.lower() != ".png":
             raise ConfigError(f"{self.out}: is no name of a picture; let --out end in .png")

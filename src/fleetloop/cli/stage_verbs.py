@@ -54,7 +54,7 @@ class Loop:
         """Run the verb."""
         from fleetloop.loop import RunConfig, open_run, run_loop
         from fleetloop.presets import preset_named
-        from fleetloop.stages import Workspace
+        from fleetloop.stages.workspace import Workspace
 
         preset = preset_named(self.preset)
         if self.turns is not None:
@@ -159,7 +159,8 @@ class Train:
         from fleetloop.policy.model import own_network
         from fleetloop.presets import preset_named
         from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages import Workspace, train_checkpoint
+        from fleetloop.stages.training import train_checkpoint
+        from fleetloop.stages.workspace import Workspace
 
         preset = preset_named(self.preset)
         if self.network is not None:
@@ -204,7 +205,8 @@ class Practise:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.presets import preset_named
-        from fleetloop.stages import Workspace, practise_checkpoint
+        from fleetloop.stages.training import practise_checkpoint
+        from fleetloop.stages.workspace import Workspace
 
         check_new(self.out)
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
@@ -235,7 +237,8 @@ class Reinforce:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.presets import preset_named
-        from fleetloop.stages import Workspace, reinforce_checkpoint
+        from fleetloop.stages.training import reinforce_checkpoint
+        from fleetloop.stages.workspace import Workspace
 
         check_new(self.out)
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
@@ -269,7 +272,8 @@ class Release:
         """Run the verb."""
         from fleetloop.policy.model import allow_builder
         from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages import Workspace, example_observations, make_world, release_checkpoint
+        from fleetloop.stages.releasing import example_observations, release_checkpoint
+        from fleetloop.stages.workspace import Workspace, make_world
 
         if self.network is not None:
             allow_builder(self.network)

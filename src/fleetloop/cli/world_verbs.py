@@ -28,7 +28,7 @@ class WorldPreview:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.preview import town_preview
-        from fleetloop.stages import Workspace, make_world
+        from fleetloop.stages.workspace import Workspace, make_world
 
         if self.out.is_dir():
             raise InputError(f"{self.out}: is a folder; give --out the name of a PNG file")
@@ -73,7 +73,7 @@ class WorldRecord:
         from fleetloop.recording.recording import check_path
         from fleetloop.sim.cameras import Weather
         from fleetloop.sim.scenarios.family import parameter_of
-        from fleetloop.stages import Workspace, make_world
+        from fleetloop.stages.workspace import Workspace, make_world
 
         check_path(self.out)
         given = tuple(parameter_of(text) for text in self.parameters)
@@ -145,7 +145,7 @@ class WorldSearch:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.evaluate.scenario_search import SearchConfig, demonstrator, search_scenario
-        from fleetloop.stages import Workspace, make_world
+        from fleetloop.stages.workspace import Workspace, make_world
 
         config = SearchConfig(self.rounds, self.worlds)
         library = Workspace(self.workspace).library
@@ -175,7 +175,7 @@ class WorldGallery:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.gallery import write_gallery
-        from fleetloop.stages import Workspace
+        from fleetloop.stages.workspace import Workspace
 
         if self.out.is_file():
             raise InputError(f"{self.out}: is a file; give --out the name of a folder")

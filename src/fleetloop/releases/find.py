@@ -12,7 +12,7 @@ from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.runtime import OnnxDriver
-from fleetloop.stages import Workspace, network_of
+from fleetloop.stages.workspace import Workspace, network_of
 from fleetloop.updates import install_update
 
 REFERENCE = "reference"

@@ -1,0 +1,118 @@
+"""Checkpoint and Report -> Bundle, published."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx
+
+from fleetloop.artifacts.bundle import BUNDLE_TARGET, Contract, TensorSpec
+from fleetloop.artifacts.lineage import (
+    ArtifactKind,
+    read_artifact,
+    verify_artifact,
+)
+from fleetloop.artifacts.report import read_report
+from fleetloop.core.errors import BundleError
+from fleetloop.core.types import STEP_S, CameraRig, Observation, World
+from fleetloop.policy.export import parity
+from fleetloop.policy.memory import MEMORY_DELAY_STEPS
+from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
+from fleetloop.release.bundle import build_bundle, require_passed
+from fleetloop.release.keys import load_or_create_keys
+from fleetloop.release.publish import publish
+from fleetloop.release.repository import Repository
+from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.stages.judging import NETWORK_FILE, REPORT_FILE
+from fleetloop.stages.workspace import Workspace, network_of
+
+PARITY_TOLERANCE = 2e-3
+"""Between PyTorch and ONNX Runtime in float32: metres, 1/m and m/s^2 over a short drive with memory."""
+
+
+def release_checkpoint(
+    folder: Path,
+    checkpoint: Path,
+    report_folder: Path,
+    release: int,
+    workspace: Workspace,
+    observations: list[Observation],
+    seed: int,
+    int8: bool = False,
+) -> None:
+    """Check parity, build the Bundle in `folder` and publish it under the number `release`.
+
+    Args:
+        observations: in the order of time; the first half calibrates an 8-bit network, the second judges it.
+        int8: release the network in 8-bit integers. The Report is that of the float32 network, from which it may
+            differ by INT8_TOLERANCE.
+
+    Raises:
+        GateError: the Report did not pass.
+        BundleError: the Report judges another checkpoint, the exported network does not do what the
+            checkpoint does, or a higher release is published already.
+        CheckpointError, ReportError: an input cannot be read, or was altered.
+        StorageError: the disk is full.
+    """
+    report = read_artifact(report_folder, ArtifactKind.REPORT)
+    verify_artifact(report_folder)
+    network, checkpoint_id = network_of(checkpoint)
+    if checkpoint_id not in report.parents:
+        raise BundleError(f"{report_folder}: judges another checkpoint; evaluate {checkpoint} first")
+    onnx_path, report_path = report_folder / NETWORK_FILE, report_folder / REPORT_FILE
+    require_passed(read_report(report_path), str(report_path))
+    difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
+    if int8:
+        half = len(observations) // 2
+        onnx_path = folder / NETWORK_FILE
+        quantize_onnx(report_folder / NETWORK_FILE, onnx_path, network.rig, observations[:half])
+        difference = parity(network, onnx_path, observations[half:], INT8_TOLERANCE)
+    inputs, outputs = tensor_specs(onnx_path)
+    contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
+    bundle = folder / BUNDLE_TARGET
+    parents = (checkpoint_id, report.id)
+    build_bundle(
+        bundle, onnx_path, contract, report_path, parents, {"parity": difference, "int8": int8}, seed
+    )
+    publish(bundle, workspace.repository, workspace.keys, utc_now())
+
+
+def published_release(workspace: Workspace) -> int:
+    """Number of the release that vehicles are told to run; 0 before the first.
+
+    Raises:
+        BundleError: the repository was altered, or signed with other keys.
+    """
+    if not workspace.repository.exists():
+        return 0
+    target = Repository(workspace.repository, load_or_create_keys(workspace.keys)).current_target()
+    return 0 if target is None else int(target.custom["release"])
+
+
+def utc_now() -> datetime:
+    """The wall clock, which signed metadata needs and nothing else."""
+    return datetime.now(UTC)
+
+
+def tensor_specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of an ONNX file."""
+    graph = onnx.load(str(path), load_external_data=False).graph
+
+    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
+        tensor = value.type.tensor_type
+        shape = tuple(d.dim_param or d.dim_value for d in tensor.shape.dim)
+        return TensorSpec(value.name, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, shape)
+
+    return tuple(map(spec, graph.input)), tuple(map(spec, graph.output))
+
+
+def example_observations(
+    world: World, rig: CameraRig, vehicles: int = 4, steps: int = 8
+) -> list[Observation]:
+    """What a few vehicles see in the demonstrator's hands: real inputs for the parity check."""
+    rollout = Rollout(world, make_routes(1, [0], 1_000, 500.0), vehicles)
+    observations = []
+    for _ in range(steps):
+        rollout.decide()
+        observations.append(rollout.observe(rig, 0.5))
+        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+    return observations

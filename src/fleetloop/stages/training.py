@@ -1,0 +1,227 @@
+"""Data set or practice -> Checkpoint."""
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+
+from fleetloop.artifacts.checkpoint import write_checkpoint
+from fleetloop.artifacts.dataset import dataset_versions, read_samples
+from fleetloop.artifacts.episode import rig_to_json
+from fleetloop.core.errors import DatasetError
+from fleetloop.policy.network import build_network, config_to_dict
+from fleetloop.practice.practise import PractiseConfig, practise
+from fleetloop.presets import Preset
+from fleetloop.progress import stage
+from fleetloop.sim.cameras import DEFAULT_RIG
+from fleetloop.sim.roads.library import TownLibrary
+from fleetloop.sim.rollout import make_routes
+from fleetloop.sim.scenarios import FAMILIES
+from fleetloop.stages.workspace import make_world, network_of, read_verified
+from fleetloop.train.batches import sample_batches
+from fleetloop.train.imitate import Progress, train
+from fleetloop.train.metrics import metrics_to
+from fleetloop.train.processes import joined_processes
+from fleetloop.train.reinforce import reinforce
+from fleetloop.train.replay import Replay
+
+
+def train_checkpoint(
+    path: Path,
+    dataset: Path,
+    version: int,
+    library: TownLibrary,
+    preset: Preset,
+    seed: int,
+    initial: Path | None = None,
+    title: str = "train",
+    *,
+    replay: Replay | None = None,
+    tensorboard: Path | None = None,
+) -> None:
+    """Train on a version of the data set and write the checkpoint to `path`; killed, it goes on midway.
+
+    Started by `torchrun` in several processes, they train it together, and the first one writes it.
+
+    Args:
+        initial: the checkpoint to start from.
+        replay: samples to mix in.
+        tensorboard: folder for figures of the training, as TensorBoard reads them.
+
+    Raises:
+        DatasetError, CheckpointError: the data set or `initial` cannot be used.
+        MapError: a town of the data set is not in the library.
+        ConfigError: a part of the network to adapt is not there, or a package for figures is not installed.
+        StorageError: the disk is full.
+    """
+    samples = read_samples(dataset, version)
+    if replay is not None:
+        samples = replay.mixed_with(samples)
+    towns = sorted(set(samples.town.tolist()))
+    config = preset.imitate
+    if initial is None and preset.first_imitate is not None:
+        config = preset.first_imitate
+    config = replace(config, seed=seed)
+    batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
+    parents = [_version_id(dataset, version)]
+    if replay is not None:
+        parents.append(_version_id(replay.dataset, replay.version))
+    tensors = None
+    if initial is not None:
+        tensors, _, artifact = read_verified(initial)
+        parents.append(artifact.id)
+    content = {
+        "network": config_to_dict(preset.network),
+        "rig": rig_to_json(DEFAULT_RIG),
+        "imitate": asdict(config),
+        "batches": asdict(batches),
+        "replay_share": 0.0 if replay is None else replay.share,
+    }
+    # Named for all that it depends on, so that no other training goes on from it.
+    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
+    partial = path.with_name(f"{path.name}.{made_from}.training.safetensors")
+    with joined_processes(config.gpu) as processes:
+        with processes.first_goes_first():
+            world = library.world(towns)
+        watched = _watched(title, config.samples, content, tensorboard, processes.is_first)
+        with watched as progress:
+            result = train(
+                config,
+                preset.network,
+                DEFAULT_RIG,
+                lambda first: sample_batches(
+                    samples, world, towns, DEFAULT_RIG, batches, seed, first, processes
+                ),
+                initial=tensors,
+                partial_state=partial,
+                progress=progress,
+                processes=processes,
+            )
+        if processes.is_first:
+            losses = {f"loss_{name}": value for name, value in result.losses.items()}
+            speed = {"processes": processes.count, "waiting_share": round(result.waiting_share or 0.0, 3)}
+            figures = {"samples_seen": result.samples_seen, **losses, **speed}
+            write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _watched(
+    title: str, samples: int, settings: dict[str, Any], tensorboard: Path | None, speaks: bool
+) -> Iterator[Progress | None]:
+    """What a training tells of itself, on the screen and where its figures are asked for."""
+    if not speaks:
+        yield None
+        return
+    with stage(title) as show_share, metrics_to(title, settings, tensorboard) as log:
+
+        def report(samples_seen: int, figures: dict[str, float]) -> None:
+            show_share(samples_seen / samples)
+            log(samples_seen, figures)
+
+        yield report
+
+
+def practise_checkpoint(
+    path: Path,
+    towns: Sequence[str],
+    library: TownLibrary,
+    preset: Preset,
+    seed: int,
+    initial: Path | None = None,
+    title: str = "practise",
+) -> None:
+    """Train a network by practice in `towns` and write the checkpoint to `path`; killed, it goes on midway.
+
+    Args:
+        initial: the checkpoint to start from.
+
+    Raises:
+        CheckpointError: `initial` cannot be used.
+        StorageError: the disk is full.
+    """
+    config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
+    batches = replace(preset.batches, batch_size=imitate.batch_size, memory=preset.network.memory)
+    parents: list[str] = []
+    torch.manual_seed(seed)
+    network = build_network(preset.network, DEFAULT_RIG)
+    if initial is not None:
+        network, parent = network_of(initial)
+        parents.append(parent)
+    content = {
+        "network": config_to_dict(network.config),
+        "rig": rig_to_json(network.rig),
+        "practise": asdict(config),
+        "imitate": asdict(imitate),
+        "batches": asdict(batches),
+        "towns": list(towns),
+    }
+    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
+    partial = path.with_name(f"{path.name}.{made_from}.practice")
+    world, before = make_world(library, towns), 0.01  # the share that the demonstrator's drive takes
+    with stage(title) as progress:
+        result = practise(
+            config,
+            imitate,
+            network,
+            world,
+            len(towns),
+            batches,
+            partial,
+            lambda seen, _: progress(before + (1.0 - before) * seen / imitate.samples),
+            lambda share: progress(before * share),
+        )
+    figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
+    write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def reinforce_checkpoint(
+    path: Path,
+    checkpoint: Path,
+    towns: Sequence[str],
+    library: TownLibrary,
+    preset: Preset,
+    seed: int,
+    title: str = "reinforce",
+) -> dict[str, float]:
+    """Let the network of a checkpoint learn by reinforcement in `towns`; write what it became to `path`.
+
+    Returns:
+        The figures of the last tenth of the rounds.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, was altered, or does not fit its config.
+        StorageError: the disk is full.
+    """
+    network, checkpoint_id = network_of(checkpoint)
+    world = make_world(library, towns)
+    config = replace(preset.reinforce, seed=seed)
+    drive = preset.drive
+    routes = make_routes(seed, range(len(towns)), 10**9, drive.route_m, tuple(FAMILIES), drive.scenario_share)
+    with stage(title) as progress:
+        taught = reinforce(
+            config, network, network.rig, world, routes, lambda seen, _: progress(seen / config.samples)
+        )
+    content = {
+        "network": config_to_dict(network.config),
+        "rig": rig_to_json(network.rig),
+        "reinforce": asdict(config),
+        "towns": list(towns),
+    }
+    figures = {"samples_seen": taught.samples, **taught.figures}
+    write_checkpoint(path, taught.network.state_dict(), content, [checkpoint_id], seed, figures)
+    return taught.figures
+
+
+def _version_id(dataset: Path, version: int) -> str:
+    for entry in dataset_versions(dataset):
+        if entry.version == version:
+            return entry.artifact.id
+    raise DatasetError(f"{dataset}: has no version {version}; curate again")
