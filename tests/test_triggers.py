@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import Plan
 from fleetloop.vehicle.triggers import Moment, Trigger, TriggerConfig, TriggerSet, time_to_collision_s
 
@@ -33,6 +34,7 @@ def quiet_moment(worlds: int = 1) -> Moment:
         shadow=plan_of(worlds),
         fault=np.zeros(worlds, np.int32),
         cameras_lost=np.zeros(worlds, np.int32),
+        drawn=np.full(worlds, 0.5, np.float32),
     )
 
 
@@ -42,6 +44,16 @@ def fired(moment: Moment, config: TriggerConfig = CONFIG) -> set[Trigger]:
     return {
         trigger for trigger, (mask, _) in triggers.fire(moment, np.ones(worlds, bool)).items() if mask.any()
     }
+
+
+def test_moments_can_be_chosen_at_random_and_rules_be_switched_off():
+    moment = replace(quiet_moment(), take_over=np.ones(1, bool))
+    sampled = TriggerConfig(enabled=(Trigger.SAMPLED,), sampled_probability=0.6)
+    assert fired(moment, sampled) == {Trigger.SAMPLED}
+    assert fired(moment, replace(sampled, sampled_probability=0.5)) == set()
+    assert fired(moment, TriggerConfig(sampled_probability=1.0)) == {Trigger.INTERVENTION}
+    with pytest.raises(ConfigError, match="sampled_probability"):
+        TriggerConfig(sampled_probability=1.5)
 
 
 def test_nothing_fires_on_a_quiet_drive():

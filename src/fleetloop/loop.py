@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
@@ -32,12 +33,23 @@ from fleetloop.stages.releasing import example_observations, published_release, 
 from fleetloop.stages.training import practise_checkpoint, train_checkpoint
 from fleetloop.stages.workspace import Workspace, make_world
 from fleetloop.updates import InstalledDriver, update_vehicles
-from fleetloop.vehicle.drive import MANIFEST, DriveSummary, drive, read_summary
+from fleetloop.vehicle.drive import MANIFEST, DriveConfig, DriveSummary, drive, read_summary
+from fleetloop.vehicle.triggers import Trigger, TriggerConfig
 
 RUN_FILE, TURN_FILE = "run.json", "turn.json"
 NOT_RELEASED = "none"
 PREPARATION = "preparation"
 """What is done once for a run, in the turn that needs it first: towns, kernels, references to compare with."""
+
+
+class Uploads(StrEnum):
+    """What vehicles with a release upload; the last two are there to be compared with."""
+
+    TRIGGERS = "triggers"
+    RANDOM = "random"
+    """Clips chosen at random, as many bytes as another run's triggers chose."""
+    NOTHING = "nothing"
+    """The same training, on turn 0's data alone."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,7 @@ class RunConfig:
     seed: int
     training_towns: tuple[str, ...]
     evaluation_towns: tuple[str, ...]
+    uploads: str = Uploads.TRIGGERS.value
 
 
 @dataclass(frozen=True)
@@ -75,13 +88,18 @@ class TurnRecord:
 class Turns:
     """Turns of the loop in a workspace."""
 
-    def __init__(self, workspace: Workspace, preset: Preset, run: RunConfig) -> None:
-        self.workspace, self.preset, self.run = workspace, preset, run
+    def __init__(
+        self, workspace: Workspace, preset: Preset, run: RunConfig, like: Workspace | None = None
+    ) -> None:
+        """`like` is the run whose bytes are matched when uploads are RANDOM."""
+        self.workspace, self.preset, self.run, self.like = workspace, preset, run, like
+        self.uploads = Uploads(run.uploads)
         self.suite = Suite(workspace.library, run.evaluation_towns, preset, run.seed)
         self.in_service: DriveResult | None = None
         """How the network in service did; None before the first release."""
         self.rows: list[TurnRow] = []
         self.trigger_counts: dict[int, dict[str, int]] = {}
+        self.uploaded_bytes: dict[int, int] = {}
 
     @cached_property
     def training_world(self) -> World:
@@ -90,15 +108,21 @@ class Turns:
 
     def turn(self, number: int) -> None:
         """One turn; what is complete already is kept."""
-        if self.preset.practise is None:
-            summary = self.drive(number)
-            version = self.curate(number)
-            checkpoint = self.train(number, version)
-            uploaded, samples = summary.bytes_per_km, dataset_size(self.workspace.dataset, version)
-            self.trigger_counts[number] = summary.trigger_counts
-        else:
+        uploaded = math.nan
+        if self.preset.practise is not None:
             checkpoint = self.practise(number)
-            uploaded, samples = math.nan, int(read_artifact(checkpoint).figures["samples_seen"])
+            samples = int(read_artifact(checkpoint).figures["samples_seen"])
+        else:
+            if number == 0 or self.uploads is not Uploads.NOTHING:
+                summary = self.drive(number)
+                version, uploaded = self.curate(number), summary.bytes_per_km
+                self.trigger_counts[number] = summary.trigger_counts
+                self.uploaded_bytes[number] = summary.recorded_bytes
+            else:
+                version = self.record(0).dataset_version
+                assert version is not None
+            checkpoint = self.train(number, version)
+            samples = dataset_size(self.workspace.dataset, version)
         report = self.evaluate(number, checkpoint)
         released = self.release(number, checkpoint, report)
         if report.verdict is not None and report.verdict.passed:
@@ -132,12 +156,26 @@ class Turns:
         config, policy, release = self.preset.demonstrate, None, ""
         title = f"turn {number}: demonstrator drives"
         if installed is not None:
-            config, policy, release = self.preset.drive, installed.policy, installed.bundle_id
+            config, policy, release = self._upload_config(number), installed.policy, installed.bundle_id
             title = f"turn {number}: release {installed.release} drives"
         world, towns = self.training_world, self.run.training_towns
         seed = self.run.seed * 1_000 + number
         with stage(title) as progress:
             drive(world, towns, policy, DEFAULT_RIG, folder, config, seed, release, progress)
+
+    def _upload_config(self, number: int) -> DriveConfig:
+        """How the released network drives and what it uploads."""
+        config = self.preset.drive
+        if self.uploads is not Uploads.RANDOM:
+            return config
+        if self.like is None:
+            raise ConfigError("uploads: random ones need the run whose bytes they match; use fleetloop gain")
+        matched = read_summary(self.like.turn(number) / "drive")
+        # More often than needed, so that the budget and not chance ends it.
+        probability = 1.5 * len(matched.episodes) / (config.vehicles * config.steps)
+        triggers = TriggerConfig(enabled=(Trigger.SAMPLED,), sampled_probability=min(probability, 1.0))
+        recorder = replace(config.recorder, budget_bytes=matched.recorded_bytes)
+        return replace(config, triggers=triggers, recorder=recorder)
 
     def _installed(self) -> InstalledDriver | None:
         try:
@@ -329,9 +367,9 @@ def open_run(folder: Path, run: RunConfig) -> Workspace:
     return Workspace(folder)
 
 
-def run_loop(workspace: Workspace, preset: Preset, run: RunConfig) -> Turns:
-    """Turn the loop `preset.turns` times and write the page."""
-    turns = Turns(workspace, preset, run)
+def run_loop(workspace: Workspace, preset: Preset, run: RunConfig, like: Workspace | None = None) -> Turns:
+    """Turn the loop `preset.turns` times and write the page; `like` as for Turns."""
+    turns = Turns(workspace, preset, run, like)
     for number in range(preset.turns):
         say(f"Turn {number} of {preset.turns - 1}")
         was_complete = turns.record(number).released is not None

@@ -15,6 +15,7 @@ from tyro.conf import Positional
 
 from fleetloop.cli.adapt_verb import Adapt
 from fleetloop.cli.driver_verbs import Drive, Evaluate, Experts
+from fleetloop.cli.gain_verb import Gain
 from fleetloop.cli.stage_verbs import Curate, Loop, Practise, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
 from fleetloop.core.errors import ConfigError, FleetloopError
@@ -65,6 +66,7 @@ _VERBS = {
     "world scenario": WorldScenario,
     "world search": WorldSearch,
     "world gallery": WorldGallery,
+    "gain": Gain,
     "bench": Bench,
 }
 

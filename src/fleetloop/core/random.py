@@ -29,6 +29,7 @@ class Stream(IntEnum):
     CLOCK = 11
     SCENARIO = 12
     DWELL = 13
+    UPLOAD = 14
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -32,7 +32,7 @@ MANIFEST = "drive.json"
 _PULL_EVERY_STEPS, _PULL_STEPS = 15, 7
 _PULL_PROBABILITY = 0.4
 _BRAKE_EVERY_STEPS, _BRAKE_STEPS, _BRAKE_PROBABILITY = 80, 25, 0.35
-_STEERING_NOISE = int(Stream.STEERING_NOISE)
+_STEERING_NOISE, _UPLOAD = int(Stream.STEERING_NOISE), int(Stream.UPLOAD)
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,14 @@ def _disturbances(seed, step, pull, brake):
         stretch, within = divmod(step[w], _BRAKE_EVERY_STEPS)
         if within < _BRAKE_STEPS and uniform(seed[w], 2, stretch, _STEERING_NOISE, 0) < _BRAKE_PROBABILITY:
             brake[w] = np.float32(2.5) * uniform(seed[w], 3, stretch, _STEERING_NOISE, 0)
+
+
+@njit(cache=True)
+def _drawn(seed, step):
+    drawn = np.empty(len(seed), np.float32)
+    for w in range(len(seed)):
+        drawn[w] = uniform(seed[w], 0, step[w], _UPLOAD, 0)
+    return drawn
 
 
 def disturb(
@@ -207,6 +215,7 @@ class _Fleet:
             shadow=before.teaching.plan(),
             fault=self._faults_begun,
             cameras_lost=np.where(self._inputs.began.any(axis=1), self._inputs.lost.sum(axis=1), 0),
+            drawn=_drawn(before.seed, before.step),
         )
         for danger in step.danger[step.danger != Danger.NONE]:
             self.interventions[Danger(int(danger)).name.lower()] += 1

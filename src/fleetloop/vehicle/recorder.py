@@ -27,6 +27,8 @@ class RecorderConfig:
     """Record all there is, as for the demonstrator's drives; else only clips around triggers."""
     before_s: float = 3.0
     after_s: float = 1.5
+    budget_bytes: int | None = None
+    """Once Episodes of so many bytes are written, no other is begun."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,8 @@ class Recorder:
         self._recent.append(step)
         for w in events:
             self._until[w] = step.number + self._after_steps
+        if self._is_spent():
+            self._until[~np.isin(np.arange(len(self._until)), list(self._writing))] = -1
         wanted = active & (self._config.everything | (self._until >= step.number))
         for w in np.flatnonzero(wanted).tolist():
             self._write(w, step, events.get(w, ()))
@@ -176,6 +180,11 @@ class Recorder:
             if w in self._writing:
                 self._finish(w)
             self._fresh_from[w], self._until[w] = step.number + 1, -1
+
+    def _is_spent(self) -> bool:
+        """Whether the budget is used up."""
+        budget = self._config.budget_bytes
+        return budget is not None and sum(episode.size_bytes for episode in self.recorded) >= budget
 
     def _write(self, w: int, step: FleetStep, events: Sequence[EpisodeEvent]) -> None:
         writing = self._writing.get(w)

@@ -6,6 +6,7 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import Plan
 
 
@@ -19,7 +20,12 @@ class Trigger(StrEnum):
     UNCERTAINTY = "uncertainty"
     NETWORK_FAULT = "network_fault"
     CAMERA_LOST = "camera_lost"
+    SAMPLED = "sampled"
+    """Chosen at random, whatever happened: what a trigger must beat."""
 
+
+RULES = tuple(trigger for trigger in Trigger if trigger is not Trigger.SAMPLED)
+"""Triggers that fire for what happens."""
 
 _NEVER_PAUSES = (Trigger.NETWORK_FAULT, Trigger.CAMERA_LOST)
 """They fire when something begins to be wrong, and each time is to be known."""
@@ -38,6 +44,16 @@ class TriggerConfig:
     uncertainty_m: float = 0.75
     """Spread of the plan's last pose."""
     pause_s: float = 6.0
+    enabled: tuple[Trigger, ...] = RULES
+    sampled_probability: float = 0.0
+    """Of each step, that it is chosen by SAMPLED."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability."""
+        if not 0.0 <= self.sampled_probability <= 1.0:
+            raise ConfigError(
+                f"triggers: sampled_probability is {self.sampled_probability}; use a number from 0 to 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,8 @@ class Moment:
     """What began to be wrong with the plan or its inputs in this step (`safety.watchdog.Fault`), else 0."""
     cameras_lost: Int32[np.ndarray, " W"]
     """How many cameras are lost where one was lost in this step, else 0."""
+    drawn: Float32[np.ndarray, " W"]
+    """A random number in [0, 1) for each vehicle and step."""
 
 
 def time_to_collision_s(moment: Moment) -> Float32[np.ndarray, " W"]:
@@ -102,11 +120,12 @@ class TriggerSet:
             Trigger.UNCERTAINTY: (~(moment.plan.spread_m <= config.uncertainty_m), moment.plan.spread_m),
             Trigger.NETWORK_FAULT: (moment.fault != 0, moment.fault.astype(np.float32)),
             Trigger.CAMERA_LOST: (moment.cameras_lost > 0, moment.cameras_lost.astype(np.float32)),
+            Trigger.SAMPLED: (moment.drawn < config.sampled_probability, moment.drawn),
         }
         fired = {}
         for trigger, (rule, value) in measured.items():
             quiet = self._quiet_steps[trigger]
-            now = rule & active & (quiet == 0)
+            now = rule & active & (quiet == 0) & (trigger in config.enabled)
             pause_steps = 0 if trigger in _NEVER_PAUSES else self._pause_steps
             quiet[:] = np.where(now, pause_steps, np.maximum(quiet - 1, 0))
             self.counts[trigger] += int(now.sum())
