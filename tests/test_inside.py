@@ -6,12 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetloop.core.types import Observation
+from fleetloop.core.types import BirdsEyeLayer, Observation
 from fleetloop.evaluate.inside_view import (
     PREDICTED,
     TRUE,
     Truth,
     attention_opacity,
+    birds_eye_picture,
     predictions_picture,
     truth_of,
 )
@@ -157,3 +158,18 @@ def test_a_network_that_is_broken_can_be_drawn(network: DriverNetwork):
     assert picture.dtype == np.uint8
     cells = np.array([[np.nan, 1.0]], np.float32)
     assert attention_opacity(cells, {"a": cells}).tolist() == [[0, 170]]
+
+
+def test_what_is_said_to_be_around_is_drawn_where_it_is():
+    nothing = np.zeros((3, 16, 16), np.float32)
+    empty = birds_eye_picture(nothing, 2)
+    assert empty.shape == (64, 32, 3)
+    white = np.argwhere((empty == TRUE).all(axis=-1))
+    # The car stands 6 m before the rear edge and in the middle.
+    assert white[:, 0].max() == 57 and set(white[:, 1]) == {15, 16}
+    for layer in BirdsEyeLayer:
+        # Seventh row ahead (22 to 26 m), second column from the right.
+        said = nothing.copy()
+        said[layer, 7, 1] = 1.0
+        changed = np.argwhere((birds_eye_picture(said, 2) != empty).any(axis=-1))
+        assert (changed.min(axis=0) == (32, 28)).all() and (changed.max(axis=0) == (35, 29)).all()

@@ -7,7 +7,15 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from fleetloop.core.types import VEHICLE_SIZES, AgentKind, Camera, CameraRig
+from fleetloop.core.types import (
+    BIRDS_EYE_CELL_M,
+    BIRDS_EYE_ORIGIN_M,
+    VEHICLE_SIZES,
+    AgentKind,
+    BirdsEyeLayer,
+    Camera,
+    CameraRig,
+)
 from fleetloop.policy.inside import Inside
 from fleetloop.policy.runtime import Readings
 from fleetloop.sim.behaviour import LOOKAHEAD_M
@@ -26,6 +34,7 @@ SHOWN_M = LOOKAHEAD_M - 2.0
 _FARTHEST_M = 100.0
 """Of a plan that is drawn."""
 _STRONGEST_OPACITY = 170
+_BIRDS_EYE_PIXELS = 2
 _PANEL_HEIGHT, _BACKGROUND, _TEXT, _DIM = 74, (18, 18, 20), (235, 235, 235), (150, 150, 156)
 
 
@@ -178,7 +187,7 @@ def marker_corners(
 def panel(
     width: int, readings: Readings, w: int = 0, truth: Truth | None = None, inside: Inside | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """What the network says in numbers: signal, stop line, leading car, and the weights of its experts."""
+    """What the network says: signal, stop line, leading car, weights of its experts, what is around it."""
     picture = Image.new("RGB", (width, _PANEL_HEIGHT), _BACKGROUND)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=13)
 
@@ -206,9 +215,29 @@ def panel(
         write(x + 74 * unit, y, _amount(float(said), far, unit_name), PREDICTED)
         if known is not None:
             write(x + 140 * unit, y, _amount(float(known), far, unit_name), TRUE)
+    grid = birds_eye_picture(readings.birds_eye[w], _BIRDS_EYE_PIXELS)
+    picture.paste(Image.fromarray(grid), (width - grid.shape[1] - 6, (_PANEL_HEIGHT - grid.shape[0]) // 2))
     if inside is not None:
         _draw_experts(pen, inside.experts, 620 * unit, unit, write)
     return np.asarray(picture)
+
+
+def birds_eye_picture(
+    probabilities: Float32[np.ndarray, "3 16 16"], pixels_per_2_m: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """What is said to be around the car (white), ahead at the top: road grey, vehicles blue, people orange."""
+    shares = np.clip(np.nan_to_num(probabilities), 0.0, 1.0)[:, ::-1, ::-1, None]
+    colour = np.asarray(_BACKGROUND) * (1.0 - shares[BirdsEyeLayer.ROAD]) + 110 * shares[BirdsEyeLayer.ROAD]
+    for layer, tint in ((BirdsEyeLayer.VEHICLES, _BAND_COLOUR), (BirdsEyeLayer.PEOPLE, PREDICTED)):
+        colour = colour * (1.0 - shares[layer]) + np.asarray(tint) * shares[layer]
+    for axis, metres in enumerate(BIRDS_EYE_CELL_M):
+        colour = colour.repeat(round(metres / 2.0) * pixels_per_2_m, axis=axis)
+    height, width, _ = colour.shape
+    column = width + round(BIRDS_EYE_ORIGIN_M[1] / 2.0 * pixels_per_2_m)
+    row = height + round(BIRDS_EYE_ORIGIN_M[0] / 2.0 * pixels_per_2_m)
+    length = round(VEHICLE_SIZES[AgentKind.CAR, 0] / 2.0 * pixels_per_2_m)
+    colour[row - length : row, column - 1 : column + 1] = TRUE
+    return colour.astype(np.uint8)
 
 
 def _amount(value: float, far: bool, unit: str) -> str:
@@ -223,7 +252,7 @@ def _draw_experts(
     """A bar for each expert of each block."""
     write(left, 4, "experts, block by block")
     blocks, count = experts.shape
-    each = 240 * unit / max(blocks * (count + 1), 1)
+    each = 200 * unit / max(blocks * (count + 1), 1)
     for block in range(blocks):
         for expert in range(count):
             x = left + each * (block * (count + 1) + expert)
