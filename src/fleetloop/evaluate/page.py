@@ -127,14 +127,17 @@ def write_page(
             "the figures are in the table above",
             _kpci_figure(rows, {name: drive for name, drive in references.items() if drive is not None}),
         ),
-        _plot_section(
-            "triggers",
-            "Triggers",
-            "What made vehicles upload a clip, by turn.",
-            _trigger_text(trigger_counts),
-            _trigger_figure(trigger_counts),
-        ),
     ]
+    if trigger_counts:  # nothing is uploaded in practice
+        sections.append(
+            _plot_section(
+                "triggers",
+                "Triggers",
+                "What made vehicles upload a clip, by turn.",
+                _trigger_text(trigger_counts),
+                _trigger_figure(trigger_counts),
+            )
+        )
     if clips:
         sections.append(_clip_section(clips))
     content = PAGE.substitute(
