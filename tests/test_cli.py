@@ -130,11 +130,11 @@ def test_evaluate_prints_one_line_of_json(finished: Path, tmp_path: Path, comman
 
 
 def test_a_release_is_evaluated_by_name_or_path(
-    finished: Path, tmp_path: Path, command: Cli, monkeypatch: pytest.MonkeyPatch
+    copied: Path, tmp_path: Path, command: Cli, monkeypatch: pytest.MonkeyPatch
 ):
     """A Bundle, the one that ships, and the workspace that installs it: the same network, the same counts."""
-    arguments = ("--preset", "smoke", "--workspace", finished, "--json", "--km", 0.02)
-    bundle = finished / "turns/01/bundle"
+    arguments = ("--preset", "smoke", "--workspace", copied, "--json", "--km", 0.02)
+    bundle = copied / "turns/01/bundle"
     monkeypatch.setattr(find, "_SHIPPED", tmp_path)
     assert "is not part of this installation; give --release" in command.fail(
         "evaluate", "--release", "reference", *arguments
@@ -142,13 +142,13 @@ def test_a_release_is_evaluated_by_name_or_path(
     shutil.copytree(bundle, tmp_path / "reference")
     printed = [
         command.run("evaluate", "--release", name, *arguments)
-        for name in (bundle, bundle / "driver.bundle", finished, finished / "repository", "reference")
+        for name in (bundle, bundle / "driver.bundle", copied, copied / "repository", "reference")
     ]
     assert len(set(printed)) == 1 and printed[0].count("\n") == 1
     figures = json.loads(printed[0])
     assert figures["km"] >= 0.02 and sum(figures["events"].values()) >= figures["critical_interventions"]
     assert figures["towns"] == ["grid-1000"] and figures["kpci_low95"] <= figures["km"]
-    assert "KPCI " in command.run("evaluate", finished / "turns/01/checkpoint", *arguments[:4], "--km", 0.02)
+    assert "KPCI " in command.run("evaluate", copied / "turns/01/checkpoint", *arguments[:4], "--km", 0.02)
     flip(tmp_path / "reference/driver.bundle")
     assert "was changed after it was made" in command.fail("evaluate", "--release", "reference", *arguments)
     assert "give either --release or the path" in command.fail("evaluate", *arguments)
@@ -157,18 +157,18 @@ def test_a_release_is_evaluated_by_name_or_path(
     )
 
 
-def test_one_vehicle_is_watched_and_its_experts_are_mapped(finished: Path, tmp_path: Path, command: Cli):
-    release, where = ("--release", finished), ("--workspace", finished, "--town", "grid-1000")
+def test_one_vehicle_is_watched_and_its_experts_are_mapped(copied: Path, tmp_path: Path, command: Cli):
+    release, where = ("--release", copied), ("--workspace", copied, "--town", "grid-1000")
     film, experts = tmp_path / "drive.mp4", tmp_path / "experts.png"
     output = command.run("drive", *release, "--view-file", film, "--steps", 10, *where)
     assert str(film) in output and film.stat().st_size > 0
-    output = command.run("experts", finished / "turns/01/checkpoint", "--out", experts, "--steps", 2, *where)
+    output = command.run("experts", copied / "turns/01/checkpoint", "--out", experts, "--steps", 2, *where)
     assert "situations: " in output and Image.open(experts).width > 0
     assert json.loads(experts.with_suffix(".json").read_bytes())["grid"]["steps"] == 12
     for wrong in ((), ("--view", "--out", "x"), ("--view", "--view-file", "x.mp4")):
         assert "give one of --out (Episodes), --view and --view-file" in command.fail("drive", *wrong)
     assert "its ending names no format" in command.fail("drive", "--view-file", tmp_path / "x.avi")
-    assert "let --out end in .png" in command.fail("experts", finished, "--out", tmp_path / "x")
+    assert "let --out end in .png" in command.fail("experts", copied, "--out", tmp_path / "x")
 
 
 def test_each_seed_is_evaluated_in_other_towns():

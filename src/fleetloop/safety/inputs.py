@@ -40,7 +40,7 @@ class InputMonitor:
 
     def __init__(self, vehicles: int, rig: CameraRig, config: InputConfig | None = None) -> None:
         self._config = config or InputConfig()
-        self._forward = len(rig.groups[0])
+        self._forward = len(rig.groups[0]) if rig.groups else 0
         self._last: tuple[np.ndarray, ...] | None = None
         shape = (vehicles, len(rig.cameras))
         self._blind_steps: Int64[np.ndarray, "W cameras"] = np.zeros(shape, np.int64)
