@@ -15,7 +15,7 @@ import orjson
 from rich.table import Table
 
 from fleetloop.artifacts.report import kpci_interval
-from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
+from fleetloop.core.files import replacing_folder, write_bytes
 from fleetloop.evaluate.statistics import EventCount, rate_ratio_p_value
 from fleetloop.loop import RUN_FILE, RunConfig, Turns, Uploads, open_run, run_loop
 from fleetloop.presets import Preset
@@ -75,12 +75,9 @@ def _branch(first: Path, folder: Path) -> None:
     """Copy a run that has done turn 0 and no more, unless that happened already."""
     if folder.exists():
         return
-    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
-    with storage_errors(folder):
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(first, partial)
+    with replacing_folder(folder) as partial:
+        shutil.copytree(first, partial, dirs_exist_ok=True)
         (partial / RUN_FILE).unlink()
-        partial.rename(folder)
 
 
 def gain_rows(done: dict[tuple[int, Uploads], Turns]) -> list[GainRow]:

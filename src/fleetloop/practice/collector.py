@@ -31,16 +31,11 @@ class _Kept(NamedTuple):
 
 @dataclass
 class Driven:
-    """How the driving was since it was last asked for."""
+    """How the driving was so far."""
 
     metres: float = 0.0
     """Not counting those of the safety driver."""
     critical: int = 0
-
-    @property
-    def kpci(self) -> float:
-        """Kilometres per critical intervention, or kilometres where there was none."""
-        return self.metres / 1000.0 / max(self.critical, 1)
 
 
 class Collector:

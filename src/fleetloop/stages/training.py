@@ -149,9 +149,10 @@ def practise_checkpoint(
     config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
     batches = replace(preset.batches, batch_size=imitate.batch_size, memory=preset.network.memory)
     parents: list[str] = []
-    torch.manual_seed(seed)
-    network = build_network(preset.network, DEFAULT_RIG)
-    if initial is not None:
+    if initial is None:
+        torch.manual_seed(seed)
+        network = build_network(preset.network, DEFAULT_RIG)
+    else:
         network, parent = network_of(initial)
         parents.append(parent)
     content = {

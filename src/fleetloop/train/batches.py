@@ -134,8 +134,11 @@ class BatchSource:
                 "data set: column weight must be finite, not negative and not all zero; curate again"
             )
         self._cumulative = np.cumsum(weight) / weight.sum()
-        self._frames = [None] * count if frames is None else frames
-        self._framed = np.array([pictures is not None for pictures in self._frames], bool)
+        self._frames: Sequence[Frames | None] = () if frames is None else frames
+        # Practice makes a source of hundreds of thousands of moments every second: none of them is looked at alone.
+        self._framed = np.zeros(count, bool)
+        if frames is not None:
+            self._framed[:] = [pictures is not None for pictures in frames]
         self._moments, self._world, self._rig, self._config, self._seed = moments, world, rig, config, seed
         self._rows = rows
 
