@@ -117,7 +117,7 @@ def may_pull_out(world, state, occupancy, w, a, headway):
 
 
 @device
-def _is_allowed(world, state, w, a, lane):
+def is_allowed(world, state, w, a, lane):
     """Whether agent a may use `lane` now."""
     kind = state.kind[w, a]
     # The hour is only looked up where it matters.
@@ -127,9 +127,9 @@ def _is_allowed(world, state, w, a, lane):
 
 
 @device
-def _is_open(world, state, w, a, lane):
+def is_open(world, state, w, a, lane):
     """Whether `lane` is one that a may use and that leads on."""
-    return lane >= 0 and world.lane_reach_m[lane] >= NEEDED_M and _is_allowed(world, state, w, a, lane)
+    return lane >= 0 and world.lane_reach_m[lane] >= NEEDED_M and is_allowed(world, state, w, a, lane)
 
 
 @device
@@ -155,7 +155,7 @@ def choose_lane(world, state, occupancy, w, a, gap, ahead, desired, headway):
         return -1
     # In towns those whose lane ends take turns at its end.
     ends = world.lane_ends[lane] and world.lane_speed_limit_mps[lane] > behaviour.BRISK_MPS
-    ends = ends or not _is_allowed(world, state, w, a, lane)
+    ends = ends or not is_allowed(world, state, w, a, lane)
     blocked = ahead >= 0 and blocks(state, w, ahead)
     makes_way = _makes_way(world, state, occupancy, w, a, lane)
     if ahead < 0 and not ends and not makes_way:
@@ -176,7 +176,7 @@ def choose_lane(world, state, occupancy, w, a, gap, ahead, desired, headway):
     best, chosen = behaviour.CHANGE_THRESHOLD_MPS2, -1
     for side in range(2):
         target = world.lane_left[lane] if side == 0 else world.lane_right[lane]
-        if _is_open(world, state, w, a, target) and not (ends and world.lane_ends[target]):
+        if is_open(world, state, w, a, target) and not (ends and world.lane_ends[target]):
             gain = _gain(world, state, occupancy, w, a, target, desired, headway, now)
             if gain > best:
                 best, chosen = gain, np.int64(target)

@@ -13,20 +13,24 @@ from fleetloop.core.types import (
     UPCOMING_LANES,
     VEHICLE_SIZES,
     AgentKind,
+    LaneKind,
     Script,
     State,
     World,
 )
 from fleetloop.sim import behaviour
 from fleetloop.sim.following import front_m
-from fleetloop.sim.paths import project, rail_pose, remaining_m, wrap
+from fleetloop.sim.lane_change import is_allowed, is_open
+from fleetloop.sim.paths import project, rail_pose, remaining_m, turn_of, wrap
 from fleetloop.sim.scripts import has_begun, has_stood, is_obstacle
 from fleetloop.sim.spawn import NEEDED_M, extend_path, place
 
-_NOBODY = int(AgentKind.NONE)
+_NOBODY, _ROAD = int(AgentKind.NONE), int(LaneKind.ROAD)
 _PULL_OUT, _STAND = int(Script.PULL_OUT), int(Script.STAND)
 _LEAVES_AFTER_M = 60.0
 """Who runs off the lanes is gone after this distance."""
+_FIRMLY_M = 0.25
+"""A learner whose rear axle is this far over the line is in the next lane."""
 _CHANGED_M = 0.03
 """A lane change ends this far from the middle of the new lane."""
 
@@ -61,6 +65,52 @@ def bicycle(state, w, a, curvature, acceleration):
 
 
 @device
+def _change_lane(world, state, w, a, target, needed_m):
+    """Go on along the neighbouring lane `target`; whoever is on rails drifts over, a learner must steer."""
+    left = state.path[w, a, 0]
+    share = state.along[w, a] / world.lane_length_m[left]
+    state.path[w, a, 0] = target
+    extend_path(world, state, w, a, np.int64(1), needed_m)
+    guess = np.float64(share * world.lane_length_m[target])
+    x, y = np.float64(state.pose[w, a, 0]), np.float64(state.pose[w, a, 1])
+    along, offset, _, _ = project(world, state.path[w, a], guess, x, y)
+    state.along[w, a] = min(max(along, 0.0), np.float64(world.lane_length_m[target]))
+    state.offset[w, a] = offset
+    state.changing_from[w, a] = left
+
+
+@device
+def _keep_way(world, state, w, a, meant, needed_m):
+    """At the end of the lane take, of the ways that lead as far, the one nearest to the angle `meant`."""
+    lane, chosen = state.path[w, a, 0], state.path[w, a, 1]
+    best = abs(wrap(turn_of(world, chosen) - meant))
+    reach = min(needed_m, world.lane_reach_m[chosen])
+    for i in range(world.successor_start[lane], world.successor_start[lane + 1]):
+        way = world.successors[i]
+        differs = abs(wrap(turn_of(world, way) - meant))
+        if differs < best and world.lane_reach_m[way] >= reach and is_allowed(world, state, w, a, way):
+            state.path[w, a, 1], best = way, differs
+    extend_path(world, state, w, a, np.int64(2), needed_m)
+
+
+@device
+def _find_new_route(world, state, w, a, needed_m):
+    """Who is firmly in a neighbouring lane goes on along that one: a phone finds another way, and no line or sign tells
+    a driver which of two lanes the phone had in mind."""
+    lane, offset = state.path[w, a, 0], np.float64(state.offset[w, a])
+    if world.lane_kind[lane] != _ROAD or state.changing_from[w, a] >= 0:
+        return
+    if abs(offset) < 0.5 * world.lane_width_m[lane] + _FIRMLY_M:
+        return
+    target = world.lane_left[lane] if offset > 0.0 else world.lane_right[lane]
+    onward = state.path[w, a, 1]
+    if is_open(world, state, w, a, target):
+        _change_lane(world, state, w, a, target, needed_m)
+        if onward >= 0 and state.path[w, a, 1] >= 0:
+            _keep_way(world, state, w, a, turn_of(world, onward), needed_m)
+
+
+@device
 def _move_learner(world, state, w, a, curvature, acceleration, needed_m):
     """False at a dead end."""
     distance = bicycle(state, w, a, curvature, acceleration)
@@ -76,6 +126,7 @@ def _move_learner(world, state, w, a, curvature, acceleration, needed_m):
     along = min(max(along, before - 0.5), before + distance + 1.0)
     state.odometer_m[w, a] += along - before
     state.along[w, a], state.offset[w, a] = along, offset
+    _find_new_route(world, state, w, a, needed_m)
     for i in range(HISTORY_STEPS - 1):
         for j in range(3):
             state.history[w, a, i, j] = state.history[w, a, i + 1, j]
@@ -127,21 +178,6 @@ def _move_other(world, state, w, a, acceleration):
     state.pose[w, a, 0] = x - offset * math.sin(yaw)
     state.pose[w, a, 1] = y + offset * math.cos(yaw)
     state.pose[w, a, 2] = wrap(yaw + turned)
-
-
-@device
-def _change_lane(world, state, w, a, target, needed_m):
-    """Go on along the neighbouring lane `target`; whoever is on rails drifts over, a learner must steer."""
-    left = state.path[w, a, 0]
-    share = state.along[w, a] / world.lane_length_m[left]
-    state.path[w, a, 0] = target
-    extend_path(world, state, w, a, np.int64(1), needed_m)
-    guess = np.float64(share * world.lane_length_m[target])
-    x, y = np.float64(state.pose[w, a, 0]), np.float64(state.pose[w, a, 1])
-    along, offset, _, _ = project(world, state.path[w, a], guess, x, y)
-    state.along[w, a] = min(max(along, 0.0), np.float64(world.lane_length_m[target]))
-    state.offset[w, a] = offset
-    state.changing_from[w, a] = left
 
 
 @device

@@ -19,7 +19,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.bus_stops import is_dwelling
 from fleetloop.sim.daytime import hour_of
-from fleetloop.sim.paths import FAR_M, LEVEL_M, height_of, wrap
+from fleetloop.sim.paths import FAR_M, LEVEL_M, height_of, turn_of, wrap
 from fleetloop.sim.scripts import blocks, has_begun
 
 _NOBODY, _JUNCTION, _CONNECTOR = int(AgentKind.NONE), int(LaneKind.JUNCTION), int(LaneKind.CONNECTOR)
@@ -48,14 +48,6 @@ def empty_scene(worlds: int) -> Scene:
 
 
 @device
-def _turn_of(world, lane):
-    """Signed angle of a connector; positive to the left."""
-    first = world.lane_first_point[lane]
-    last = first + world.lane_point_count[lane] - 1
-    return wrap(np.float64(world.headings[last] - world.headings[first]))
-
-
-@device
 def _lights(world, state, w, a):
     lights = 0
     if state.acceleration[w, a] < BRAKE_LIGHT_MPS2 or state.speed[w, a] < 0.1:
@@ -76,7 +68,7 @@ def _lights(world, state, w, a):
         if lane < 0 or ahead > 30.0:
             break
         if world.lane_kind[lane] == _JUNCTION:
-            turn = _turn_of(world, lane)
+            turn = turn_of(world, lane)
             if turn > 0.6:
                 lights |= _LEFT
             elif turn < -0.6:
@@ -174,7 +166,7 @@ def navigate_one(world, state, navigation, w, viewer):
         lane = state.path[w, viewer, i]
         if lane < 0 or start > HINT_RANGE_M or found == 2:
             break
-        turn = _turn_of(world, lane)
+        turn = turn_of(world, lane)
         if _announced(world, lane, turn):
             navigation[w, 2 * found] = max(start, 0.0)
             if i == 0:

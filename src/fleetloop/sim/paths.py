@@ -42,6 +42,14 @@ def lane_point(world, lane, along):
 
 
 @device
+def turn_of(world, lane):
+    """Signed angle from a lane's beginning to its end; positive to the left."""
+    first = world.lane_first_point[lane]
+    last = first + world.lane_point_count[lane] - 1
+    return wrap(np.float64(world.headings[last] - world.headings[first]))
+
+
+@device
 def locate(world, path, along):
     """(index in the path, metres along that lane) of `along` metres from the start of the path's first lane."""
     index = 0
