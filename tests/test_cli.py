@@ -17,7 +17,8 @@ from PIL import Image
 from fleetloop import cli
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import ArtifactKind, content_id, read_artifact, verify_artifact
-from fleetloop.artifacts.report import DriveResult, Verdict, read_report
+from fleetloop.artifacts.report import DriveResult, Verdict
+from fleetloop.artifacts.report_file import read_report
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, MapError
 from fleetloop.loop import Turns

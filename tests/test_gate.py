@@ -18,11 +18,8 @@ from fleetloop.artifacts.report import (
     Report,
     Tally,
     Verdict,
-    read_report,
-    report_from_json,
-    report_to_json,
-    write_report,
 )
+from fleetloop.artifacts.report_file import read_report, report_from_json, report_to_json, write_report
 from fleetloop.core.errors import ReportError
 from fleetloop.evaluate.gate import decide
 

@@ -19,7 +19,7 @@ from fleetloop import loop, updates
 from fleetloop.artifacts.bundle import BUNDLE_TARGET
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import read_artifact, verify_artifact
-from fleetloop.artifacts.report import read_report
+from fleetloop.artifacts.report_file import read_report
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.loop import RunConfig, TurnRecord, Turns, open_run, run_loop

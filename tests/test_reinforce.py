@@ -13,8 +13,9 @@ from fleetloop.core.types import CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import make_routes
+from fleetloop.train.experience import Experience, advantages_of
 from fleetloop.train.imitate import Batch
-from fleetloop.train.reinforce import Experience, ReinforcementConfig, advantages_of, reinforce
+from fleetloop.train.reinforce import ReinforcementConfig, reinforce
 from toy_world import toy_world
 
 RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
@@ -48,7 +49,7 @@ def test_advantages_are_the_discounted_sum_of_surprises(seed: int):
     reward, value = random.normal(size=(2, count, vehicles)).astype(np.float32)
     ended, last = random.random((count, vehicles)) < 0.2, random.normal(size=vehicles).astype(np.float32)
     steps = [experience(*parts) for parts in zip(reward, value, ended, strict=True)]
-    actual = advantages_of(steps, torch.from_numpy(last), SMALL).numpy()
+    actual = advantages_of(steps, torch.from_numpy(last), SMALL.discount, SMALL.trace).numpy()
     following = np.concatenate([value[1:], last[None]])
     for start in range(count):
         for w in range(vehicles):

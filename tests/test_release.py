@@ -27,8 +27,8 @@ from fleetloop.artifacts.report import (
     OtherIntervention,
     Report,
     Verdict,
-    write_report,
 )
+from fleetloop.artifacts.report_file import write_report
 from fleetloop.core.errors import BundleError, ConfigError, GateError, ReportError
 from fleetloop.core.types import Camera, CameraRig
 from fleetloop.release.bundle import build_bundle

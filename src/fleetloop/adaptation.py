@@ -16,7 +16,8 @@ import orjson
 from rich.table import Table
 
 from fleetloop.artifacts.lineage import ARTIFACT_FILE
-from fleetloop.artifacts.report import DriveResult, read_report
+from fleetloop.artifacts.report import DriveResult
+from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.files import write_bytes
 from fleetloop.core.types import STEP_S

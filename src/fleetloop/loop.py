@@ -17,7 +17,8 @@ import orjson
 from rich.table import Table
 
 from fleetloop.artifacts.lineage import ARTIFACT_FILE, read_artifact
-from fleetloop.artifacts.report import DriveResult, Report, read_report
+from fleetloop.artifacts.report import DriveResult, Report
+from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.core.files import write_bytes
 from fleetloop.core.types import World

@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from fleetloop.artifacts.episode import rig_from_json, rig_to_json
-from fleetloop.artifacts.report import MAXIMUM_REPORT_BYTES, Report, report_from_json, report_to_json
+from fleetloop.artifacts.report import Report
+from fleetloop.artifacts.report_file import MAXIMUM_REPORT_BYTES, report_from_json, report_to_json
 from fleetloop.core.errors import BundleError, ReportError
 from fleetloop.core.types import CameraRig
 

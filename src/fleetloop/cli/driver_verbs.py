@@ -207,7 +207,7 @@ class Evaluate:
         return replace(preset, evaluate=replace(preset.evaluate, **given))
 
     def _evaluate(self) -> "Report":
-        from fleetloop.artifacts.report import read_report
+        from fleetloop.artifacts.report_file import read_report
         from fleetloop.policy.model import allow_builder
         from fleetloop.stages.judging import REPORT_FILE, UNTRAINED, Suite, evaluate_network
         from fleetloop.stages.workspace import Workspace

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fleetloop.artifacts.bundle import Bundle, Contract, pack_bundle
 from fleetloop.artifacts.lineage import Artifact, ArtifactKind, write_artifact
-from fleetloop.artifacts.report import Report, read_report
+from fleetloop.artifacts.report import Report
+from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError, GateError
 from fleetloop.core.files import write_bytes
 

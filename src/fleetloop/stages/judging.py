@@ -12,7 +12,8 @@ from fleetloop.artifacts.lineage import (
     ArtifactKind,
     write_artifact,
 )
-from fleetloop.artifacts.report import DriveResult, Report, read_report, write_report
+from fleetloop.artifacts.report import DriveResult, Report
+from fleetloop.artifacts.report_file import read_report, write_report
 from fleetloop.core.files import replacing_folder
 from fleetloop.core.types import STEP_S, World
 from fleetloop.evaluate.clips import clips_beside, save_clips

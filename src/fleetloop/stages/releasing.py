@@ -11,7 +11,7 @@ from fleetloop.artifacts.lineage import (
     read_artifact,
     verify_artifact,
 )
-from fleetloop.artifacts.report import read_report
+from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
 from fleetloop.policy.export import parity

@@ -6,10 +6,10 @@ al., 2016). Three things differ from the textbook. The critic sees the state of 
 very states it gets into. And the loop is the one of evaluation: the safety layer limits every action, and where the
 safety driver takes over an episode ends with a penalty; what it then drives teaches nothing.
 
-Read from top to bottom: configuration, what is kept of a step, collecting, advantages, losses, loop.
+Read from top to bottom: configuration, critic, collecting, losses, loop. What is kept of a step, and the advantages,
+are in `experience`.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
-from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts, map_batches
+from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
+from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts
 
 
 @dataclass(frozen=True)
@@ -107,25 +108,6 @@ class Critic(nn.Module):
     def forward(self, state: Float[Tensor, "B fields"]) -> Float[Tensor, " B"]:
         """Expected return."""
         return self.layers(state).squeeze(-1)
-
-
-@dataclass(frozen=True)
-class Experience:
-    """One step of all vehicles; labels as in a Batch."""
-
-    batch: Batch
-    memory: Float[Tensor, "W width"]
-    memory_valid: Bool[Tensor, " W"]
-    state: Float[Tensor, "W fields"]
-    action: Float[Tensor, "W 2"]
-    log_probability: Float[Tensor, " W"]
-    value: Float[Tensor, " W"]
-    reward: Float[Tensor, " W"]
-    ended: Bool[Tensor, " W"]
-    critical: Bool[Tensor, " W"]
-    """A critical intervention began."""
-    counts: Bool[Tensor, " W"]
-    """The network drove; else the safety driver did, or nobody."""
 
 
 def policy_of(outputs: Outputs, config: ReinforcementConfig) -> Normal:
@@ -236,57 +218,6 @@ def _critical(danger: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
     return np.isin(danger, [int(kind) for kind in CRITICAL])
 
 
-def advantages_of(
-    steps: list[Experience], last_value: Float[Tensor, " W"], config: ReinforcementConfig
-) -> Float[Tensor, "T W"]:
-    """Generalised advantage estimation, backwards in time."""
-    values = torch.stack([step.value for step in steps] + [last_value])
-    advantages, following = torch.zeros(len(steps), len(last_value)), torch.zeros(len(last_value))
-    for number in reversed(range(len(steps))):
-        goes_on = (~steps[number].ended).float()
-        surprise = steps[number].reward + config.discount * goes_on * values[number + 1] - values[number]
-        following = surprise + config.discount * config.trace * goes_on * following
-        advantages[number] = following
-    return advantages
-
-
-@dataclass(frozen=True)
-class _Round:
-    """The steps of a round laid end to end, those that teach nothing left out."""
-
-    batch: Batch
-    memory: Tensor
-    memory_valid: Tensor
-    state: Tensor
-    action: Tensor
-    log_probability: Tensor
-    advantage: Tensor
-    returns: Tensor
-
-    def select(self, chosen: Tensor) -> "_Round":
-        """The samples `chosen`."""
-        rows = chosen.numpy()
-        batch = map_batches(lambda arrays: arrays[0][rows], [self.batch])
-        return _Round(batch, *(getattr(self, name)[chosen] for name in _ROUND_TENSORS))
-
-
-_ROUND_TENSORS = tuple(field.name for field in dataclasses.fields(_Round))[1:]
-
-
-def _end_to_end(steps: list[Experience], advantages: Tensor) -> _Round:
-    counts = torch.stack([step.counts for step in steps]).flatten()
-    chosen = torch.nonzero(counts).squeeze(-1)
-    whole = map_batches(np.concatenate, [step.batch for step in steps])
-    flat = {
-        name: torch.cat([getattr(step, name) for step in steps])
-        for name in ("memory", "memory_valid", "state", "action", "log_probability", "value")
-    }
-    value, advantage = flat.pop("value"), advantages.flatten()
-    taught = _Round(whole, **flat, advantage=advantage, returns=advantage + value).select(chosen)
-    spread = taught.advantage.std().clamp_min(1e-6)
-    return dataclasses.replace(taught, advantage=(taught.advantage - taught.advantage.mean()) / spread)
-
-
 class _Learner:
     """Policy, critic and their optimisers."""
 
@@ -302,7 +233,7 @@ class _Learner:
         )
         self.imitation = ImitationConfig()
 
-    def update(self, taught: _Round, with_policy: bool, share_left: float) -> dict[str, float]:
+    def update(self, taught: TaughtSteps, with_policy: bool, share_left: float) -> dict[str, float]:
         """All epochs over the samples of a round; mean loss parts."""
         sums: dict[str, float] = {}
         count, size = len(taught.action), self.config.batch_size
@@ -315,7 +246,7 @@ class _Learner:
                     sums[name] = sums.get(name, 0.0) + part * len(chosen) / (count * self.config.epochs)
         return sums
 
-    def _update_batch(self, some: _Round, with_policy: bool) -> dict[str, float]:
+    def _update_batch(self, some: TaughtSteps, with_policy: bool) -> dict[str, float]:
         value_loss = (self.critic(some.state.to(self.device)) - some.returns.to(self.device)).square().mean()
         self.critic_optimiser.zero_grad()
         value_loss.backward()
@@ -325,7 +256,7 @@ class _Learner:
             parts |= self._update_policy(some)
         return parts
 
-    def _update_policy(self, some: _Round) -> dict[str, float]:
+    def _update_policy(self, some: TaughtSteps) -> dict[str, float]:
         inputs = inputs_from(some.batch.observation, some.batch.rig, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             outputs, _ = self.network(inputs, some.memory.to(self.device), some.memory_valid.to(self.device))
@@ -373,7 +304,7 @@ def reinforce(
         steps = [collector.step(network, learner.critic) for _ in range(config.steps)]
         with torch.no_grad():
             last_value = learner.critic(collector.state.to(learner.device)).cpu()
-        taught = _end_to_end(steps, advantages_of(steps, last_value, config))
+        taught = end_to_end(steps, advantages_of(steps, last_value, config.discount, config.trace))
         network.train()
         figures = _driven(steps) | learner.update(
             taught, number >= config.critic_warmup, 1.0 - number / rounds
