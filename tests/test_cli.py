@@ -17,7 +17,7 @@ from PIL import Image
 from fleetloop import cli
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import ArtifactKind, content_id, read_artifact, verify_artifact
-from fleetloop.artifacts.report import DriveResult, Verdict
+from fleetloop.artifacts.report import DriveResult, NetworkFault, Verdict
 from fleetloop.artifacts.report_file import read_report
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, MapError
@@ -127,6 +127,7 @@ def test_evaluate_prints_one_line_of_json(finished: Path, tmp_path: Path, comman
     )
     figures = json.loads(printed)
     assert printed.count("\n") == 1 and figures["km"] > 0.0
+    assert figures["network_faults"].keys() == set(NetworkFault)
     assert read_report(out / "report.json").candidate.routes == 1
 
 

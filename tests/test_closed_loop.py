@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetloop.artifacts.report import CriticalIntervention, Infraction, OtherIntervention
+from fleetloop.artifacts.report import CriticalIntervention, Infraction, NetworkFault, OtherIntervention
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import Camera, CameraRig, LaneKind, Observation, Plan
 from fleetloop.evaluate import closed_loop
@@ -21,6 +21,8 @@ from fleetloop.evaluate.closed_loop import (
     summarise,
     tally,
 )
+from fleetloop.evaluate.faults import KINDS, faults_text
+from fleetloop.safety.watchdog import Fault
 from fleetloop.sim import rollout
 from fleetloop.sim.rollout import Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
@@ -182,6 +184,41 @@ def test_the_demonstrator_is_not_filmed_nor_is_anybody_who_was_not_asked_for():
 def test_a_plan_beyond_all_measure_can_be_filmed(end_m: float):
     _, clips = suite(Steady(0.1, 1.0, end_m), replace(CONFIG, routes=2))
     assert all(len(clip.frames) for clip in clips)
+
+
+def test_what_the_safety_layer_does_is_counted_by_route(
+    demonstrator: list[RouteResult], monkeypatch: pytest.MonkeyPatch
+):
+    """However many drive at once; a camera that is lost is counted, though nobody brakes for it."""
+    plain = tally(suite(Steady(0.0, 0.5))[0], demonstrator)
+    assert plain.network_faults == dict.fromkeys(NetworkFault, 0) and plain.braked_for_network == 0
+    assert demonstrator[0].faults is None and tally(demonstrator, demonstrator).network_faults is None
+    observe = Rollout.observe
+
+    def observe_with_a_black_camera(self: Rollout, *arguments) -> Observation:
+        observation = observe(self, *arguments)
+        return replace(observation, images=(observation.images[0], np.zeros_like(observation.images[1])))
+
+    monkeypatch.setattr(Rollout, "observe", observe_with_a_black_camera)
+    for vehicles in (1, 3):
+        config = replace(CONFIG, routes=4, vehicles=vehicles)
+        results, _ = suite(Steady(0.0, 0.5, float("nan")), config)
+        # The fault lasts as long as the route, and so begins once.
+        assert [result.faults for result in results] == [["not_finite", "camera_lost"]] * 4
+        counts = tally(results, demonstrator)
+        assert counts.network_faults == dict.fromkeys(NetworkFault, 0) | {
+            NetworkFault.NOT_FINITE: 4,
+            NetworkFault.CAMERA_LOST: 4,
+        }
+        assert counts.braked_for_network == 4
+        assert faults_text(counts.network_faults) == (
+            "The safety layer braked for the network: the plan has numbers that are not finite (4). Cameras lost: 4."
+        )
+
+
+def test_every_fault_of_the_watchdog_has_a_name_in_reports():
+    assert set(KINDS) == set(Fault) - {Fault.NONE}
+    assert set(KINDS.values()) == set(NetworkFault) - {NetworkFault.CAMERA_LOST}
 
 
 def test_progress_is_told_up_to_one():

@@ -14,6 +14,7 @@ from fleetloop.artifacts.report import (
     CriticalIntervention,
     DriveResult,
     Infraction,
+    NetworkFault,
     OtherIntervention,
     Report,
     Tally,
@@ -22,6 +23,7 @@ from fleetloop.artifacts.report import (
 from fleetloop.artifacts.report_file import read_report, report_from_json, report_to_json, write_report
 from fleetloop.core.errors import ReportError
 from fleetloop.evaluate.gate import decide
+from fleetloop.releases import find_driver
 
 
 def counts(collisions: int) -> dict[CriticalIntervention, int]:
@@ -167,6 +169,8 @@ tallies = st.integers(0, 50).flatmap(
             "routes_finished": st.just(routes),
             "successes": st.integers(0, routes),
             "driving_score": st.floats(0.0, 100.0),
+            "network_faults": st.none()
+            | st.fixed_dictionaries({kind: st.integers(0, 10**6) for kind in NetworkFault}),
         }
     )
 )
@@ -225,8 +229,34 @@ def test_figures_are_those_of_the_candidate():
     assert figures["progress"] == pytest.approx(0.95)
 
 
+def test_figures_name_the_faults_that_happened():
+    faults = dict.fromkeys(NetworkFault, 0) | {NetworkFault.JUMP: 3, NetworkFault.CAMERA_LOST: 2}
+    figures = Report(drive(4, network_faults=faults), None, None, {}).figures()
+    assert figures["braked_for_network"] == figures["fault_jump"] == 3 and figures["fault_camera_lost"] == 2
+    assert "fault_late" not in figures
+    assert "braked_for_network" not in Report(drive(4), None, None, {}).figures()
+
+
+def test_a_report_from_before_faults_were_counted_is_read():
+    """And says that they were not; it is not taken for one without faults, nor is a new one that lacks them."""
+    report = Report(drive(1, families={"grid": (1, 100.0)}), drive(9), None, {})
+    document = orjson.loads(report_to_json(report))
+    for section in (document["candidate"], document["in_service"], document["candidate"]["families"]["grid"]):
+        del section["network_faults"]
+    with pytest.raises(ReportError, match=r"network_faults is missing"):
+        report_from_json(orjson.dumps(document), "report.json")
+    document["schema_version"] = 1
+    assert report_from_json(orjson.dumps(document), "report.json") == report
+
+
+def test_the_release_that_ships_is_read():
+    assert find_driver("reference").release >= 1
+
+
 def valid() -> dict[str, Any]:
-    return orjson.loads(report_to_json(Report(drive(1), None, decide(drive(1), drive(9)), {"steps": 5})))
+    faults = dict.fromkeys(NetworkFault, 0)
+    candidate = drive(1, network_faults=faults)
+    return orjson.loads(report_to_json(Report(candidate, None, decide(drive(1), drive(9)), {"steps": 5})))
 
 
 @pytest.mark.parametrize(
@@ -245,6 +275,9 @@ def valid() -> dict[str, Any]:
         (("candidate", "families"), {"grid": 3}, "candidate.families.grid"),
         (("candidate", "critical_interventions"), {"collision": 1}, "candidate.critical_interventions"),
         (("candidate", "critical_interventions", "collision"), None, "critical_interventions.collision"),
+        (("candidate", "network_faults"), {"jump": 1}, "candidate.network_faults"),
+        (("candidate", "network_faults"), 3, "candidate.network_faults"),
+        (("candidate", "network_faults", "jump"), -1, "candidate.network_faults.jump"),
         (("verdict", "passed"), "true", "verdict.passed"),
         (("settings", "steps"), [1], "settings.steps"),
     ],

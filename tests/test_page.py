@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from fleetloop.artifacts.report import (
     CriticalIntervention,
     DriveResult,
     Infraction,
+    NetworkFault,
     OtherIntervention,
     Verdict,
 )
@@ -25,6 +27,7 @@ from fleetloop.evaluate.page import Clip, TurnRow, turn_table, write_page
 from fleetloop.evaluate.video import encode_clip
 
 EVIL = '<img src=x onerror="alert(1)">&[bold]'
+FAULTS = dict.fromkeys(NetworkFault, 0) | {NetworkFault.JUMP: 31}
 PASSED = Verdict(True, ("The candidate is safer.",), 0.001, 0.3, 0.2, 0.5)
 FAILED = Verdict(False, (f"Not proven {EVIL}.",), 0.3, 0.9, 0.5, 1.4)
 
@@ -61,7 +64,7 @@ def turn(number: int, result: DriveResult | None, verdict: Verdict | None, **fie
 ROWS = (
     turn(0, None, None, release="demonstrator", uploaded_bytes_per_km=math.nan),
     turn(1, drive(400, 52.0), PASSED),
-    turn(2, drive(150, 61.0), FAILED, release=EVIL),
+    turn(2, replace(drive(150, 61.0), network_faults=FAULTS), FAILED, release=EVIL),
     turn(3, drive(0, 64.0), PASSED, uploaded_bytes_per_km=2_300_000.0),
 )
 TRIGGERS = {
@@ -142,6 +145,11 @@ def test_the_page_shows_every_turn(page: str):
     ):
         assert text in parsed.text, text
     assert "The candidate is safer." in parsed.text
+    assert "Turn 1: Whether the safety layer braked for the network was not counted." in parsed.text
+    assert (
+        "Turn 2: The safety layer braked for the network: the plan jumped to another path (31)."
+        in parsed.text
+    )
     assert len([tag for tag, _ in parsed.elements if tag == "tr"]) == 1 + len(ROWS)
 
 

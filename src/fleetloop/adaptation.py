@@ -76,6 +76,10 @@ class Adaptation:
     home: DriveResult
     region: DriveResult
 
+    def to_json(self) -> dict[str, Any]:
+        """As it is in RESULTS_FILE."""
+        return {"adapt": self.adapt, "home": self.home.figures(), "region": self.region.figures()}
+
 
 def adapt_checkpoint(
     folder: Path,
@@ -137,7 +141,7 @@ def adapt_checkpoint(
             for place, suite in suites.items()
         }
         results.append(Adaptation(name, **driven))
-    content = {"region": asdict(region), "results": [_figures(result) for result in results]}
+    content = {"region": asdict(region), "results": [result.to_json() for result in results]}
     write_bytes(folder / RESULTS_FILE, orjson.dumps(content, option=_JSON))
     return results
 
@@ -178,23 +182,6 @@ def _evaluate(folder: Path, checkpoint: Path, suite: Suite, title: str, km: floa
             folder, lambda path: export_onnx(network, path), checkpoint_id, suite, None, title, km
         )
     return read_report(folder / REPORT_FILE).candidate
-
-
-def _figures(result: Adaptation) -> dict[str, Any]:
-    figures: dict[str, Any] = {"adapt": result.adapt}
-    for place in ("home", "region"):
-        driven: DriveResult = getattr(result, place)
-        low, high = driven.kpci_interval95
-        figures[place] = {
-            "km": driven.km,
-            "critical_interventions": driven.critical_intervention_count,
-            # JSON has no infinities.
-            "kpci": str(driven.kpci),
-            "kpci_interval95": [str(low), str(high)],
-            "progress": driven.progress,
-            "success_rate": driven.success_rate,
-        }
-    return figures
 
 
 def adaptation_table(results: Sequence[Adaptation]) -> Table:

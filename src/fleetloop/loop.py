@@ -24,6 +24,7 @@ from fleetloop.core.files import write_bytes
 from fleetloop.core.types import World
 from fleetloop.curate.curate import curate, dataset_size
 from fleetloop.evaluate.clips import clips_beside, load_clips
+from fleetloop.evaluate.faults import faults_text
 from fleetloop.evaluate.page import Clip, TurnRow, turn_table, write_page
 from fleetloop.fleet.ingest import ingest
 from fleetloop.presets import Preset
@@ -238,6 +239,7 @@ class Turns:
                 title = f"turn {number}: evaluate"
                 evaluate_checkpoint(folder, checkpoint, self.suite, in_service, title)
         report = read_report(folder / REPORT_FILE)
+        say(f"  {faults_text(report.candidate.network_faults)}")
         for reason in report.verdict.reasons if report.verdict else ():
             say(f"  gate: {reason}")
         return report

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from scipy.special import gammaincinv
 
@@ -25,6 +26,20 @@ class OtherIntervention(StrEnum):
     """Why the safety driver took over without danger."""
 
     STUCK = "stuck"
+
+
+class NetworkFault(StrEnum):
+    """What was wrong with a network's plan or with what it was given: but for CAMERA_LOST the safety layer braked."""
+
+    LATE = "late"
+    SILENT = "silent"
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
+    JUMP = "jump"
+    EGO_STATE = "ego_state"
+    CAMERAS = "cameras"
+    CAMERA_LOST = "camera_lost"
+    """A single camera, blacked out for the network, which drives on."""
 
 
 class Infraction(StrEnum):
@@ -62,6 +77,11 @@ def route_score(completion: float, infractions: Mapping[Infraction, int]) -> flo
     """
     penalty = math.prod(INFRACTION_PENALTY[kind] ** count for kind, count in infractions.items())
     return 100.0 * completion * penalty
+
+
+def counts_by_name(counts: Mapping[Any, int]) -> dict[str, int]:
+    """Counts of StrEnums as JSON takes them: with exact strings as keys."""
+    return {str(kind): count for kind, count in counts.items()}
 
 
 def kpci_interval(km: float, critical_interventions: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -109,6 +129,18 @@ class Tally:
     """Routes finished in time without a critical intervention or an infraction."""
     driving_score: float
     """Mean of `route_score`, 0 to 100."""
+    network_faults: Mapping[NetworkFault, int] | None = None
+    """How often each began, also while the safety driver drove; None where nobody counted (the demonstrator, and
+    Reports of schema 1)."""
+
+    @property
+    def braked_for_network(self) -> int | None:
+        """How often the safety layer braked instead of carrying out a plan; None where nobody counted."""
+        if self.network_faults is None:
+            return None
+        return sum(
+            count for kind, count in self.network_faults.items() if kind is not NetworkFault.CAMERA_LOST
+        )
 
     @property
     def critical_intervention_count(self) -> int:
@@ -145,6 +177,17 @@ class Tally:
         """Share of routes that were a success; NaN without routes."""
         return self.successes / self.routes if self.routes else math.nan
 
+    def key_figures(self) -> dict[str, float]:
+        """What a driver is compared by."""
+        return {
+            "kpci": self.kpci,
+            "kpci_low95": self.kpci_low95,
+            "km": self.km,
+            "critical_interventions": self.critical_intervention_count,
+            "progress": self.progress,
+            "success_rate": self.success_rate,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class DriveResult(Tally):
@@ -156,6 +199,21 @@ class DriveResult(Tally):
     seeds: tuple[int, ...]
     families: Mapping[str, Tally] = field(default_factory=dict)
     """The same counts for each scenario family (kind of town)."""
+
+    def figures(self) -> dict[str, Any]:
+        """The key figures, and how often what happened: one JSON object (there, null is infinite or not counted).
+
+        `kpci_low95` is the one-sided 95 % lower bound, `kpci_interval95` the two-sided interval.
+        """
+        events = {**self.critical_interventions, **self.other_interventions}
+        return {
+            **self.key_figures(),
+            "kpci_interval95": self.kpci_interval95,
+            "routes": self.routes,
+            "events": counts_by_name(events),
+            "network_faults": None if self.network_faults is None else counts_by_name(self.network_faults),
+            "towns": self.towns,
+        }
 
 
 @dataclass(frozen=True)
@@ -186,12 +244,11 @@ class Report:
     """What else the result depends on: steps, traffic, rig, time of day ..."""
 
     def figures(self) -> dict[str, float]:
-        """The candidate's key figures, flat, for its lineage record and for tables."""
-        return {
-            "kpci": self.candidate.kpci,
-            "kpci_low95": self.candidate.kpci_low95,
-            "km": self.candidate.km,
-            "critical_interventions": self.candidate.critical_intervention_count,
-            "progress": self.candidate.progress,
-            "success_rate": self.candidate.success_rate,
-        }
+        """The candidate's key figures, flat, for its lineage record; of the faults those that happened."""
+        faults: dict[str, float] = {}
+        if self.candidate.braked_for_network is not None:
+            faults["braked_for_network"] = self.candidate.braked_for_network
+        for kind, count in (self.candidate.network_faults or {}).items():
+            if count:
+                faults[f"fault_{kind}"] = count
+        return self.candidate.key_figures() | faults

@@ -1,8 +1,8 @@
 """Reports as JSON files: null stands for a figure that could not be computed (NaN in a Report)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,15 +13,19 @@ from fleetloop.artifacts.report import (
     CriticalIntervention,
     DriveResult,
     Infraction,
+    NetworkFault,
     OtherIntervention,
     Report,
     Tally,
     Verdict,
+    counts_by_name,
 )
 from fleetloop.core.errors import ReportError
 from fleetloop.core.files import write_bytes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Since 2 `network_faults` are counted; what reads 1 knows that they were not."""
+_READABLE = (1, SCHEMA_VERSION)
 MAXIMUM_REPORT_BYTES = 16 * 2**20
 
 
@@ -73,8 +77,11 @@ def report_from_json(content: bytes, name: str) -> Report:
     except orjson.JSONDecodeError as error:
         raise ReportError(f"{name}: is not a complete JSON file; run fleetloop evaluate again") from error
     fields = _Fields(document, name, "")
-    if fields.value("schema_version", int) != SCHEMA_VERSION:
-        raise ReportError(f"{name}: schema_version is not {SCHEMA_VERSION}; evaluate again with this version")
+    version = fields.value("schema_version", int)
+    if version not in _READABLE:
+        readable = " or ".join(map(str, _READABLE))
+        raise ReportError(f"{name}: schema_version is not {readable}; evaluate again with this version")
+    fields = replace(fields, version=version)
     settings = fields.section("settings")
     for key, value in settings.content.items():
         if value is not None and not isinstance(value, (str, int, float)):
@@ -98,6 +105,7 @@ class _Fields:
     content: Any
     name: str
     where: str
+    version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         if not isinstance(self.content, dict):
@@ -118,7 +126,7 @@ class _Fields:
         return value
 
     def section(self, key: str) -> "_Fields":
-        return _Fields(self.value(key, dict), self.name, f"{self.where}{key}.")
+        return _Fields(self.value(key, dict), self.name, f"{self.where}{key}.", self.version)
 
     def optional(self, key: str, parse: Callable[["_Fields"], Parsed]) -> Parsed | None:
         if key not in self.content:
@@ -141,10 +149,16 @@ class _Fields:
         return float(value)
 
     def counts(self, key: str, kinds: type[Kind]) -> dict[Kind, int]:
-        section = self.section(key)
-        if set(section.content) != set(kinds):
-            raise self.error(key, f"must count exactly {', '.join(kinds)}")
-        return {kind: section.count(kind) for kind in kinds}
+        return self.section(key).all_counts(kinds)
+
+    def all_counts(self, kinds: type[Kind]) -> dict[Kind, int]:
+        """Of this section itself: one for each kind, and nothing else."""
+        if set(self.content) != set(kinds):
+            raise ReportError(
+                f"{self.name}: {self.where.removesuffix('.')} must count exactly {', '.join(kinds)}; "
+                "run fleetloop evaluate again"
+            )
+        return {kind: self.count(kind) for kind in kinds}
 
     def items(self, key: str, kind: type[Parsed]) -> tuple[Parsed, ...]:
         values: Sequence[Any] = self.value(key, list)
@@ -158,19 +172,15 @@ def _tally_to_json(tally: Tally) -> dict[str, Any]:
         "km": tally.km,
         "progress_m": tally.progress_m,
         "demonstrator_progress_m": tally.demonstrator_progress_m,
-        "critical_interventions": _by_name(tally.critical_interventions),
-        "other_interventions": _by_name(tally.other_interventions),
-        "infractions": _by_name(tally.infractions),
+        "critical_interventions": counts_by_name(tally.critical_interventions),
+        "other_interventions": counts_by_name(tally.other_interventions),
+        "infractions": counts_by_name(tally.infractions),
         "routes": tally.routes,
         "routes_finished": tally.routes_finished,
         "successes": tally.successes,
         "driving_score": tally.driving_score,
+        "network_faults": None if tally.network_faults is None else counts_by_name(tally.network_faults),
     }
-
-
-def _by_name(counts: Mapping[Kind, int]) -> dict[str, int]:
-    # orjson takes exact strings as keys, not enums.
-    return {kind.value: count for kind, count in counts.items()}
 
 
 def _drive_to_json(drive: DriveResult) -> dict[str, Any]:
@@ -198,7 +208,14 @@ def _tally_fields(fields: _Fields) -> dict[str, Any]:
         "routes_finished": finished,
         "successes": successes,
         "driving_score": fields.number("driving_score", highest=100.0),
+        "network_faults": None
+        if fields.version == 1
+        else fields.optional("network_faults", _faults_from_json),
     }
+
+
+def _faults_from_json(fields: _Fields) -> dict[NetworkFault, int]:
+    return fields.all_counts(NetworkFault)
 
 
 def _drive_from_json(fields: _Fields) -> DriveResult:

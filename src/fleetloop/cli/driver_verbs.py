@@ -15,7 +15,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.progress import say, show, stage
 
 if TYPE_CHECKING:
-    from fleetloop.artifacts.report import DriveResult, Report
+    from fleetloop.artifacts.report import Report
     from fleetloop.policy.inside import InspectedDriver
     from fleetloop.presets import Preset
     from fleetloop.releases import FoundDriver
@@ -186,7 +186,7 @@ class Evaluate:
         with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
             report = self._evaluate()
         if self.json:
-            print(orjson.dumps(figures_of(report.candidate)).decode())
+            print(orjson.dumps(report.candidate.figures()).decode())
             return
         _show(report)
 
@@ -239,30 +239,11 @@ class Evaluate:
             return evaluate_network(folder, write_onnx, driver.id, suite, in_service, km=self.km)
 
 
-def figures_of(result: "DriveResult") -> dict[str, Any]:
-    """What `fleetloop evaluate --json` prints: the key figures, and how often what happened.
-
-    `kpci_low95` is the one-sided 95 % lower bound, `kpci_interval95` the two-sided interval; null stands for what is
-    infinite (nothing happened).
-    """
-    events = {**result.critical_interventions, **result.other_interventions}
-    return {
-        "kpci": result.kpci,
-        "kpci_low95": result.kpci_low95,
-        "kpci_interval95": result.kpci_interval95,
-        "km": result.km,
-        "critical_interventions": result.critical_intervention_count,
-        "progress": result.progress,
-        "success_rate": result.success_rate,
-        "routes": result.routes,
-        "events": {str(kind): count for kind, count in events.items()},
-        "towns": result.towns,
-    }
-
-
 def _show(report: "Report") -> None:
-    """A table of all and of each family, then one line, and what the gate says."""
+    """A table of all and of each family, then one line, what the safety layer did, and what the gate says."""
     from rich.table import Table
+
+    from fleetloop.evaluate.faults import faults_text
 
     result = report.candidate
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
@@ -281,6 +262,7 @@ def _show(report: "Report") -> None:
         f"KPCI {result.kpci:.3f} km (95 %: {low:.3f} to {high:.3f}) over {result.km:.1f} km, "
         f"progress {result.progress:.2f}, success {result.success_rate:.0%}"
     )
+    say(faults_text(result.network_faults))
     for reason in report.verdict.reasons if report.verdict else ():
         say(reason)
 

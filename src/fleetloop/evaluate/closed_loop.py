@@ -1,8 +1,7 @@
 """Closed-loop evaluation: a driver on unseen routes, through the safety layer, under the safety driver."""
 
-import logging
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,19 +18,18 @@ from fleetloop.artifacts.report import (
 )
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
+from fleetloop.evaluate.faults import FaultLog, count_faults
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.evaluate.inside_view import predictions_picture, truth_of
 from fleetloop.policy.runtime import Readings
 from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
-from fleetloop.safety.watchdog import FAULT_TEXTS, Fault, Watchdog, missing_plan
+from fleetloop.safety.watchdog import Watchdog, missing_plan
 from fleetloop.sim.cameras import rig_named
 from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES, family_named
-
-_log = logging.getLogger(__name__)
 
 _CRITICAL = {
     Danger.COLLISION: CriticalIntervention.COLLISION,
@@ -135,7 +133,7 @@ def drive_suite(
     film = _Film(rollout, towns, rig, config.clips if policy is not None else 0)
     watchdog = None if policy is None else Watchdog(config.vehicles, STEP_S)
     safety_layer, inputs = SafetyLayer(config.vehicles, STEP_S, watchdog), InputMonitor(config.vehicles, rig)
-    faults: Counter[str] = Counter()
+    faults = None if watchdog is None else FaultLog(watchdog, inputs)
     while rollout.active.any():
         rollout.decide()
         if policy is None:
@@ -146,9 +144,8 @@ def drive_suite(
             shown = missing_plan(config.vehicles) if plan is None else plan
             film.expose(observation, shown, getattr(policy, "readings", None))
         controls = safety_layer.limit(plan, rollout.state.speed[:, EGO], inputs.faults)
-        if watchdog is not None:
-            began = watchdog.faults[watchdog.began & rollout.active]
-            faults.update(FAULT_TEXTS[Fault(fault)] for fault in began.tolist())
+        if faults is not None:
+            faults.note(rollout.state.seed, rollout.active)
         step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
         film.note(step.danger, step.ended)
         safety_layer.remember(step.curvature, step.acceleration, step.ended)
@@ -157,11 +154,9 @@ def drive_suite(
             inputs.forget(step.ended)
         if progress is not None:
             progress((len(rollout.results) + sum(map(_share, rollout.routes_under_way))) / len(routes))
-    if faults:
-        told = ", ".join(f"{text} ({count} times)" for text, count in sorted(faults.items()))
-        _log.warning("the safety layer braked for the network on these routes: %s", told)
     order = {route.seed: number for number, route in enumerate(routes)}
-    results = sorted(rollout.results, key=lambda result: order[result.route.seed])
+    results = rollout.results if faults is None else faults.added_to(rollout.results)
+    results = sorted(results, key=lambda result: order[result.route.seed])
     if config.scenario:
         results = [r for r in results if r.route.scenario or not routes[order[r.route.seed]].scenario]
     return results, film.clips
@@ -346,6 +341,7 @@ def tally(results: Sequence[RouteResult], demonstrator: Sequence[RouteResult]) -
         routes_finished=sum(result.finished for result in results),
         successes=sum(result.success for result in results),
         driving_score=float(np.mean(scores)) if scores else 0.0,
+        network_faults=count_faults(results),
     )
 
 

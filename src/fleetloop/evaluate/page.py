@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 
 from fleetloop.artifacts.report import DriveResult, Verdict
 from fleetloop.core.files import write_text
+from fleetloop.evaluate.faults import faults_text
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.evaluate.page_template import PAGE, SCRIPT, STYLE
 from fleetloop.evaluate.video import encode_clip
@@ -145,7 +146,7 @@ def write_page(
         notes=f'<p class="notes">{html.escape(notes)}</p>' if notes else "",
         minimum_progress=f"{MINIMUM_PROGRESS:g}",
         table=_html_table(rows),
-        reasons=_reasons(rows),
+        reasons=_reasons(rows) + _faults(rows),
         sections="\n".join(sections),
         style=STYLE,
         script=SCRIPT,
@@ -231,6 +232,15 @@ def _reasons(rows: Sequence[TurnRow]) -> str:
         if row.verdict
     )
     return f'<ul class="reasons" aria-label="What the gate decided">{items}</ul>' if items else ""
+
+
+def _faults(rows: Sequence[TurnRow]) -> str:
+    items = "".join(
+        f"<li>Turn {row.turn}: {html.escape(faults_text(row.result.network_faults))}</li>"
+        for row in rows
+        if row.result
+    )
+    return f'<ul class="reasons" aria-label="What the safety layer did">{items}</ul>' if items else ""
 
 
 def _kpci_figure(rows: Sequence[TurnRow], references: Mapping[str, DriveResult]) -> go.Figure:

@@ -84,6 +84,8 @@ class RouteResult:
     """Why the world was retired in the middle of the route; it counts up to there, and is not finished."""
     taken_over_m: float = 0.0
     """Of the distance, driven by the safety driver: they earn the learner nothing."""
+    faults: list[str] | None = None
+    """Names of those of the network and of what it was given, in order; None where nobody looked for them."""
 
     @property
     def critical_interventions(self) -> int:
