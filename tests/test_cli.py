@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from fleetloop import cli
+from fleetloop.artifacts.bundle import unpack_bundle
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import ArtifactKind, content_id, read_artifact, verify_artifact
 from fleetloop.artifacts.report import DriveResult, NetworkFault, Verdict
@@ -157,6 +158,29 @@ def test_a_release_is_evaluated_by_name_or_path(
     assert "give either --release or the path" in command.fail(
         "evaluate", bundle, "--release", bundle, *arguments
     )
+
+
+def test_a_network_in_8_bits_is_judged_and_the_same_is_released(copied: Path, tmp_path: Path, command: Cli):
+    checkpoint, float32 = copied / "turns/01/checkpoint", copied / "turns/01/report"
+    int8, where = tmp_path / "int8", ("--preset", "smoke", "--workspace", copied)
+    in_service = ("--in-service", copied / "turns/00/report")
+    judged = command.run("evaluate", checkpoint, "--int8", "--out", int8, *in_service, *where, "--json")
+    settings = {path: read_report(path / "report.json").settings["int8"] for path in (int8, float32)}
+    assert settings == {int8: True, float32: False}
+    sizes = [(path / "network.onnx").stat().st_size for path in (int8, float32)]
+    assert sizes[0] < 0.4 * sizes[1]
+    release = ("release", checkpoint, "--number", 3, "--workspace", copied, "--report")
+    assert "judges the network in 8 bits; release with --int8" in command.fail(*release, int8)
+    assert "release 3 published" in command.run(*release, int8, "--int8")
+    bundle = tmp_path / "int8-bundle/driver.bundle"
+    assert unpack_bundle(bundle.read_bytes(), "").network == (int8 / "network.onnx").read_bytes()
+    # The Bundle, and the workspace that installs it, drive like what was judged; a float32 Report will do as well.
+    for name in (bundle, copied):
+        assert command.run("evaluate", "--release", name, *where, "--json") == judged
+    assert "is in 8 bits already" in command.fail("evaluate", bundle, "--int8", *where)
+    again = ("release", checkpoint, "--number", 4, "--workspace", copied, "--report", float32, "--int8")
+    assert "release 4 published" in command.run(*again)
+    assert command.run("evaluate", "--release", copied, *where, "--json") == judged
 
 
 def test_one_vehicle_is_watched_and_its_experts_are_mapped(copied: Path, tmp_path: Path, command: Cli):

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from fleetloop.cli.stage_verbs import PresetName, check_new
 from fleetloop.cli.world_verbs import WeatherName
-from fleetloop.core.errors import ConfigError
+from fleetloop.core.errors import ConfigError, InputError
 from fleetloop.progress import say, show, stage
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fleetloop.policy.inside import InspectedDriver
     from fleetloop.presets import Preset
     from fleetloop.releases import FoundDriver
+    from fleetloop.sim.roads.library import TownLibrary
 
 
 def named_driver(path: str, release: str | None) -> "FoundDriver":
@@ -172,6 +173,8 @@ class Evaluate:
     """It rains on all routes."""
     rig: str | None = None
     """Name of the cameras of the vehicles, default or shuttle, instead of the preset's."""
+    int8: bool = False
+    """Drive with the network in 8-bit integers, made as `fleetloop release --int8` makes it."""
     network: str | None = None
     """The checkpoint's network of your own, package.module:function, if you trust its code."""
     seed: int = 0
@@ -233,10 +236,26 @@ class Evaluate:
             else:
                 in_service = suite.untrained(folder.with_name(f"{folder.name}-{UNTRAINED}"))
 
-            def write_onnx(path: Path) -> None:
-                path.write_bytes(driver.onnx)
+            onnx = self._int8_of(driver, library) if self.int8 else driver.onnx
+            return evaluate_network(
+                folder, lambda path: path.write_bytes(onnx), driver.id, suite, in_service, km=self.km
+            )
 
-            return evaluate_network(folder, write_onnx, driver.id, suite, in_service, km=self.km)
+    @staticmethod
+    def _int8_of(driver: "FoundDriver", library: "TownLibrary") -> bytes:
+        """The network in 8-bit integers."""
+        from fleetloop.policy.quantize import is_int8
+        from fleetloop.stages.releasing import release_observations, write_int8
+
+        if is_int8(driver.onnx):
+            raise InputError(f"{driver.name}: is in 8 bits already; leave --int8 out")
+        observations = release_observations(library, driver.rig, int8=True)
+        with stage("8-bit integers"), tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "float32.onnx").write_bytes(driver.onnx)
+            return write_int8(
+                folder / "float32.onnx", folder / "int8.onnx", driver.rig, observations
+            ).read_bytes()
 
 
 def _show(report: "Report") -> None:

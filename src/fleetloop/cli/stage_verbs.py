@@ -266,20 +266,20 @@ class Release:
     network: str | None = None
     """The checkpoint's network of your own, package.module:function, if you trust its code."""
     int8: bool = False
-    """Release the network in 8-bit integers: a quarter of the bytes, and plans a little different."""
+    """Release the network in 8-bit integers: a quarter of the bytes, and plans a little different. If the report is of
+    evaluate --int8, the very network that it judges."""
 
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.policy.model import allow_builder
         from fleetloop.sim.cameras import DEFAULT_RIG
-        from fleetloop.stages.releasing import example_observations, release_checkpoint
-        from fleetloop.stages.workspace import Workspace, make_world
+        from fleetloop.stages.releasing import release_checkpoint, release_observations
+        from fleetloop.stages.workspace import Workspace
 
         if self.network is not None:
             allow_builder(self.network)
         number, workspace = at_least_one("number", self.number), Workspace(self.workspace)
-        world = make_world(workspace.library, ["grid-1"])
-        observations = example_observations(world, DEFAULT_RIG, steps=60 if self.int8 else 8)
+        observations = release_observations(workspace.library, DEFAULT_RIG, self.int8)
         folder = self.report.with_name(f"{self.report.name}-bundle")
         with stage("release"):
             release_checkpoint(

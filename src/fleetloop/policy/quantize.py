@@ -78,3 +78,8 @@ def quantize_onnx(network: Path, path: Path, rig: CameraRig, observations: Seque
             )
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{network}: cannot be quantised ({error}); release it in float32") from error
+
+
+def is_int8(network: bytes) -> bool:
+    """Whether an ONNX file holds weights in 8 bits, as `quantize_onnx` writes them."""
+    return any(node.op_type == "DequantizeLinear" for node in onnx.load_from_string(network).graph.node)

@@ -21,6 +21,7 @@ from fleetloop.evaluate.closed_loop import FailureClip, drive_distance, drive_su
 from fleetloop.evaluate.gate import decide
 from fleetloop.policy.export import export_onnx
 from fleetloop.policy.network import build_network
+from fleetloop.policy.quantize import is_int8
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import Preset
 from fleetloop.progress import stage
@@ -138,7 +139,7 @@ def evaluate_network(
         verdict = None
         if in_service is not None:
             verdict = decide(result, in_service, suite.preset.evaluate.minimum_progress)
-        settings = settings_of(suite.preset)
+        settings = {**settings_of(suite.preset), "int8": is_int8((partial / NETWORK_FILE).read_bytes())}
         if km is not None:
             settings |= {"routes": result.routes, "km_asked_for": km}
         report = Report(result, in_service, verdict, settings)

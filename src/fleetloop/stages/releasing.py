@@ -16,17 +16,22 @@ from fleetloop.core.errors import BundleError
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
 from fleetloop.policy.export import parity
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
+from fleetloop.policy.model import DriverModel
 from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
 from fleetloop.release.bundle import build_bundle, require_passed
 from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
+from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, make_routes
 from fleetloop.stages.judging import NETWORK_FILE, REPORT_FILE
-from fleetloop.stages.workspace import Workspace, network_of
+from fleetloop.stages.workspace import Workspace, make_world, network_of
 
 PARITY_TOLERANCE = 2e-3
 """Between PyTorch and ONNX Runtime in float32: metres, 1/m and m/s^2 over a short drive with memory."""
+EXAMPLE_TOWN = "grid-1"
+"""Where a network's inputs for parity and calibration are from; never one to evaluate in."""
+_PARITY_STEPS, _INT8_STEPS = 8, 60
 
 
 def release_checkpoint(
@@ -43,13 +48,14 @@ def release_checkpoint(
 
     Args:
         observations: in the order of time; the first half calibrates an 8-bit network, the second judges it.
-        int8: release the network in 8-bit integers. The Report is that of the float32 network, from which it may
-            differ by INT8_TOLERANCE.
+        int8: release the network in 8-bit integers: the very one that the Report judges, if that was driven in 8
+            bits; else one made from the Report's float32 network. It may differ from the checkpoint by
+            INT8_TOLERANCE.
 
     Raises:
         GateError: the Report did not pass.
-        BundleError: the Report judges another checkpoint, the exported network does not do what the
-            checkpoint does, or a higher release is published already.
+        BundleError: the Report judges another checkpoint, or the network in 8 bits while `int8` is not asked for;
+            the exported network does not do what the checkpoint does; or a higher release is published already.
         CheckpointError, ReportError: an input cannot be read, or was altered.
         StorageError: the disk is full.
     """
@@ -58,14 +64,9 @@ def release_checkpoint(
     network, checkpoint_id = network_of(checkpoint)
     if checkpoint_id not in report.parents:
         raise BundleError(f"{report_folder}: judges another checkpoint; evaluate {checkpoint} first")
-    onnx_path, report_path = report_folder / NETWORK_FILE, report_folder / REPORT_FILE
+    report_path = report_folder / REPORT_FILE
     require_passed(read_report(report_path), str(report_path))
-    difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
-    if int8:
-        half = len(observations) // 2
-        onnx_path = folder / NETWORK_FILE
-        quantize_onnx(report_folder / NETWORK_FILE, onnx_path, network.rig, observations[:half])
-        difference = parity(network, onnx_path, observations[half:], INT8_TOLERANCE)
+    onnx_path, difference = _checked_network(folder, network, report_folder, observations, int8)
     inputs, outputs = tensor_specs(onnx_path)
     contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
     bundle = folder / BUNDLE_TARGET
@@ -74,6 +75,33 @@ def release_checkpoint(
         bundle, onnx_path, contract, report_path, parents, {"parity": difference, "int8": int8}, seed
     )
     publish(bundle, workspace.repository, workspace.keys, utc_now())
+
+
+def _checked_network(
+    folder: Path, network: DriverModel, report_folder: Path, observations: list[Observation], int8: bool
+) -> tuple[Path, float]:
+    """The ONNX file to release, and how far its plans are from the checkpoint's."""
+    onnx_path = report_folder / NETWORK_FILE
+    if not read_report(report_folder / REPORT_FILE).settings.get("int8"):
+        difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
+        if not int8:
+            return onnx_path, difference
+        onnx_path = write_int8(onnx_path, folder / NETWORK_FILE, network.rig, observations)
+    elif not int8:
+        raise BundleError(
+            f"{report_folder}: judges the network in 8 bits; release with --int8, or evaluate without it"
+        )
+    return onnx_path, parity(network, onnx_path, observations[len(observations) // 2 :], INT8_TOLERANCE)
+
+
+def write_int8(network: Path, path: Path, rig: CameraRig, observations: list[Observation]) -> Path:
+    """Write an ONNX network in 8-bit integers to `path`, calibrated with the first half of the observations.
+
+    Raises:
+        BundleError: as of `quantize_onnx`.
+    """
+    quantize_onnx(network, path, rig, observations[: len(observations) // 2])
+    return path
 
 
 def published_release(workspace: Workspace) -> int:
@@ -106,7 +134,7 @@ def tensor_specs(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, 
 
 
 def example_observations(
-    world: World, rig: CameraRig, vehicles: int = 4, steps: int = 8
+    world: World, rig: CameraRig, vehicles: int = 4, steps: int = _PARITY_STEPS
 ) -> list[Observation]:
     """What a few vehicles see in the demonstrator's hands: real inputs for the parity check."""
     rollout = Rollout(world, make_routes(1, [0], 1_000, 500.0), vehicles)
@@ -116,3 +144,9 @@ def example_observations(
         observations.append(rollout.observe(rig, 0.5))
         rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
     return observations
+
+
+def release_observations(library: TownLibrary, rig: CameraRig, int8: bool = False) -> list[Observation]:
+    """Those of EXAMPLE_TOWN: enough for the parity check, or to calibrate and judge a network in 8 bits."""
+    world = make_world(library, [EXAMPLE_TOWN])
+    return example_observations(world, rig, steps=_INT8_STEPS if int8 else _PARITY_STEPS)
