@@ -1,5 +1,6 @@
 """A network that is not fleetloop's: trained, exported, driven, and never imported unasked."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 import own_network
+from fleetloop.artifacts.checkpoint import read_checkpoint
+from fleetloop.cli import main
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy import model
@@ -14,8 +17,11 @@ from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.model import DriverModel, OwnNetwork, allow_builder
 from fleetloop.policy.network import NetworkConfig, build_network, config_from_dict, config_to_dict
 from fleetloop.policy.runtime import OnnxDriver
+from fleetloop.stages import training
 from fleetloop.train.imitate import train
+from fleetloop.vehicle.drive import read_summary
 from test_train import RIG, SMALL, square_batches
+from tiny_loop import ids_of, make_tiny, prepare
 
 BUILDER = "own_network:build"
 
@@ -92,3 +98,41 @@ class TestOwnNetwork:
     def test_memory_is_asked_for(self):
         assert not model.own_network("test_own_network:build_forgetful", RIG).memory
         assert build_network(NetworkConfig(memory=False), RIG).memory_width is None
+
+
+class TestLoop:
+    def test_the_loop_turns_with_it_and_goes_on_when_killed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ):
+        make_tiny(monkeypatch)
+
+        def loop(workspace: Path, *more: str) -> list[str]:
+            # As in a process of its own.
+            monkeypatch.setattr(model, "_allowed", set())
+            return ["loop", "--preset", "smoke", "--workspace", str(workspace), *more]
+
+        whole = prepare(tmp_path / "whole")
+        main(loop(whole, "--network", BUILDER))
+        config = read_checkpoint(whole / "turns/01/checkpoint")[1]
+        assert config["network"]["builder"] == BUILDER and read_summary(whole / "turns/01/drive").release
+        assert f"network {BUILDER}" in (whole / "report.html").read_text(encoding="utf-8")
+
+        killed = prepare(tmp_path / "killed")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "stage", lambda title: contextlib.nullcontext(kill_midway))
+            with pytest.raises(SystemExit):
+                main(loop(killed, "--network", BUILDER))
+        assert list(killed.glob("turns/00/*.training.safetensors"))
+        capsys.readouterr()
+        for other in ((), ("--network", "own_network:SmallDriver")):
+            with pytest.raises(SystemExit):
+                main(loop(killed, *other))
+            assert f"network is '{BUILDER}', not " in capsys.readouterr().err
+        main(loop(killed, "--network", BUILDER))
+        assert ids_of(killed) == ids_of(whole)
+
+
+def kill_midway(share: float) -> None:
+    """Stop a training in its middle."""
+    if share > 0.5:
+        raise KeyboardInterrupt

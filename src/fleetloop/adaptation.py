@@ -163,7 +163,9 @@ def _drive_region(
     # Fewer vehicles rather than very short drives.
     vehicles = min(config.vehicles, max(math.floor(region.minutes), 1))
     steps = math.floor(region.minutes * 60.0 / STEP_S / vehicles)
-    config = replace(config, vehicles=vehicles, steps=max(steps, 1))
+    # A few drives are kept as a whole, also with a preset whose demonstrator is recorded by its triggers.
+    recorder = replace(config.recorder, everything=True)
+    config = replace(config, vehicles=vehicles, steps=max(steps, 1), recorder=recorder)
     if not (drives / MANIFEST).is_file():
         world = make_world(library, region.towns)
         with stage(f"demonstrator drives {region.minutes:g} minutes") as progress:

@@ -63,6 +63,9 @@ class RunConfig:
     training_towns: tuple[str, ...]
     evaluation_towns: tuple[str, ...]
     uploads: str = Uploads.TRIGGERS.value
+    network: str | None = None
+    """package.module:function of a network of the user's own. A record never makes anybody import code: the same name
+    must be given again to go on."""
 
 
 @dataclass(frozen=True)
@@ -327,6 +330,7 @@ class Turns:
         training, evaluation = set(self.run.training_towns), set(self.run.evaluation_towns)
         places = ", ".join(sorted({town.rsplit("-", 1)[0] for town in evaluation}))
         unseen = "other routes of the towns trained on" if training & evaluation else "towns never trained on"
+        network = f", network {self.run.network}" if self.run.network else ""
         untrained, demonstrator = self.untrained(), self.suite.summary_of_demonstrator()
         with stage("report"):
             write_page(
@@ -335,7 +339,7 @@ class Turns:
                 self.trigger_counts,
                 clips,
                 "The loop, turn by turn",
-                f"Preset {self.run.preset}, seed {self.run.seed}; evaluated on {unseen} ({places}).",
+                f"Preset {self.run.preset}, seed {self.run.seed}{network}; evaluated on {unseen} ({places}).",
                 untrained=untrained,
                 demonstrator=demonstrator,
             )

@@ -6,6 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from fleetloop.cli.stage_verbs import PresetName
 from fleetloop.progress import say, show
 
 
@@ -29,7 +30,7 @@ class Adapt:
     """Of what is trained on, with --home-dataset."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
-    preset: Literal["smoke", "laptop", "gpu"] = "laptop"
+    preset: PresetName = "laptop"
     samples: int | None = None
     """To train on, instead of the preset's number."""
     learning_rate: float | None = None

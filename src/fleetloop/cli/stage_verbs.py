@@ -3,12 +3,16 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from fleetloop.core.errors import ConfigError, EpisodeError, InputError
 from fleetloop.progress import say, show, stage
+
+if TYPE_CHECKING:
+    from fleetloop.presets import Preset
+    from fleetloop.sim.roads.library import TownLibrary
 
 PresetName = Literal["smoke", "laptop", "speedrun", "gpu"]
 
@@ -46,6 +50,8 @@ class Loop:
     """Drive on this map instead of generated towns: .osm, .osm.gz, .xodr, .net.xml or .net.xml.gz."""
     evaluate_on: Path | None = None
     """Train on generated towns, evaluate on this map."""
+    network: str | None = None
+    """Drive with a network of your own, package.module:function (docs/your-own-network.md)."""
     seed: int = 0
     turns: int | None = None
     """Instead of the preset's number."""
@@ -53,10 +59,14 @@ class Loop:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.loop import RunConfig, open_run, run_loop
+        from fleetloop.policy.model import own_network
         from fleetloop.presets import preset_named
+        from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.stages.workspace import Workspace
 
         preset = preset_named(self.preset)
+        if self.network is not None:
+            preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
         if self.turns is not None:
             preset = replace(preset, turns=at_least_one("turns", self.turns))
         library = Workspace(self.workspace).library
@@ -65,7 +75,7 @@ class Loop:
             training = evaluation = [library.add_file(self.town)]
         if self.evaluate_on is not None:
             evaluation = [library.add_file(self.evaluate_on)]
-        run = RunConfig(self.preset, self.seed, tuple(training), tuple(evaluation))
+        run = RunConfig(self.preset, self.seed, tuple(training), tuple(evaluation), network=self.network)
         workspace = open_run(self.workspace, run)
         turns = run_loop(workspace, preset, run)
         show(turns.table())
@@ -185,66 +195,71 @@ class Train:
         )
 
 
-@dataclass(frozen=True)
-class Practise:
-    """Train a network while it drives: on what it gets into, with the demonstrator's answers."""
+@dataclass(frozen=True, kw_only=True)
+class _LearnByDriving:
+    """What the verbs whose network learns while it drives have in common."""
 
-    out: Path
-    """Folder of the checkpoint; it must not exist yet."""
-    workspace: Path = Path("workspace")
-    """Holds the towns."""
-    initial: Path | None = None
-    """A checkpoint to start from."""
-    town: Path | None = None
-    """A map to drive on instead of generated towns."""
-    preset: PresetName = "speedrun"
-    samples: int | None = None
-    """To train on in all, instead of the preset's number."""
-    seed: int = 0
-
-    def run(self) -> None:
-        """Run the verb."""
-        from fleetloop.presets import preset_named
-        from fleetloop.stages.training import practise_checkpoint
-        from fleetloop.stages.workspace import Workspace
-
-        check_new(self.out)
-        preset, library = preset_named(self.preset), Workspace(self.workspace).library
-        if self.samples is not None:
-            preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
-        towns = preset.training_keys() if self.town is None else [library.add_file(self.town)]
-        practise_checkpoint(self.out, towns, library, preset, self.seed, self.initial)
-        say(f"checkpoint in {self.out}")
-
-
-@dataclass(frozen=True)
-class Reinforce:
-    """Let the network of a checkpoint learn by reinforcement: it drives, and learns from what comes of it."""
-
-    checkpoint: Positional[Path]
-    """A network that drives already, from `fleetloop train`."""
     out: Path
     """Folder of the new checkpoint; it must not exist yet."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
     town: Path | None = None
     """A map to drive on instead of generated towns."""
-    preset: PresetName = "laptop"
     samples: int | None = None
-    """Steps of vehicles to learn from, instead of the preset's number."""
+    """To learn from in all, instead of the preset's number."""
     seed: int = 0
+
+    def _where(self, preset: "Preset") -> tuple["TownLibrary", list[str]]:
+        """The towns to drive in, and who has them.
+
+        Raises:
+            InputError: there is something at `out` already.
+        """
+        from fleetloop.stages.workspace import Workspace
+
+        check_new(self.out)
+        library = Workspace(self.workspace).library
+        return library, preset.training_keys() if self.town is None else [library.add_file(self.town)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Practise(_LearnByDriving):
+    """Train a network while it drives: on what it gets into, with the demonstrator's answers."""
+
+    initial: Path | None = None
+    """A checkpoint to start from."""
+    preset: PresetName = "speedrun"
+
+    def run(self) -> None:
+        """Run the verb."""
+        from fleetloop.presets import preset_named
+        from fleetloop.stages.training import practise_checkpoint
+
+        preset = preset_named(self.preset)
+        if self.samples is not None:
+            preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
+        library, towns = self._where(preset)
+        practise_checkpoint(self.out, towns, library, preset, self.seed, self.initial)
+        say(f"checkpoint in {self.out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reinforce(_LearnByDriving):
+    """Let the network of a checkpoint learn by reinforcement: it drives, and learns from what comes of it."""
+
+    checkpoint: Positional[Path]
+    """A network that drives already, from `fleetloop train`."""
+    preset: PresetName = "laptop"
 
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.presets import preset_named
         from fleetloop.stages.training import reinforce_checkpoint
-        from fleetloop.stages.workspace import Workspace
 
-        check_new(self.out)
-        preset, library = preset_named(self.preset), Workspace(self.workspace).library
+        preset = preset_named(self.preset)
         if self.samples is not None:
             preset = replace(preset, reinforce=replace(preset.reinforce, samples=self.samples))
-        towns = preset.training_keys() if self.town is None else [library.add_file(self.town)]
+        library, towns = self._where(preset)
         figures = reinforce_checkpoint(self.out, self.checkpoint, towns, library, preset, self.seed)
         say(
             f"{figures['critical']:.1f} critical interventions in {figures['km']:.2f} km in a late round; "
