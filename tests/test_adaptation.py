@@ -23,13 +23,17 @@ from fleetloop.presets import PRESETS
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.train.replay import Replay
+from fleetloop.vehicle.recorder import RecorderConfig
 from tiny_loop import TINY, make_tiny, prepare
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     make_tiny(monkeypatch)
-    monkeypatch.setitem(PRESETS, "smoke", replace(TINY, imitate=replace(TINY.imitate, samples=32)))
+    # As in presets whose demonstrator is recorded by its triggers: here its drives are kept as a whole all the same.
+    demonstrate = replace(TINY.demonstrate, recorder=RecorderConfig())
+    small = replace(TINY, demonstrate=demonstrate, imitate=replace(TINY.imitate, samples=32))
+    monkeypatch.setitem(PRESETS, "smoke", small)
 
 
 def write_fresh(path: Path) -> str:
