@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fleetloop.core.pinhole import camera_axes, focal_length_px
 from fleetloop.core.types import (
     METRES_PER_PIXEL,
     SIGN_PIXELS,
@@ -42,7 +43,7 @@ from fleetloop.sim.cameras.materials import (
     SeenFrom,
 )
 from fleetloop.sim.cameras.parts import PART_START, PARTS
-from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
+from fleetloop.sim.cameras.project import NEAR_M
 from fleetloop.sim.cameras.signs import BACK_COLOUR, RETROREFLECTION, SHADED
 from fleetloop.sim.cameras.statics import BUILDING_HALF_M
 from fleetloop.sim.cameras.windows import (

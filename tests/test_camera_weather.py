@@ -19,9 +19,10 @@ from camera_scenes import (
     signed_world,
     with_signs,
 )
+from fleetloop.core.pinhole import focal_length_px
 from fleetloop.core.types import SIGN_PIXELS, STREET_LAMP, AgentKind, Camera, Scene, World
 from fleetloop.sim.cameras import Weather, appearance_of, render
-from fleetloop.sim.cameras.project import focal_length_px, project
+from fleetloop.sim.cameras.project import project
 from toy_world import toy_world
 
 # Signs

@@ -22,6 +22,7 @@ from camera_scenes import (
     only,
     signed_world,
 )
+from fleetloop.core.pinhole import focal_length_px
 from fleetloop.core.types import (
     VEHICLE_SIZES,
     AgentKind,
@@ -42,7 +43,7 @@ from fleetloop.sim.cameras import (
     render,
 )
 from fleetloop.sim.cameras.mosaic import draw_plan, mosaic
-from fleetloop.sim.cameras.project import camera_from_ego, focal_length_px, project, ray_directions
+from fleetloop.sim.cameras.project import camera_from_ego, project, ray_directions
 from fleetloop.sim.cameras.render import detail_of
 from fleetloop.sim.cameras.samples import benchmark_scene
 from fleetloop.sim.signals import signal_colour

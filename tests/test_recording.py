@@ -21,6 +21,7 @@ from fleetloop.artifacts.episode_reader import read_episode
 from fleetloop.artifacts.episode_view import camera_rotation
 from fleetloop.cli import main
 from fleetloop.core.errors import ConfigError, InputError
+from fleetloop.core.pinhole import camera_axes
 from fleetloop.core.types import (
     EGO,
     PLAN_POSE_INTERVAL_S,
@@ -37,7 +38,6 @@ from fleetloop.recording import FORMATS, RecordConfig, Recording, look, record_d
 from fleetloop.recording.moment import arc
 from fleetloop.recording.scenery import lane_lines
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, equal_rig
-from fleetloop.sim.cameras.project import camera_axes
 from fleetloop.sim.rollout import Rollout, make_routes
 from toy_world import toy_world
 

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float64
 
 from fleetloop.bench.measure import Measurement, median_of
 from fleetloop.bench.peer import PeerMissingError, peer
+from fleetloop.core.pinhole import camera_axes, focal_length_px
 from fleetloop.core.types import BOX_CELL_M, SCENE_AGENTS, AgentKind, Camera, Scene, World
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import appearances, equal_rig, render
-from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
+from fleetloop.sim.cameras.project import NEAR_M
 
 _GRID_CELLS = 6
 """Edge of the square of cells that the boxes stand in; its middle is the town frame's origin."""

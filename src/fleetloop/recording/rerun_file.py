@@ -16,12 +16,12 @@ from fleetloop.artifacts.episode_view import KIND_COLOURS
 from fleetloop.artifacts.episode_writer import encode_jpeg
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.files import replacing_file
+from fleetloop.core.pinhole import camera_axes, focal_length_px
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind, CameraRig, LaneKind
 from fleetloop.recording.closing import close_file
 from fleetloop.recording.moment import DrivenStep, Moment
 from fleetloop.recording.rerun_inside import CAMERAS, EGO_FRAME, INSIDE_PANEL, log_inside
 from fleetloop.recording.scenery import lane_lines
-from fleetloop.sim.cameras.project import camera_axes, focal_length_px
 
 TIMELINE = "time"
 """Seconds since the recording began."""

@@ -1,17 +1,27 @@
-"""Whether what the network is given can be trusted: cameras that show nothing or stand still, an ego state of NaN.
+"""Whether what the network is given can be trusted: cameras, the ego state, what phone and clock say.
 
-Cameras that were swapped are not found here: images do not tell which cable they came through. Where each camera is
-and looks is an input of the network, so a swapped pair reads as a wrongly calibrated one; check it when they are
-installed.
+Cameras that show nothing, stand still, or see the world go by as from another camera's mount (`safety.mounts`) are
+lost. Those that were swapped are not put right by exchanging their pictures again, though it is known which they are:
+where each camera is and looks is an input of the network, so a swap that was found wrongly would make of a healthy
+vehicle a wrongly calibrated one, while pictures left out are what training has shown. Whoever swapped cables may have
+moved cameras, too.
+
+Pictures of another size, number or type than the rig's are refused: they come from a program, not from a broken camera.
 """
 
-from dataclasses import dataclass, replace
+import logging
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
+from fleetloop.core.errors import InputError
 from fleetloop.core.types import CameraRig, Observation
+from fleetloop.safety.mounts import MountConfig, MountMonitor
 from fleetloop.safety.watchdog import Fault
+
+_log = logging.getLogger(__name__)
 
 _MOVES_MPS = 1.0
 """Who stands may see the same picture twice."""
@@ -33,6 +43,7 @@ class InputConfig:
     """A camera that shows nothing, or the same while the vehicle moves, so many times in a row is lost."""
     lost_forward_cameras: int = 1
     """Of the first group; with more, the vehicle stops. Training leaves out single cameras in the same way."""
+    mounts: MountConfig = field(default_factory=MountConfig)
 
 
 class InputMonitor:
@@ -40,6 +51,8 @@ class InputMonitor:
 
     def __init__(self, vehicles: int, rig: CameraRig, config: InputConfig | None = None) -> None:
         self._config = config or InputConfig()
+        self._rig, self._vehicles = rig, vehicles
+        self._mounts = MountMonitor(vehicles, rig, self._config.mounts)
         self._forward = len(rig.groups[0]) if rig.groups else 0
         self._last: tuple[np.ndarray, ...] | None = None
         shape = (vehicles, len(rig.cameras))
@@ -50,18 +63,31 @@ class InputMonitor:
         """Cameras that were lost in the last step."""
         self.faults: Int32[np.ndarray, " W"] = np.zeros(vehicles, np.int32)
         """Fault of the last observation."""
+        self.unknown_steps: Counter[str] = Counter()
+        """Steps of vehicles whose navigation, or time of day, had numbers that are not finite. The network is given
+        neutral ones instead: it loses its way, not the road."""
+        self._told: set[str] = set()
 
     def check(self, observation: Observation, active: Bool[np.ndarray, " W"]) -> Observation:
         """Look for lost cameras; their pictures are black in what is returned, as they were in training.
 
-        Where nothing is lost, the observation is returned as it is. Vehicles that are not `active` have no faults.
+        Where nothing is lost, the observation is returned as it is. Vehicles that are not `active` have no faults. It
+        is to be called once for each step. What is wrong for the first time is logged.
+
+        Raises:
+            InputError: there are pictures, but not those of the rig: other groups, cameras, sizes, or no bytes.
         """
+        self.began = np.zeros_like(self.lost)
         if observation.images:
+            self._refuse_foreign(observation)
             self._look(observation, active)
+        else:
+            self._mounts.miss()
         ego = ~np.isfinite(observation.ego_history).all(axis=(1, 2))
         blind = self.lost[:, : self._forward].sum(axis=1) > self._config.lost_forward_cameras
         faults = np.where(ego, int(Fault.EGO_STATE), np.where(blind, int(Fault.CAMERAS), int(Fault.NONE)))
         self.faults = np.where(active, faults, int(Fault.NONE)).astype(np.int32)
+        self._count_unknown(observation, active)
         if not self.lost.any() or not observation.images:
             return observation
         return replace(observation, images=self._blacked(observation.images))
@@ -70,6 +96,33 @@ class InputMonitor:
         """Begin anew with these vehicles: they were put somewhere else."""
         self._blind_steps[vehicles] = 0
         self.lost[vehicles] = False
+        self._mounts.forget(vehicles)
+
+    def lost_text(self, w: int) -> str:
+        """Which cameras of a vehicle are lost, and why: `lost cameras: rear; a and b are swapped`."""
+        names = [camera.name for camera in self._rig.cameras]
+        shows, mirrored = self._mounts.shows[w], self._mounts.mirrored[w]
+        blind = self.lost[w] & ~self._mounts.misplaced[w]
+        texts = [", ".join(names[c] for c in np.flatnonzero(blind))] if blind.any() else []
+        for camera in np.flatnonzero(shows > np.arange(len(names))):
+            texts.append(f"{names[camera]} and {names[shows[camera]]} are swapped")
+        texts += [f"{names[c]} is mirrored or upside down" for c in np.flatnonzero(mirrored)]
+        return f"lost cameras: {'; '.join(texts)}"
+
+    def _refuse_foreign(self, observation: Observation) -> None:
+        groups = self._rig.groups
+        if len(observation.images) != len(groups):
+            raise InputError(
+                f"observation.images: {len(observation.images)} groups of cameras, the rig has {len(groups)}; "
+                "give an array for each, black where a camera is missing"
+            )
+        for number, (images, group) in enumerate(zip(observation.images, groups, strict=True)):
+            shape = (self._vehicles, len(group), group[0].height, group[0].width, 3)
+            if images.shape != shape or images.dtype != np.uint8:
+                raise InputError(
+                    f"observation.images[{number}]: {images.dtype} of shape {images.shape}, the rig's cameras give "
+                    f"uint8 of shape {shape}; scale the pictures to RGB bytes of that size"
+                )
 
     def _look(self, observation: Observation, active: Bool[np.ndarray, " W"]) -> None:
         seen = tuple(np.array(group[:, :, ::_SKIP, ::_SKIP]) for group in observation.images)
@@ -82,8 +135,30 @@ class InputMonitor:
             blind |= same & (speed > _MOVES_MPS)[:, None]
         self._last = seen
         self._blind_steps = np.where(blind & active[:, None], self._blind_steps + 1, 0)
-        lost = self._blind_steps >= self._config.blind_steps
+        self._mounts.look(observation, active, ~blind)
+        misplaced = self._mounts.misplaced & active[:, None]
+        lost = (self._blind_steps >= self._config.blind_steps) | misplaced
         self.began, self.lost = lost & ~self.lost, lost
+        for w in np.flatnonzero(self.began.any(axis=1)).tolist():
+            self._tell(f"{self.lost_text(w)} (vehicle {w})")
+
+    def _count_unknown(self, observation: Observation, active: Bool[np.ndarray, " W"]) -> None:
+        known = {
+            "navigation": np.isfinite(observation.navigation).all(axis=1),
+            "time_of_day_h": np.isfinite(observation.time_of_day_h),
+        }
+        for name, finite in known.items():
+            if count := int((active & ~finite).sum()):
+                self.unknown_steps[name] += count
+                self._tell(
+                    f"observation.{name}: has numbers that are not finite; the network is given neutral ones"
+                )
+
+    def _tell(self, text: str) -> None:
+        """Log what was not logged before."""
+        if text not in self._told:
+            self._told.add(text)
+            _log.warning("%s", text)
 
     def _blacked(self, images: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """Copies of the images with those of lost cameras black."""

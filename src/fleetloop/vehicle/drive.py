@@ -225,14 +225,11 @@ class _Fleet:
             for w in np.flatnonzero(fires).tolist():
                 text = _explain(trigger, Danger(int(step.danger[w])), Fault(int(moment.fault[w])))
                 if trigger is Trigger.CAMERA_LOST:
-                    text = f"lost cameras: {', '.join(self._lost_cameras(w))}"
+                    text = self._inputs.lost_text(w)
                 event = EpisodeEvent(int(times_ns[w]), trigger.value, float(value[w]), text)
                 events.setdefault(w, []).append(event)
         self.triggers.reset(step.ended)
         return events
-
-    def _lost_cameras(self, w: int) -> list[str]:
-        return [c.name for c, lost in zip(self.rig.cameras, self._inputs.lost[w], strict=True) if lost]
 
     def recorded_step(self, number: int, before: _Before, step: RolloutStep, with_images: bool) -> FleetStep:
         """All of a step, for the recorder."""

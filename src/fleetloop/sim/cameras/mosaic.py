@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from fleetloop.core.pinhole import camera_axes, focal_length_px
 from fleetloop.core.types import WHEELBASE_M, Camera, CameraRig
-from fleetloop.sim.cameras.project import NEAR_M, camera_axes, focal_length_px
+from fleetloop.sim.cameras.project import NEAR_M
 
 # As around a car: what looks ahead on top, below it the others from left to right; the rear in the middle.
 _LAYOUT = (

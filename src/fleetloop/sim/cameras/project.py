@@ -1,32 +1,13 @@
 """Between metres in the ego frame and pixels of a camera. Pixel (0, 0) covers [0, 1) x [0, 1)."""
 
-import math
-
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
+from fleetloop.core.pinhole import camera_axes, focal_length_px
 from fleetloop.core.types import Camera
 
 NEAR_M = 0.1
 """Nothing nearer than this along the optical axis is drawn."""
-
-
-def focal_length_px(camera: Camera) -> float:
-    """Focal length in pixels; pixels are square and the principal point is the centre of the image."""
-    return camera.width / 2.0 / math.tan(camera.horizontal_field_of_view / 2.0)
-
-
-def camera_axes(camera: Camera) -> Float64[np.ndarray, "3 3"]:
-    """Unit vectors in the ego frame: rows right, down, forward, that is the OpenCV camera axes x, y, z."""
-    cos_yaw, sin_yaw = math.cos(camera.yaw), math.sin(camera.yaw)
-    cos_pitch, sin_pitch = math.cos(camera.pitch), math.sin(camera.pitch)
-    return np.array(
-        [
-            [sin_yaw, -cos_yaw, 0.0],
-            [cos_yaw * sin_pitch, sin_yaw * sin_pitch, -cos_pitch],
-            [cos_yaw * cos_pitch, sin_yaw * cos_pitch, sin_pitch],
-        ]
-    )
 
 
 def camera_from_ego(camera: Camera) -> Float64[np.ndarray, "4 4"]:

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
+from fleetloop.core.pinhole import camera_axes, focal_length_px
 from fleetloop.core.types import Camera, CameraRig, Scene, Surface, World
 from fleetloop.sim.cameras.appearance import Appearance
 from fleetloop.sim.cameras.fields import BOX_FIELDS, CAMERA_FIELDS, LAMP_FIELDS, LIGHT_FIELDS, SIGN_FIELDS
 from fleetloop.sim.cameras.gather import MAX_BOXES, MAX_SIGNS, gather
 from fleetloop.sim.cameras.lamps import MAX_LAMPS
-from fleetloop.sim.cameras.project import camera_axes, focal_length_px
 from fleetloop.sim.cameras.raster import draw
 from fleetloop.sim.cameras.signs import sign_pictures
 
