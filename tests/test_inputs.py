@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fleetloop.core.errors import InputError
 from fleetloop.core.types import Camera, CameraRig, Observation
 from fleetloop.safety.inputs import InputConfig, InputMonitor
 from fleetloop.safety.watchdog import Fault
@@ -110,3 +111,36 @@ def test_a_vehicle_that_was_put_elsewhere_begins_anew():
     monitor, _ = watched(cover)
     monitor.forget(np.array([True, False]))
     assert monitor.lost.any(axis=1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: images[:1],
+        lambda images: (images[0][:, :2], images[1]),
+        lambda images: (images[0][:, :, :8], images[1]),
+        lambda images: (images[0][:1], images[1]),
+        lambda images: (images[0].astype(np.float32), images[1]),
+        lambda images: (images[0][..., 0], images[1]),
+        lambda images: (images[1], images[0]),
+    ],
+    ids=["group", "camera", "height", "vehicles", "type", "grey", "order"],
+)
+def test_pictures_of_another_rig_are_refused_in_one_sentence(change):
+    monitor, seen = InputMonitor(2, RIG), observation(1)
+    monitor.check(observation(0), ACTIVE)
+    with pytest.raises(InputError, match=r"observation\.images.*(black|scale)") as refused:
+        monitor.check(replace(seen, images=change(seen.images)), ACTIVE)
+    assert str(refused.value).count("\n") == 0
+    assert monitor.check(seen, ACTIVE) is seen, "what follows is looked at as before"
+
+
+def test_unknown_way_and_time_are_counted_and_logged_once(caplog: pytest.LogCaptureFixture):
+    monitor = InputMonitor(2, RIG)
+    for number in range(3):
+        seen = observation(number)
+        seen.navigation[0, 1], seen.time_of_day_h[:] = np.nan, np.inf
+        monitor.check(seen, np.array([True, number > 0]))
+    assert monitor.unknown_steps == {"navigation": 3, "time_of_day_h": 5}
+    assert not monitor.faults.any() and not monitor.lost.any()
+    assert len(caplog.records) == 2 and all("not finite" in record.message for record in caplog.records)
