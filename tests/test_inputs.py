@@ -144,3 +144,15 @@ def test_unknown_way_and_time_are_counted_and_logged_once(caplog: pytest.LogCapt
     assert monitor.unknown_steps == {"navigation": 3, "time_of_day_h": 5}
     assert not monitor.faults.any() and not monitor.lost.any()
     assert len(caplog.records) == 2 and all("not finite" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("field", ["ego_history", "navigation", "time_of_day_h"])
+def test_measurements_of_another_shape_or_type_are_refused_by_name(field: str):
+    seen = observation(1)
+    for wrong in (
+        getattr(seen, field)[:1],
+        getattr(seen, field)[..., None],
+        getattr(seen, field).astype(str),
+    ):
+        with pytest.raises(InputError, match=rf"observation\.{field}: "):
+            InputMonitor(2, RIG).check(replace(seen, **{field: wrong}), ACTIVE)

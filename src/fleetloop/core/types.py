@@ -385,6 +385,14 @@ class Observation:
     time_of_day_h: Float32[np.ndarray, " B"]
 
 
+MEASURED_SHAPES: dict[str, tuple[int, ...]] = {
+    "ego_history": (HISTORY_STEPS, 3),
+    "navigation": (4,),
+    "time_of_day_h": (),
+}
+"""Of what an Observation holds besides images; the batch is left out."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a driver wants to do; B is the batch."""

@@ -9,7 +9,7 @@ import onnxruntime
 from jaxtyping import Bool, Float32
 
 from fleetloop.core.errors import BundleError, InputError
-from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES, CameraRig, Observation, Plan
+from fleetloop.core.types import MEASURED_SHAPES, PLAN_POSES, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import finite
 
@@ -28,7 +28,6 @@ MEMORY_INPUTS = ("memory", "memory_valid")
 MEMORY_OUTPUTS = ("memory_out", "memory_valid_out")
 IMAGE_INPUT_NAMES = ("images_forward", "images_around")
 GEOMETRY_INPUT_NAMES = ("geometry_forward", "geometry_around")
-_MEASURED_SHAPES = {"ego_history": (HISTORY_STEPS, 3), "navigation": (4,), "time_of_day_h": ()}
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class OnnxDriver:
         self._check(observation)
         clean = finite(observation)
         feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
-        feed |= {name: getattr(clean, name) for name in _MEASURED_SHAPES}
+        feed |= {name: getattr(clean, name) for name in MEASURED_SHAPES}
         return feed | self._geometry | self._memory
 
     def _check(self, observation: Observation) -> None:
@@ -141,7 +140,7 @@ class OnnxDriver:
                 f"{len(self.contract.image_shapes)}; use the rig it was trained with"
             )
         shapes = list(zip(IMAGE_INPUT_NAMES, self.contract.image_shapes, observation.images, strict=False))
-        shapes += [(name, shape, getattr(observation, name)) for name, shape in _MEASURED_SHAPES.items()]
+        shapes += [(name, shape, getattr(observation, name)) for name, shape in MEASURED_SHAPES.items()]
         for name, shape, array in shapes:
             if array.shape != (self.vehicles, *shape):
                 raise InputError(
@@ -166,7 +165,7 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
     groups = [name for name in IMAGE_INPUT_NAMES if name in inputs]
     remembers = "memory" in inputs
     geometry = GEOMETRY_INPUT_NAMES[: len(groups)]
-    expected_inputs = {*groups, *geometry, *_MEASURED_SHAPES, *(MEMORY_INPUTS if remembers else ())}
+    expected_inputs = {*groups, *geometry, *MEASURED_SHAPES, *(MEMORY_INPUTS if remembers else ())}
     expected_outputs = {*OUTPUT_NAMES, *(MEMORY_OUTPUTS if remembers else ())}
     foreign = (set(inputs) ^ expected_inputs) | (set(outputs) ^ expected_outputs)
     if foreign or not groups:
@@ -174,7 +173,7 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
             f"{path}: inputs or outputs {sorted(foreign) or IMAGE_INPUT_NAMES} are missing or unknown; "
             "it is not a driver of this version, export it again"
         )
-    for name, shape in _MEASURED_SHAPES.items():
+    for name, shape in MEASURED_SHAPES.items():
         if tuple(inputs[name].shape[1:]) != shape:
             raise BundleError(
                 f"{path}: input {name} has shape {inputs[name].shape}; export the network again"

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 from fleetloop.core.errors import InputError
-from fleetloop.core.types import CameraRig, Observation
+from fleetloop.core.types import MEASURED_SHAPES, CameraRig, Observation
 from fleetloop.safety.mounts import MountConfig, MountMonitor
 from fleetloop.safety.watchdog import Fault
 
@@ -75,11 +75,12 @@ class InputMonitor:
         is to be called once for each step. What is wrong for the first time is logged.
 
         Raises:
-            InputError: there are pictures, but not those of the rig: other groups, cameras, sizes, or no bytes.
+            InputError: there are pictures, but not those of the rig: other groups, cameras, sizes, or no bytes; or what
+                is measured has another shape or is no number.
         """
+        self._refuse_foreign(observation)
         self.began = np.zeros_like(self.lost)
         if observation.images:
-            self._refuse_foreign(observation)
             self._look(observation, active)
         else:
             self._mounts.miss()
@@ -110,6 +111,15 @@ class InputMonitor:
         return f"lost cameras: {'; '.join(texts)}"
 
     def _refuse_foreign(self, observation: Observation) -> None:
+        for name, shape in MEASURED_SHAPES.items():
+            array, expected = getattr(observation, name), (self._vehicles, *shape)
+            if array.shape != expected or array.dtype.kind not in "fiu":
+                raise InputError(
+                    f"observation.{name}: {array.dtype} of shape {array.shape}, there must be numbers of shape "
+                    f"{expected}; give those of all vehicles"
+                )
+        if not observation.images:
+            return
         groups = self._rig.groups
         if len(observation.images) != len(groups):
             raise InputError(
