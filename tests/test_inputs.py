@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fleetloop.core.errors import InputError
 from fleetloop.core.types import Camera, CameraRig, Observation
-from fleetloop.safety.inputs import InputConfig, InputMonitor
+from fleetloop.safety.inputs import InputConfig, InputMonitor, compare_pictures
 from fleetloop.safety.watchdog import Fault
 
 RIG = CameraRig(
@@ -156,3 +158,17 @@ def test_measurements_of_another_shape_or_type_are_refused_by_name(field: str):
     ):
         with pytest.raises(InputError, match=rf"observation\.{field}: "):
             InputMonitor(2, RIG).check(replace(seen, **{field: wrong}), ACTIVE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_pictures_are_compared_as_by_numpy(height: int, width: int, seed: int):
+    random = np.random.default_rng(seed)
+    images = random.integers(100, 103, (2, 3, height, width, 3), np.uint8)
+    last = np.ascontiguousarray(images[:, :, ::2, ::2])
+    last[1] = random.integers(100, 103, last[1].shape)
+    seen = images[:, :, ::2, ::2].astype(int)
+    expected = (seen == last).all(axis=(2, 3, 4))
+    levels, same = compare_pictures(images, last)
+    assert np.array_equal(same, expected) and np.array_equal(last, seen)
+    assert np.array_equal(levels, (seen.max(axis=(2, 3)) - seen.min(axis=(2, 3))).max(axis=-1))

@@ -14,7 +14,8 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Int32, Int64, UInt8
+from numba import njit
 
 from fleetloop.core.errors import InputError
 from fleetloop.core.types import MEASURED_SHAPES, CameraRig, Observation
@@ -27,6 +28,31 @@ _MOVES_MPS = 1.0
 """Who stands may see the same picture twice."""
 _SKIP = 2
 """Every so many rows and columns are looked at."""
+
+
+@njit(cache=True)
+def compare_pictures(
+    images: UInt8[np.ndarray, "W cameras height width 3"], last: UInt8[np.ndarray, "W cameras rows columns 3"]
+) -> tuple[Int64[np.ndarray, "W cameras"], Bool[np.ndarray, "W cameras"]]:
+    """By how many levels the channels of each picture vary at most, and whether it is the same as `last`.
+
+    Every second row and column is looked at; `last` takes them over.
+    """
+    levels = np.zeros(images.shape[:2], np.int64)
+    same = np.ones(images.shape[:2], np.bool_)
+    for w in range(images.shape[0]):
+        for c in range(images.shape[1]):
+            for channel in range(3):
+                low, high, differs = np.uint8(255), np.uint8(0), np.uint8(0)
+                for y in range(last.shape[2]):
+                    for x in range(last.shape[3]):
+                        level = images[w, c, _SKIP * y, _SKIP * x, channel]
+                        low, high = min(low, level), max(high, level)
+                        differs |= level ^ last[w, c, y, x, channel]
+                        last[w, c, y, x, channel] = level
+                levels[w, c] = max(levels[w, c], np.int64(high) - np.int64(low))
+                same[w, c] &= differs == 0
+    return levels, same
 
 
 @dataclass(frozen=True)
@@ -54,7 +80,12 @@ class InputMonitor:
         self._rig, self._vehicles = rig, vehicles
         self._mounts = MountMonitor(vehicles, rig, self._config.mounts)
         self._forward = len(rig.groups[0]) if rig.groups else 0
-        self._last: tuple[np.ndarray, ...] | None = None
+        self._last = [
+            np.zeros(
+                (vehicles, len(group), -(-group[0].height // _SKIP), -(-group[0].width // _SKIP), 3), np.uint8
+            )
+            for group in rig.groups
+        ]
         shape = (vehicles, len(rig.cameras))
         self._blind_steps: Int64[np.ndarray, "W cameras"] = np.zeros(shape, np.int64)
         self.lost: Bool[np.ndarray, "W cameras"] = np.zeros(shape, bool)
@@ -135,15 +166,11 @@ class InputMonitor:
                 )
 
     def _look(self, observation: Observation, active: Bool[np.ndarray, " W"]) -> None:
-        seen = tuple(np.array(group[:, :, ::_SKIP, ::_SKIP]) for group in observation.images)
-        levels = [group.max(axis=(2, 3)).astype(np.int16) - group.min(axis=(2, 3)) for group in seen]
-        blind = np.concatenate([level.max(axis=2) for level in levels], axis=1) <= self._config.uniform_levels
-        if self._last is not None:
-            pairs = zip(seen, self._last, strict=True)
-            same = np.concatenate([(now == last).all(axis=(2, 3, 4)) for now, last in pairs], axis=1)
-            speed = np.nan_to_num(np.abs(observation.ego_history[:, -1, 0]))
-            blind |= same & (speed > _MOVES_MPS)[:, None]
-        self._last = seen
+        parts = [compare_pictures(*group) for group in zip(observation.images, self._last, strict=True)]
+        levels, same = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        moves = np.nan_to_num(np.abs(observation.ego_history[:, -1, 0])) > _MOVES_MPS
+        # In the first step all pictures differ from the black ones before, but for those that show nothing.
+        blind = (levels <= self._config.uniform_levels) | (same & moves[:, None])
         self._blind_steps = np.where(blind & active[:, None], self._blind_steps + 1, 0)
         self._mounts.look(observation, active, ~blind)
         misplaced = self._mounts.misplaced & active[:, None]
