@@ -42,7 +42,11 @@ class MountConfig:
     moving_mps: float = 2.0
     """Slower vehicles tell nothing."""
     evidence: float = 8.0
-    """Two cameras are swapped, or one is mirrored, when the sum is this far below nothing."""
+    """Two cameras are swapped, or one is mirrored, when the sum is this far below nothing.
+
+    In generated towns by day and night, in rain and fog (768 vehicles of two rigs, 600 steps, the demonstrator driving
+    with disturbances) no sum of cameras in their places fell below -4.1, and those of pairs not below -3.1.
+    """
 
 
 class MountMonitor:
