@@ -25,6 +25,7 @@ from fleetloop.artifacts.describe import describe_artifact
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_artifact
 from fleetloop.core.errors import DatasetError, StorageError
 from fleetloop.core.scene import SCENE_DTYPE
+from fleetloop.core.types import NAVIGATION_VALUES
 
 
 def make_samples(count: int, seed: int = 0, frames: bool = False) -> Samples:
@@ -43,7 +44,7 @@ def make_samples(count: int, seed: int = 0, frames: bool = False) -> Samples:
         town=np.array([f"generated-{index % 3}" for index in range(count)], np.str_),
         reasons=[("near_miss",) * (index % 3) for index in range(count)],
         weight=numbers(), scene=scenes(), earlier_scene=scenes(), ego_history=numbers(8, 3),
-        navigation=numbers(4),
+        navigation=numbers(NAVIGATION_VALUES),
         time_of_day_h=numbers(), label_curvature_1pm=numbers(), label_acceleration_mps2=numbers(),
         label_poses=numbers(8, 3), signal_colour=random.integers(-1, 5, count).astype(np.int8),
         stop_line_m=np.full(count, np.inf, np.float32), lead_gap_m=numbers(), lead_speed_mps=numbers(),

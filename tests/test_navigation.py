@@ -24,7 +24,7 @@ def expected_hint(world: World, rollout: Rollout, w: int) -> list[float]:
     state, hint = rollout.state, []
     start = -float(state.along[w, EGO])
     for number, lane in enumerate(state.path[w, EGO].tolist()):
-        if lane < 0 or start > HINT_RANGE_M or len(hint) == 4:
+        if lane < 0 or start > HINT_RANGE_M or len(hint) == 6:
             break
         turn = heading_of(world, lane, 1) - heading_of(world, lane, 0)
         turn = (turn + math.pi) % (2.0 * math.pi) - math.pi
@@ -32,9 +32,9 @@ def expected_hint(world: World, rollout: Rollout, w: int) -> list[float]:
         if world.lane_kind[lane] == LaneKind.JUNCTION or bends:
             if number == 0:
                 turn = nearest_turn(heading_of(world, lane, 1) - float(state.pose[w, EGO, 2]), turn)
-            hint += [max(start, 0.0), turn]
+            hint += [max(start, 0.0), turn, float(world.lane_length_m[lane]) + min(start, 0.0)]
         start += float(world.lane_length_m[lane])
-    return hint + [HINT_RANGE_M, 0.0] * ((4 - len(hint)) // 2)
+    return hint + [HINT_RANGE_M, 0.0, 0.0] * ((6 - len(hint)) // 3)
 
 
 def test_the_hint_is_what_the_path_says_and_turns_with_the_car():

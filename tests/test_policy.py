@@ -56,9 +56,10 @@ def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observati
         ego_history=(random.normal(size=(batch, 8, 3)) * [5.0, 1.0, 0.05] + [6.0, 0.0, 0.0]).astype(
             np.float32
         ),
-        navigation=np.stack([random.uniform(0, 150, batch), random.normal(size=batch)] * 2, axis=-1).astype(
-            np.float32
-        ),
+        navigation=np.stack(
+            [random.uniform(0, 150, batch), random.normal(size=batch), random.uniform(0, 40, batch)] * 2,
+            axis=-1,
+        ).astype(np.float32),
         time_of_day_h=random.uniform(0, 24, batch).astype(np.float32),
     )
 
@@ -176,7 +177,9 @@ class TestFeatures:
         assert torch.equal(heads.scaled_distance(unknown), torch.ones(4))
 
     def test_far_turn_hardly_shows(self):
-        navigation = torch.tensor([[150.0, 1.5, 150.0, -1.5], [1.0, 1.5, 150.0, -1.5]])
+        navigation = torch.tensor(
+            [[150.0, 1.5, 20.0, 150.0, -1.5, 20.0], [1.0, 1.5, 20.0, 150.0, -1.5, 20.0]]
+        )
         far, near = features.navigation_features(navigation)
         assert far[2].abs() < 0.2 and near[2] > 1.3
 
@@ -187,7 +190,7 @@ class TestFeatures:
     def test_broken_numbers_become_neutral(self):
         observation = random_observation(2, 0)
         observation.ego_history[0] = np.nan
-        observation.navigation[0] = [np.nan, np.nan, np.inf, -np.inf]
+        observation.navigation[0] = [np.nan, np.nan, np.nan, np.inf, -np.inf, np.inf]
         observation.time_of_day_h[0] = np.nan
         clean = features.finite(observation)
         assert all(np.isfinite(a).all() for a in (clean.ego_history, clean.navigation, clean.time_of_day_h))

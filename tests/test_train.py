@@ -11,7 +11,7 @@ import torch
 from fleetloop.artifacts.dataset import Samples
 from fleetloop.core.errors import CheckpointError, ConfigError, DatasetError
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import Camera, CameraRig, Observation
+from fleetloop.core.types import NAVIGATION_VALUES, Camera, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig
 from fleetloop.train.batches import BatchConfig, sample_batches
 from fleetloop.train.imitate import Batch, ImitationConfig, learning_rate_at, train
@@ -51,7 +51,7 @@ def square_batches(first: int) -> Iterator[Batch]:
             observation=Observation(
                 images=(images, around),
                 ego_history=np.full((size, 8, 3), [5.0, 0.0, 0.0], np.float32),
-                navigation=np.tile(np.array([150.0, 0.0, 150.0, 0.0], np.float32), (size, 1)),
+                navigation=np.tile(np.array([150.0, 0.0, 20.0, 150.0, 0.0, 20.0], np.float32), (size, 1)),
                 time_of_day_h=np.full(size, 12.0, np.float32),
             ),
             rig=RIG,
@@ -218,7 +218,7 @@ def made_up_samples(count: int) -> Samples:
         scene=scene,
         earlier_scene=earlier,
         ego_history=random.normal(size=(count, 8, 3)).astype(np.float32),
-        navigation=random.normal(size=(count, 4)).astype(np.float32),
+        navigation=random.normal(size=(count, NAVIGATION_VALUES)).astype(np.float32),
         time_of_day_h=random.uniform(0, 24, count).astype(np.float32),
         label_curvature_1pm=np.arange(count, dtype=np.float32),
         label_acceleration_mps2=np.zeros(count, np.float32),

@@ -12,7 +12,7 @@ import orjson
 from foxglove import Schema
 
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES, CameraRig
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, PLAN_POSES, CameraRig
 
 JsonFields = dict[str, tuple[int, ...] | type[str]]
 """Name to shape of a number or array of numbers; `str` for text."""
@@ -83,8 +83,8 @@ EGO = json_channel(
 NAVIGATION = json_channel(
     "/navigation",
     STEP_HZ,
-    "Hint: metres to the next junction, signed angle to take there (rad); the same for the one after.",
-    {"navigation": (4,)},
+    "Hint: metres to the next junction, signed angle to take there (rad), its length (m); the same for the one after.",
+    {"navigation": (NAVIGATION_VALUES,)},
 )
 PLAN = json_channel(
     "/plan",

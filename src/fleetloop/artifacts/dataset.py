@@ -30,7 +30,7 @@ from fleetloop.artifacts.lineage import (
 )
 from fleetloop.core.errors import DatasetError, StorageError
 from fleetloop.core.scene import SCENE_BYTES, SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, PLAN_POSES
 
 Frames = tuple[bytes, ...]
 """JPEG pictures of all cameras of a rig at one moment."""
@@ -55,7 +55,7 @@ class Samples:
     earlier_scene: Shaped[np.ndarray, " N"]
     """The scene 0.4 s before, for the network's memory."""
     ego_history: Float32[np.ndarray, "N 8 3"]
-    navigation: Float32[np.ndarray, "N 4"]
+    navigation: Float32[np.ndarray, "N 6"]
     time_of_day_h: Float32[np.ndarray, " N"]
     label_curvature_1pm: Float32[np.ndarray, " N"]
     label_acceleration_mps2: Float32[np.ndarray, " N"]
@@ -112,7 +112,7 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "scene": _SCENE,
     "earlier_scene": _SCENE,
     "ego_history": pa.list_(pa.float32(), HISTORY_STEPS * 3),
-    "navigation": pa.list_(pa.float32(), 4),
+    "navigation": pa.list_(pa.float32(), NAVIGATION_VALUES),
     "time_of_day_h": pa.float32(),
     "label_curvature_1pm": pa.float32(),
     "label_acceleration_mps2": pa.float32(),
@@ -123,7 +123,11 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "lead_speed_mps": pa.float32(),
     "frames": pa.list_(pa.binary()),
 }
-_ROW_SHAPES = {"ego_history": (HISTORY_STEPS, 3), "navigation": (4,), "label_poses": (PLAN_POSES, 3)}
+_ROW_SHAPES = {
+    "ego_history": (HISTORY_STEPS, 3),
+    "navigation": (NAVIGATION_VALUES,),
+    "label_poses": (PLAN_POSES, 3),
+}
 _SCHEMA = pa.schema(list(_ARROW_TYPES.items()), metadata={"fleetloop": "dataset"})
 _LANCE_FOLDERS = {"data", "_transactions", "_versions", "_deletions", "_indices", LINEAGE_FOLDER}
 

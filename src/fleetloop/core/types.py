@@ -19,6 +19,9 @@ STEP_S = 0.1
 HISTORY_STEPS = 8
 """Steps of ego history in an Observation (0.8 s)."""
 
+NAVIGATION_VALUES = 6
+"""Numbers of a navigation hint: metres, angle and length of each of two turns."""
+
 PLAN_POSES = 8
 """Future poses in a Plan, PLAN_POSE_INTERVAL_S apart: two seconds."""
 
@@ -380,14 +383,15 @@ class Observation:
     """RGB, an array for each group of the rig."""
     ego_history: Float32[np.ndarray, "B 8 3"]
     """speed m/s, acceleration m/s^2, curvature 1/m; newest last."""
-    navigation: Float32[np.ndarray, "B 4"]
-    """Metres to the next junction or sharp bend, signed angle to take there; the same for the one after."""
+    navigation: Float32[np.ndarray, "B 6"]
+    """Of the next junction or sharp bend metres to it, signed angle to take there, metres that it is long; the
+    same for the one after."""
     time_of_day_h: Float32[np.ndarray, " B"]
 
 
 MEASURED_SHAPES: dict[str, tuple[int, ...]] = {
     "ego_history": (HISTORY_STEPS, 3),
-    "navigation": (4,),
+    "navigation": (NAVIGATION_VALUES,),
     "time_of_day_h": (),
 }
 """Of what an Observation holds besides images; the batch is left out."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fleetloop.core.errors import BundleError, ConfigError
 from fleetloop.core.files import replacing_file
-from fleetloop.core.types import HISTORY_STEPS, CameraRig, Observation, Plan
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.heads import Outputs, decode
@@ -64,7 +64,11 @@ def _example_tensors(network: DriverModel, batch: int) -> tuple[Tensor, ...]:
     ]
     geometry = [torch.from_numpy(features) for features in rig_geometry(network.rig)]
     tensors = [*images, *geometry]
-    tensors += [torch.zeros(batch, HISTORY_STEPS, 3), torch.zeros(batch, 4), torch.zeros(batch)]
+    tensors += [
+        torch.zeros(batch, HISTORY_STEPS, 3),
+        torch.zeros(batch, NAVIGATION_VALUES),
+        torch.zeros(batch),
+    ]
     width = network.memory_width
     if width is not None:
         tensors += [
@@ -152,7 +156,7 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
     noise = Observation(
         images=tuple(generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
         ego_history=generator.uniform(0.0, 3.0, (1, HISTORY_STEPS, 3)).astype(np.float32),
-        navigation=np.array([[30.0, 1.0, 90.0, -1.0]], np.float32),
+        navigation=np.array([[30.0, 1.0, 20.0, 90.0, -1.0, 15.0]], np.float32),
         time_of_day_h=np.array([9.0], np.float32),
     )
     parity(network.eval(), content, [noise] * 2, IMPORT_TOLERANCE, name)

@@ -16,10 +16,11 @@ MAX_CURVATURE_1PM = 0.2
 
 EGO_FEATURES = 3
 PAST_CONTROL_FEATURES = 3 * HISTORY_STEPS
-NAVIGATION_FEATURES = 10
+NAVIGATION_FEATURES = 18
 CLOCK_FEATURES = 2
 
 _FAR_AWAY_M = 1000.0
+_SHORTEST_TURN_M, _LONGEST_TURN_M = 3.0, 60.0
 
 
 class Inputs(NamedTuple):
@@ -29,7 +30,7 @@ class Inputs(NamedTuple):
     geometry: tuple[Float32[Tensor, "cells features"], ...]
     """Where the cameras of each group are and look, the same for the whole batch."""
     ego_history: Float32[Tensor, "B 8 3"]
-    navigation: Float32[Tensor, "B 4"]
+    navigation: Float32[Tensor, "B 6"]
     time_of_day_h: Float32[Tensor, " B"]
 
 
@@ -40,7 +41,7 @@ def finite(observation: Observation) -> Observation:
     as one far away, an unknown time as noon. Whether to drive on such input is not decided here.
     """
     navigation = np.array(observation.navigation, np.float32)
-    for column, neutral in enumerate((_FAR_AWAY_M, 0.0, _FAR_AWAY_M, 0.0)):
+    for column, neutral in enumerate((_FAR_AWAY_M, 0.0, 0.0) * 2):
         navigation[:, column] = np.nan_to_num(navigation[:, column], nan=neutral, posinf=neutral, neginf=0.0)
     return Observation(
         images=tuple(np.ascontiguousarray(images, np.uint8) for images in observation.images),
@@ -98,23 +99,30 @@ def ego_features(ego_history: Float[Tensor, "B 8 3"], past_controls: bool) -> Fl
     return torch.cat([newest, scaled.flatten(1)], dim=-1)
 
 
-def navigation_features(navigation: Float[Tensor, "B 4"]) -> Float[Tensor, "B 10"]:
-    """Five numbers for each of the two next junctions.
+def navigation_features(navigation: Float[Tensor, "B 6"]) -> Float[Tensor, "B 18"]:
+    """Nine numbers for each of the two next junctions.
 
-    nearness 1 / (1 + d / 20), distance log(1 + d / 20), 1 at _FAR_AWAY_M, and the signed angle (raw, sine, cosine)
-    gated by nearness, so that a turn far ahead does not steer now.
+    nearness 1 / (1 + d / 20), distance log(1 + d / 20), 1 at _FAR_AWAY_M; the signed angle (raw, sine, cosine) gated by
+    nearness, so that a turn far ahead does not steer now; the last metres before it in two scales, for where to begin
+    matters; its length, and the mean curvature that comes of it.
     """
     parts = []
-    for first in (0, 2):
+    for first in (0, 3):
         distance_m = navigation[:, first].clamp(0.0, _FAR_AWAY_M)
         angle = navigation[:, first + 1].clamp(-math.pi, math.pi)
+        length_m = navigation[:, first + 2].clamp(0.0, _LONGEST_TURN_M)
         nearness = 1.0 / (1.0 + distance_m / 20.0)
+        curvature = (angle / length_m.clamp_min(_SHORTEST_TURN_M)) / (0.5 * MAX_CURVATURE_1PM)
         parts += [
             nearness,
             torch.log1p(distance_m / 20.0) / math.log1p(_FAR_AWAY_M / 20.0),
             nearness * angle,
             nearness * torch.sin(angle),
             nearness * torch.cos(angle),
+            (distance_m / 4.0).clamp(max=1.0),
+            (distance_m / 12.0).clamp(max=1.0),
+            length_m / 20.0,
+            nearness * curvature.clamp(-2.0, 2.0),
         ]
     return torch.stack(parts, dim=-1)
 

@@ -9,7 +9,7 @@ import numpy as np
 from fleetloop.core.errors import CheckpointError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, PLAN_POSES
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, PLAN_POSES
 from fleetloop.train.batches import Moments
 
 _FIELDS: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
@@ -17,7 +17,7 @@ _FIELDS: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
     "scene": (SCENE_DTYPE, ()),
     "earlier_scene": (SCENE_DTYPE, ()),
     "ego_history": (np.dtype(np.float32), (HISTORY_STEPS, 3)),
-    "navigation": (np.dtype(np.float32), (4,)),
+    "navigation": (np.dtype(np.float32), (NAVIGATION_VALUES,)),
     "time_of_day_h": (np.dtype(np.float32), ()),
     "label_curvature_1pm": (np.dtype(np.float32), ()),
     "label_acceleration_mps2": (np.dtype(np.float32), ()),

@@ -10,6 +10,7 @@ from fleetloop.artifacts.episode import Driver
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import (
     EGO,
+    NAVIGATION_VALUES,
     PLAN_POSE_INTERVAL_S,
     PLAN_POSES,
     STEP_S,
@@ -183,7 +184,7 @@ def look(
     """
     state, decision = _row(driven.state, w), _row(driven.decision, w)
     scene, teaching = empty_scene(1), empty_teaching(1)
-    navigation, time_of_day = np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
+    navigation, time_of_day = np.zeros((1, NAVIGATION_VALUES), np.float32), np.zeros(1, np.float32)
     see(driven.world, state, scene, agent)
     navigate(driven.world, state, navigation, agent)
     tell_time(state, time_of_day)

@@ -159,7 +159,11 @@ def navigate_one(world, state, navigation, w, viewer):
     """Fill the navigation hint of an agent of world w."""
     start, found = -np.float64(state.along[w, viewer]), 0
     for hint in range(2):
-        navigation[w, 2 * hint], navigation[w, 2 * hint + 1] = HINT_RANGE_M, 0.0
+        navigation[w, 3 * hint], navigation[w, 3 * hint + 1], navigation[w, 3 * hint + 2] = (
+            HINT_RANGE_M,
+            0.0,
+            0.0,
+        )
     if state.kind[w, viewer] == _NOBODY:
         return
     for i in range(UPCOMING_LANES):
@@ -168,21 +172,22 @@ def navigate_one(world, state, navigation, w, viewer):
             break
         turn = turn_of(world, lane)
         if _announced(world, lane, turn):
-            navigation[w, 2 * found] = max(start, 0.0)
+            navigation[w, 3 * found] = max(start, 0.0)
+            navigation[w, 3 * found + 2] = world.lane_length_m[lane] + min(start, 0.0)
             if i == 0:
                 turn = _angle_left(world, state, w, viewer, lane, turn)
-            navigation[w, 2 * found + 1] = turn
+            navigation[w, 3 * found + 1] = turn
             found += 1
         start += world.lane_length_m[lane]
 
 
 @device
-def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 4"], viewer):
-    """Fill the navigation hint of an agent of each world: metres to the next junction (or sharp bend) and the signed
-    angle to take there, positive to the left, and the same for the one after.
+def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 6"], viewer):
+    """Fill the navigation hint of an agent of each world: metres to the next junction (or sharp bend), the signed
+    angle to take there, positive to the left, and the metres over which it is taken; the same for the one after.
 
-    While the agent is in the junction the distance is 0 and the angle is what is left to turn from its present
-    heading, as the arrow of a phone that is mounted in the car turns with it.
+    While the agent is in the junction the distance is 0, the angle is what is left to turn from its present heading,
+    as the arrow of a phone that is mounted in the car turns with it, and the length is what is left to drive.
     """
     for w in range(state.seed.shape[0]):
         navigate_one(world, state, navigation, w, viewer)

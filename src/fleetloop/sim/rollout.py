@@ -12,6 +12,7 @@ from fleetloop.core.random import Stream, bits, uniform
 from fleetloop.core.types import (
     EGO,
     HISTORY_STEPS,
+    NAVIGATION_VALUES,
     STEP_S,
     UPCOMING_LANES,
     AgentKind,
@@ -224,7 +225,7 @@ class Rollout:
         self._touched = np.zeros(worlds, np.int32)
         self._curvature = np.zeros((worlds, agents), np.float32)
         self._broken = np.full((worlds, 2), -1, np.int32)
-        self._navigation = np.zeros((worlds, 4), np.float32)
+        self._navigation = np.zeros((worlds, NAVIGATION_VALUES), np.float32)
         self._time_of_day = np.zeros(worlds, np.float32)
         self._needed_m = np.float32(1000.0)
         for w in range(worlds):
@@ -311,7 +312,7 @@ class Rollout:
             group[chosen] = part
         return images
 
-    def look(self) -> tuple[Scene, Float32[np.ndarray, "W 4"], Float32[np.ndarray, " W"]]:
+    def look(self) -> tuple[Scene, Float32[np.ndarray, "W 6"], Float32[np.ndarray, " W"]]:
         """Scene, navigation hint and time of day, without rendering; valid until the next call."""
         see(self.world, self.state, self.scene, EGO)
         navigate(self.world, self.state, self._navigation, EGO)

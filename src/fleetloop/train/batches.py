@@ -57,7 +57,7 @@ class Moments(NamedTuple):
     scene: Shaped[np.ndarray, " N"]
     earlier_scene: Shaped[np.ndarray, " N"]
     ego_history: Float32[np.ndarray, "N 8 3"]
-    navigation: Float32[np.ndarray, "N 4"]
+    navigation: Float32[np.ndarray, "N 6"]
     time_of_day_h: Float32[np.ndarray, " N"]
     label_curvature_1pm: Float32[np.ndarray, " N"]
     label_acceleration_mps2: Float32[np.ndarray, " N"]

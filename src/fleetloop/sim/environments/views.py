@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Int
 
-from fleetloop.core.types import HISTORY_STEPS, Scene
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, Scene
 from fleetloop.sim.cameras import Appearance, appearances, image_shapes, render
 from fleetloop.sim.environments.learner_worlds import LearnerWorlds, Sees
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
@@ -20,7 +20,7 @@ class Views:
         self._worlds, config = worlds, worlds.config
         rows = worlds.worlds * config.learners
         self._scenes = [empty_scene(worlds.worlds) for _ in range(config.learners)]
-        self._hint = np.zeros((worlds.worlds, 4), np.float32)
+        self._hint = np.zeros((worlds.worlds, NAVIGATION_VALUES), np.float32)
         self._state = np.zeros((worlds.worlds, config.learners, STATE_FIELDS), np.float32)
         self._looks_seed = np.zeros(0, np.uint64)
         self._looks: Appearance | None = None
@@ -32,7 +32,7 @@ class Views:
                 name = CAMERAS if len(shapes) == 1 else f"{CAMERAS}_{number}"
                 self.arrays[name] = np.zeros(shape, np.uint8)
             self.arrays[HISTORY] = np.zeros((rows, HISTORY_STEPS, 3), np.float32)
-            self.arrays[NAVIGATION] = np.zeros((rows, 4), np.float32)
+            self.arrays[NAVIGATION] = np.zeros((rows, NAVIGATION_VALUES), np.float32)
         if config.sees is not Sees.CAMERAS:
             self.arrays[STATE] = self._state.reshape(rows, STATE_FIELDS)
 
@@ -51,7 +51,7 @@ class Views:
     def _look(self) -> None:
         """What is in view, and what odometers and phones tell."""
         worlds, learners = self._worlds, self._worlds.config.learners
-        hints = self.arrays[NAVIGATION].reshape(worlds.worlds, learners, 4)
+        hints = self.arrays[NAVIGATION].reshape(worlds.worlds, learners, NAVIGATION_VALUES)
         for learner, scene in enumerate(self._scenes):
             see(worlds.world, worlds.state, scene, learner)
             navigate(worlds.world, worlds.state, self._hint, learner)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fleetloop.core.types import Scene, State, World
+from fleetloop.core.types import NAVIGATION_VALUES, Scene, State, World
 from fleetloop.sim.demonstrator import Teaching, empty_teaching
 from fleetloop.sim.gpu import traffic
 from fleetloop.sim.gpu.arrays import array_on_gpu, bytes_of, cuda, on_gpu, on_host, require_gpu
@@ -45,7 +45,7 @@ def _empty(worlds: int, agents: int) -> _Kept:
         acceleration=np.zeros((worlds, agents), np.float32),
         danger=np.zeros(worlds, np.int32),
         touched=np.full(worlds, -1, np.int32),
-        navigation=np.zeros((worlds, 4), np.float32),
+        navigation=np.zeros((worlds, NAVIGATION_VALUES), np.float32),
         hours=np.zeros(worlds, np.float32),
         awake=np.zeros(worlds, np.uint8),
     )
