@@ -48,6 +48,7 @@ def make_samples(count: int, seed: int = 0, frames: bool = False) -> Samples:
         time_of_day_h=numbers(), label_curvature_1pm=numbers(), label_acceleration_mps2=numbers(),
         label_poses=numbers(8, 3), signal_colour=random.integers(-1, 5, count).astype(np.int8),
         stop_line_m=np.full(count, np.inf, np.float32), lead_gap_m=numbers(), lead_speed_mps=numbers(),
+        junction_control=random.integers(-1, 5, count).astype(np.int8), halt_m=numbers(),
         frames=[(b"jpeg", bytes([index % 256])) if frames and index % 2 else None for index in range(count)],
     )  # fmt: skip
 

@@ -62,7 +62,7 @@ def make_step(index: int, images: bool = False) -> EpisodeStep:
     def numbers(*shape: int) -> np.ndarray:
         return random.normal(size=shape).astype(np.float32)
 
-    teacher = TeacherLabel(0.01, -0.5, numbers(8, 3), -1, np.inf, 12.5, 8.0)
+    teacher = TeacherLabel(0.01, -0.5, numbers(8, 3), -1, np.inf, 12.5, 8.0, 2, np.inf)
     shade = np.arange(96, dtype=np.uint8)[None, :, None] + np.uint8(index % 100)
     front, side = np.broadcast_to(shade, (3, 64, 96, 3)), np.broadcast_to(shade[:, :48], (5, 32, 48, 3))
     return EpisodeStep(

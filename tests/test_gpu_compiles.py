@@ -79,7 +79,7 @@ def _kernels() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "touch": (traffic.touch_worlds, (world, state, per_world)),
         "see": (
             traffic.see_worlds,
-            (world, state, scene, np.zeros((worlds, 4), np.float32), look.noise),
+            (world, state, scene, np.zeros((worlds, 6), np.float32), look.noise),
         ),
         "gather": (
             raster.gather_scenes,

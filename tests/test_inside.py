@@ -31,7 +31,7 @@ def observation(seed: int = 0) -> Observation:
     return Observation(
         tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
         random.uniform(0.0, 4.0, (1, 8, 3)).astype(np.float32),
-        np.array([[20.0, 1.0, 80.0, -1.0]], np.float32),
+        np.array([[20.0, 1.0, 15.0, 80.0, -1.0, 15.0]], np.float32),
         np.array([9.0], np.float32),
     )
 
@@ -99,7 +99,8 @@ def readings(gap_m: float, line_m: float = 79.0, signal: int = 0) -> Readings:
     probabilities = np.zeros((1, 5), np.float32)
     probabilities[0, signal] = 1.0
     line, gap, speed = (np.array([value], np.float32) for value in (line_m, gap_m, 3.0))
-    return Readings(probabilities, line, gap, speed, np.zeros((1, 3, 16, 16), np.float32))
+    rule, halt = np.eye(6, dtype=np.float32)[:1], np.full(1, 79.0, np.float32)
+    return Readings(probabilities, line, gap, speed, rule, halt, np.zeros((1, 3, 16, 24), np.float32))
 
 
 def straight() -> np.ndarray:
@@ -132,7 +133,7 @@ def test_the_truth_stands_beside_what_is_said():
         np.full((len(group), group[0].height, group[0].width, 3), 90, np.uint8)
         for group in DEFAULT_RIG.groups
     )
-    said, truth = readings(10.0, 12.0, signal=1), Truth(1, 12.0, 20.0, 3.0)
+    said, truth = readings(10.0, 12.0, signal=1), Truth(1, 12.0, 20.0, 3.0, 4, 12.0)
     plain = predictions_picture(images, DEFAULT_RIG, straight(), 3)
     both = predictions_picture(images, DEFAULT_RIG, straight(), 3, said, 0, truth)
     assert both.shape[0] > plain.shape[0] and both.shape[1] == plain.shape[1]
@@ -161,15 +162,15 @@ def test_a_network_that_is_broken_can_be_drawn(network: DriverNetwork):
 
 
 def test_what_is_said_to_be_around_is_drawn_where_it_is():
-    nothing = np.zeros((3, 16, 16), np.float32)
-    empty = birds_eye_picture(nothing, 2)
-    assert empty.shape == (64, 32, 3)
+    nothing = np.zeros((3, 16, 24), np.float32)
+    empty = birds_eye_picture(nothing, 1)
+    assert empty.shape == (64, 72, 3)
     white = np.argwhere((empty == TRUE).all(axis=-1))
     # The car stands 6 m before the rear edge and in the middle.
-    assert white[:, 0].max() == 57 and set(white[:, 1]) == {15, 16}
+    assert white[:, 0].max() == 57 and set(white[:, 1]) == {35, 36}
     for layer in BirdsEyeLayer:
         # Seventh row ahead (22 to 26 m), second column from the right.
         said = nothing.copy()
         said[layer, 7, 1] = 1.0
-        changed = np.argwhere((birds_eye_picture(said, 2) != empty).any(axis=-1))
-        assert (changed.min(axis=0) == (32, 28)).all() and (changed.max(axis=0) == (35, 29)).all()
+        changed = np.argwhere((birds_eye_picture(said, 1) != empty).any(axis=-1))
+        assert (changed.min(axis=0) == (32, 66)).all() and (changed.max(axis=0) == (35, 68)).all()

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fleetloop.core.types import EGO, LaneKind, World
-from fleetloop.sim.observe import HINT_RANGE_M, SHARP_BEND
+from fleetloop.core.types import EGO, Control, LaneKind, World
+from fleetloop.sim.behaviour import LOOKAHEAD_M
+from fleetloop.sim.observe import HINT_RANGE_M, SHARP_BEND, TIGHT_BEND, TIGHT_BEND_1PM
 from fleetloop.sim.rollout import Rollout, make_routes
 from toy_world import toy_world
 
@@ -28,13 +29,46 @@ def expected_hint(world: World, rollout: Rollout, w: int) -> list[float]:
             break
         turn = heading_of(world, lane, 1) - heading_of(world, lane, 0)
         turn = (turn + math.pi) % (2.0 * math.pi) - math.pi
-        bends = world.lane_kind[lane] == LaneKind.CONNECTOR and abs(turn) > SHARP_BEND
+        tight = abs(turn) > TIGHT_BEND and abs(turn) / world.lane_length_m[lane] > TIGHT_BEND_1PM
+        bends = world.lane_kind[lane] == LaneKind.CONNECTOR and (tight or abs(turn) > SHARP_BEND)
         if world.lane_kind[lane] == LaneKind.JUNCTION or bends:
             if number == 0:
                 turn = nearest_turn(heading_of(world, lane, 1) - float(state.pose[w, EGO, 2]), turn)
             hint += [max(start, 0.0), turn, float(world.lane_length_m[lane]) + min(start, 0.0)]
         start += float(world.lane_length_m[lane])
     return hint + [HINT_RANGE_M, 0.0, 0.0] * ((6 - len(hint)) // 3)
+
+
+def expected_control(world: World, rollout: Rollout, w: int) -> int:
+    start = -float(rollout.state.along[w, EGO])
+    for lane in rollout.state.path[w, EGO].tolist():
+        if lane < 0 or start > LOOKAHEAD_M:
+            break
+        if world.lane_kind[lane] == LaneKind.JUNCTION:
+            return int(world.lane_control[lane])
+        start += float(world.lane_length_m[lane])
+    return -1
+
+
+def test_the_teacher_tells_the_rule_at_the_next_junction_and_where_it_halts():
+    """What a learner is to read from signs and lamps, and what follows from it."""
+    world = toy_world()
+    rollout = Rollout(world, make_routes(5, [0], 1_000, 200.0), worlds=6, agents=8)
+    rules, halts = set(), 0
+    for _ in range(300):
+        rollout.decide()
+        teaching = rollout.teaching
+        for w in range(6):
+            assert teaching.junction_control[w] == expected_control(world, rollout, w)
+        rules |= set(teaching.junction_control.tolist())
+        halting = teaching.halt_m < LOOKAHEAD_M
+        halts += int(halting.sum())
+        # Who must stop at a line that is no farther than it takes to stop brakes.
+        near = halting & (teaching.halt_m < 8.0) & (rollout.state.speed[:, EGO] > 5.0)
+        assert (teaching.acceleration[near] < 0.0).all()
+        rollout.step(teaching.curvature, teaching.acceleration)
+    assert rules == {-1, int(Control.SIGNAL)}
+    assert halts > 30
 
 
 def test_the_hint_is_what_the_path_says_and_turns_with_the_car():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetloop.core.errors import ConfigError
-from fleetloop.core.types import CameraRig, Observation
+from fleetloop.core.types import NAVIGATION_VALUES, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import make_routes
@@ -27,10 +27,13 @@ SMALL = ReinforcementConfig(
 def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Experience:
     count = len(reward)
     empty = np.zeros(count, np.float32)
-    seen = Observation((), np.zeros((count, 8, 3), np.float32), np.zeros((count, 4), np.float32), empty)
+    seen = Observation(
+        (), np.zeros((count, 8, 3), np.float32), np.zeros((count, NAVIGATION_VALUES), np.float32), empty
+    )
     labels = Batch(
         seen, RIG, None, np.ones(count, bool), empty, empty, np.zeros((count, 8, 3), np.float32),
-        np.zeros(count, np.int8), empty, empty, empty, np.zeros((count, 3, 16, 16), np.uint8), empty,
+        np.zeros(count, np.int8), empty, empty, empty, np.zeros(count, np.int8), empty,
+        np.zeros((count, 3, 16, 24), np.uint8), empty,
     )  # fmt: skip
     nothing = torch.zeros(count)
     return Experience(

@@ -65,8 +65,10 @@ def square_batches(first: int) -> Iterator[Batch]:
             stop_line_m=np.full(size, np.inf, np.float32),
             lead_gap_m=np.full(size, np.inf, np.float32),
             lead_speed_mps=np.zeros(size, np.float32),
+            junction_control=np.where(side > 0, 1, -1).astype(np.int8),
+            halt_m=np.full(size, np.inf, np.float32),
             birds_eye=np.where(
-                random.random((size, 3, 16, 16)) < 0.5, side[:, None, None, None] > 0, 255
+                random.random((size, 3, 16, 24)) < 0.5, side[:, None, None, None] > 0, 255
             ).astype(np.uint8),
             weight=np.ones(size, np.float32),
         )
@@ -227,6 +229,8 @@ def made_up_samples(count: int) -> Samples:
         stop_line_m=np.full(count, np.inf, np.float32),
         lead_gap_m=np.full(count, np.inf, np.float32),
         lead_speed_mps=np.zeros(count, np.float32),
+        junction_control=np.full(count, -1, np.int8),
+        halt_m=np.full(count, np.inf, np.float32),
         frames=[None] * count,
     )
 

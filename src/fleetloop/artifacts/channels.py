@@ -101,7 +101,8 @@ TEACHER = json_channel(
     "/teacher",
     STEP_HZ,
     "What the demonstrator would do, and what it looks at; privileged, from simulation only. "
-    "signal_colour is a SignalColour, -1 for none; distances are null where there is nothing.",
+    "signal_colour is a SignalColour, junction_control a Control, -1 for none; distances are null where there is "
+    "nothing.",
     {
         "curvature_1pm": (),
         "acceleration_mps2": (),
@@ -110,6 +111,8 @@ TEACHER = json_channel(
         "stop_line_m": (),
         "lead_gap_m": (),
         "lead_speed_mps": (),
+        "junction_control": (),
+        "halt_m": (),
     },
 )
 CONTROL = json_channel(

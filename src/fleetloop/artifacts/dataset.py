@@ -68,6 +68,8 @@ class Samples:
     lead_gap_m: Float32[np.ndarray, " N"]
     """Infinite where there is none."""
     lead_speed_mps: Float32[np.ndarray, " N"]
+    junction_control: Int8[np.ndarray, " N"]
+    halt_m: Float32[np.ndarray, " N"]
     frames: Sequence[Frames | None]
 
     def __len__(self) -> int:
@@ -121,6 +123,8 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "stop_line_m": pa.float32(),
     "lead_gap_m": pa.float32(),
     "lead_speed_mps": pa.float32(),
+    "junction_control": pa.int8(),
+    "halt_m": pa.float32(),
     "frames": pa.list_(pa.binary()),
 }
 _ROW_SHAPES = {

@@ -38,6 +38,10 @@ class TeacherLabel:
     lead_gap_m: float
     """Bumper to bumper, to the road user ahead; infinite where there is none."""
     lead_speed_mps: float
+    junction_control: int
+    """Control of the way through the next junction, or -1."""
+    halt_m: float
+    """Distance to where right of way asks it to stop; infinite where it need not."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ class TeacherLabels:
     stop_line_m: Float32[np.ndarray, " T"]
     lead_gap_m: Float32[np.ndarray, " T"]
     lead_speed_mps: Float32[np.ndarray, " T"]
+    junction_control: Int32[np.ndarray, " T"]
+    halt_m: Float32[np.ndarray, " T"]
 
 
 @dataclass(frozen=True)

@@ -278,7 +278,7 @@ def _stack_teacher(
     step = _step_of(timestamps, messages)
     fields = {}
     for name, values in _stack_json(channels.TEACHER, messages).items():
-        if name in ("stop_line_m", "lead_gap_m"):
+        if name in ("stop_line_m", "lead_gap_m", "halt_m"):
             values = np.where(np.isnan(values), np.float32(np.inf), values)
         fields[name] = np.zeros((len(timestamps), *values.shape[1:]), np.float32)
         fields[name][step] = values

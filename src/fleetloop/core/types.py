@@ -341,10 +341,10 @@ class BirdsEyeLayer(IntEnum):
     """Where one could drive."""
 
 
-BIRDS_EYE_CELLS = (16, 16)
+BIRDS_EYE_CELLS = (16, 24)
 """Ahead, and from right to left."""
-BIRDS_EYE_CELL_M = (4.0, 2.0)
-BIRDS_EYE_ORIGIN_M = (-6.0, -16.0)
+BIRDS_EYE_CELL_M = (4.0, 3.0)
+BIRDS_EYE_ORIGIN_M = (-6.0, -36.0)
 """Of the grid's rear right corner, in ego."""
 
 

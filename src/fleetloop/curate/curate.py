@@ -119,6 +119,8 @@ def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samp
         stop_line_m=teacher.stop_line_m[chosen],
         lead_gap_m=teacher.lead_gap_m[chosen],
         lead_speed_mps=teacher.lead_speed_mps[chosen],
+        junction_control=teacher.junction_control[chosen].astype(np.int8),
+        halt_m=teacher.halt_m[chosen],
         frames=[None] * len(chosen),
     )
 

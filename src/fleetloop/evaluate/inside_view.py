@@ -26,6 +26,8 @@ from fleetloop.sim.demonstrator import Teaching
 PREDICTED, TRUE = (255, 176, 32), (235, 235, 235)
 """Colours of what the network says, and of how it is."""
 SIGNAL_NAMES = ("none", "red", "yellow", "yield", "green")
+JUNCTION_NAMES = ("none", "free", "yield", "stop", "signal", "right first")
+"""The rule at the next junction, by Control."""
 _SIGNAL_COLOURS = ((120, 120, 126), (226, 60, 50), (240, 200, 40), (150, 220, 110), (40, 190, 90))
 _BAND_COLOUR, ATTENTION_COLOUR = (120, 170, 255), (255, 60, 120)
 _MARKER_HEIGHT_M, _MARKER_HALF_WIDTH_M, _STOP_LINE_HALF_WIDTH_M = 1.5, 0.95, 1.7
@@ -34,7 +36,7 @@ SHOWN_M = LOOKAHEAD_M - 2.0
 _FARTHEST_M = 100.0
 """Of a plan that is drawn."""
 _STRONGEST_OPACITY = 170
-_BIRDS_EYE_PIXELS = 2
+_BIRDS_EYE_PIXELS_PER_M = 1
 _PANEL_HEIGHT, _BACKGROUND, _TEXT, _DIM = 74, (18, 18, 20), (235, 235, 235), (150, 150, 156)
 
 
@@ -47,14 +49,21 @@ class Truth:
     stop_line_m: float
     lead_gap_m: float
     lead_speed_mps: float
+    junction: int
+    """Index into JUNCTION_NAMES."""
+    halt_m: float
 
 
 def truth_of(teaching: Teaching, w: int) -> Truth:
     """What the demonstrator knows in world w; a dark signal counts as none."""
     signal = int(teaching.signal[w]) + 1
     return Truth(
-        signal if signal < len(SIGNAL_NAMES) else 0,
-        *(float(row[w]) for row in (teaching.stop_line_m, teaching.lead_gap_m, teaching.lead_speed)),
+        signal=signal if signal < len(SIGNAL_NAMES) else 0,
+        stop_line_m=float(teaching.stop_line_m[w]),
+        lead_gap_m=float(teaching.lead_gap_m[w]),
+        lead_speed_mps=float(teaching.lead_speed[w]),
+        junction=int(teaching.junction_control[w]) + 1,
+        halt_m=float(teaching.halt_m[w]),
     )
 
 
@@ -204,26 +213,37 @@ def panel(
         write(x, 4, name, TRUE if truth is not None and truth.signal == number else _DIM)
         write(x, 52, f"{share:.0%}", _TEXT if share >= 0.5 else _DIM)
     x = 390 * unit
-    rows = [("stop line", readings.stop_line_m[w], None if truth is None else truth.stop_line_m, "m")]
-    rows.append(("car ahead", readings.lead_gap_m[w], None if truth is None else truth.lead_gap_m, "m"))
-    speed = readings.lead_speed_mps[w], None if truth is None else truth.lead_speed_mps
-    rows.append(("its speed", *speed, "m/s"))
-    for number, (name, said, known, unit_name) in enumerate(rows):
-        y = 4 + 22 * number
-        far = unit_name == "m"
+    for number, (name, said, known) in enumerate(_rows(readings, w, truth)):
+        y = 1 + 18 * number
         write(x, y, name)
-        write(x + 74 * unit, y, _amount(float(said), far, unit_name), PREDICTED)
-        if known is not None:
-            write(x + 140 * unit, y, _amount(float(known), far, unit_name), TRUE)
-    grid = birds_eye_picture(readings.birds_eye[w], _BIRDS_EYE_PIXELS)
+        write(x + 74 * unit, y, said, PREDICTED)
+        write(x + 146 * unit, y, known, TRUE)
+    grid = birds_eye_picture(readings.birds_eye[w], _BIRDS_EYE_PIXELS_PER_M)
     picture.paste(Image.fromarray(grid), (width - grid.shape[1] - 6, (_PANEL_HEIGHT - grid.shape[0]) // 2))
     if inside is not None:
         _draw_experts(pen, inside.experts, 620 * unit, unit, write)
     return np.asarray(picture)
 
 
+def _rows(readings: Readings, w: int, truth: Truth | None) -> list[tuple[str, str, str]]:
+    """Name, what is said and how it is, of each line of text in the panel."""
+    rows = []
+    for name, field in (
+        ("stop line", "stop_line_m"),
+        ("car ahead", "lead_gap_m"),
+        ("its speed", "lead_speed_mps"),
+    ):
+        unit = "m/s" if field == "lead_speed_mps" else "m"
+        known = "" if truth is None else _amount(getattr(truth, field), unit)
+        rows.append((name, _amount(float(getattr(readings, field)[w]), unit), known))
+    rule = JUNCTION_NAMES[int(np.argmax(readings.junction_probabilities[w]))]
+    halt = _amount(float(readings.halt_m[w]), "m")
+    known = "" if truth is None else f"{JUNCTION_NAMES[truth.junction]}, {_amount(truth.halt_m, 'm')}"
+    return [*rows, ("rule, halt", f"{rule}, {halt}", known)]
+
+
 def birds_eye_picture(
-    probabilities: Float32[np.ndarray, "3 16 16"], pixels_per_2_m: int
+    probabilities: Float32[np.ndarray, "3 16 24"], pixels_per_m: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """What is said to be around the car (white), ahead at the top: road grey, vehicles blue, people orange."""
     shares = np.clip(np.nan_to_num(probabilities), 0.0, 1.0)[:, ::-1, ::-1, None]
@@ -231,16 +251,17 @@ def birds_eye_picture(
     for layer, tint in ((BirdsEyeLayer.VEHICLES, _BAND_COLOUR), (BirdsEyeLayer.PEOPLE, PREDICTED)):
         colour = colour * (1.0 - shares[layer]) + np.asarray(tint) * shares[layer]
     for axis, metres in enumerate(BIRDS_EYE_CELL_M):
-        colour = colour.repeat(round(metres / 2.0) * pixels_per_2_m, axis=axis)
+        colour = colour.repeat(round(metres * pixels_per_m), axis=axis)
     height, width, _ = colour.shape
-    column = width + round(BIRDS_EYE_ORIGIN_M[1] / 2.0 * pixels_per_2_m)
-    row = height + round(BIRDS_EYE_ORIGIN_M[0] / 2.0 * pixels_per_2_m)
-    length = round(VEHICLE_SIZES[AgentKind.CAR, 0] / 2.0 * pixels_per_2_m)
+    column = width + round(BIRDS_EYE_ORIGIN_M[1] * pixels_per_m)
+    row = height + round(BIRDS_EYE_ORIGIN_M[0] * pixels_per_m)
+    length = round(VEHICLE_SIZES[AgentKind.CAR, 0] * pixels_per_m)
     colour[row - length : row, column - 1 : column + 1] = TRUE
     return colour.astype(np.uint8)
 
 
-def _amount(value: float, far: bool, unit: str) -> str:
+def _amount(value: float, unit: str) -> str:
+    far = unit == "m"
     if not np.isfinite(value) or (far and value >= SHOWN_M):
         return "none" if far else "–"
     return f"{value:.0f} {unit}" if far else f"{value:.1f} {unit}"

@@ -7,12 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSE_INTERVAL_S, PLAN_POSES, BirdsEyeLayer
+from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSE_INTERVAL_S, PLAN_POSES, BirdsEyeLayer, Control
 from fleetloop.policy.features import curvature_from_control
 
 ACCELERATION_SCALE_MPS2 = 3.0
 SIGNAL_CLASSES = 5
 """No signal ahead, then SignalColour.RED to GREEN, each plus one; a dark signal counts as none."""
+JUNCTION_CLASSES = 1 + len(Control)
+"""No junction near, then the Control of the way through the next one, each plus one."""
 
 FAR_M = 80.0
 """Distances beyond this read as "nothing there"."""
@@ -20,7 +22,19 @@ SPEED_SCALE_MPS = 10.0
 
 _MIN_SPREAD_M = 0.02
 _BIRDS_EYE = (len(BirdsEyeLayer), *BIRDS_EYE_CELLS)
-_OUTPUTS = (1, 1, PLAN_POSES * 3, PLAN_POSES, SIGNAL_CLASSES, 1, 1, 1, math.prod(_BIRDS_EYE))
+_OUTPUTS = (
+    1,
+    1,
+    PLAN_POSES * 3,
+    PLAN_POSES,
+    SIGNAL_CLASSES,
+    1,
+    1,
+    1,
+    JUNCTION_CLASSES,
+    1,
+    math.prod(_BIRDS_EYE),
+)
 
 
 class Outputs(NamedTuple):
@@ -40,7 +54,10 @@ class Outputs(NamedTuple):
     lead_gap: Float[Tensor, " B"]
     lead_speed: Float[Tensor, " B"]
     """Over SPEED_SCALE_MPS."""
-    birds_eye_logits: Float[Tensor, "B 3 16 16"]
+    junction_logits: Float[Tensor, "B 6"]
+    halt: Float[Tensor, " B"]
+    """`scaled_distance` to where right of way asks it to stop."""
+    birds_eye_logits: Float[Tensor, "B 3 16 24"]
     """Of there being something, by BirdsEyeLayer."""
     balance_loss: Float[Tensor, ""]
 
@@ -56,7 +73,9 @@ class Decoded(NamedTuple):
     stop_line_m: Float[Tensor, " B"]
     lead_gap_m: Float[Tensor, " B"]
     lead_speed_mps: Float[Tensor, " B"]
-    birds_eye: Float[Tensor, "B 3 16 16"]
+    junction_probabilities: Float[Tensor, "B 6"]
+    halt_m: Float[Tensor, " B"]
+    birds_eye: Float[Tensor, "B 3 16 24"]
     """Probabilities."""
 
 
@@ -107,7 +126,9 @@ class Heads(nn.Module):
             stop_line=parts[5][:, 0],
             lead_gap=parts[6][:, 0],
             lead_speed=parts[7][:, 0],
-            birds_eye_logits=parts[8].reshape(-1, *_BIRDS_EYE),
+            junction_logits=parts[8],
+            halt=parts[9][:, 0],
+            birds_eye_logits=parts[10].reshape(-1, *_BIRDS_EYE),
             balance_loss=balance_loss,
         )
 
@@ -123,5 +144,7 @@ def decode(outputs: Outputs) -> Decoded:
         stop_line_m=distance_from_scaled(outputs.stop_line),
         lead_gap_m=distance_from_scaled(outputs.lead_gap),
         lead_speed_mps=outputs.lead_speed * SPEED_SCALE_MPS,
+        junction_probabilities=torch.softmax(outputs.junction_logits, dim=-1),
+        halt_m=distance_from_scaled(outputs.halt),
         birds_eye=torch.sigmoid(outputs.birds_eye_logits),
     )

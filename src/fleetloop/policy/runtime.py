@@ -22,6 +22,8 @@ OUTPUT_NAMES = (
     "stop_line_m",
     "lead_gap_m",
     "lead_speed_mps",
+    "junction_probabilities",
+    "halt_m",
     "birds_eye",
 )
 MEMORY_INPUTS = ("memory", "memory_valid")
@@ -48,7 +50,11 @@ class Readings:
     stop_line_m: Float32[np.ndarray, " W"]
     lead_gap_m: Float32[np.ndarray, " W"]
     lead_speed_mps: Float32[np.ndarray, " W"]
-    birds_eye: Float32[np.ndarray, "W 3 16 16"]
+    junction_probabilities: Float32[np.ndarray, "W 6"]
+    """No junction near, then by Control."""
+    halt_m: Float32[np.ndarray, " W"]
+    """To where right of way asks it to stop."""
+    birds_eye: Float32[np.ndarray, "W 3 16 24"]
     """Probability of there being something, by BirdsEyeLayer."""
 
 

@@ -121,6 +121,8 @@ class Collector:
             stop_line_m=teaching.stop_line_m,
             lead_gap_m=teaching.lead_gap_m,
             lead_speed_mps=teaching.lead_speed,
+            junction_control=teaching.junction_control.astype(np.int8),
+            halt_m=teaching.halt_m,
             weight=weight,
         )
         return _Kept(chosen, moments.select(chosen))

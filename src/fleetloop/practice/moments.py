@@ -26,6 +26,8 @@ _FIELDS: dict[str, tuple[np.dtype, tuple[int, ...]]] = {
     "stop_line_m": (np.dtype(np.float32), ()),
     "lead_gap_m": (np.dtype(np.float32), ()),
     "lead_speed_mps": (np.dtype(np.float32), ()),
+    "junction_control": (np.dtype(np.int8), ()),
+    "halt_m": (np.dtype(np.float32), ()),
     "weight": (np.dtype(np.float32), ()),
 }
 

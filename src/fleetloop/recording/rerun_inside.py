@@ -64,7 +64,7 @@ def _log_numbers(stream: Any, rerun: Any, inside: Inside) -> None:
     readings = inside.readings
     for name, share in zip(SIGNAL_NAMES, readings.signal_probabilities[0], strict=True):
         stream.log(f"{INSIDE}/signal/{name}", rerun.Scalars(float(share)))
-    for name in ("stop_line_m", "lead_gap_m", "lead_speed_mps"):
+    for name in ("stop_line_m", "lead_gap_m", "lead_speed_mps", "halt_m"):
         stream.log(f"{INSIDE}/{name}", rerun.Scalars(float(getattr(readings, name)[0])))
     stream.log(f"{INSIDE}/spread_m", rerun.Scalars(float(inside.spread_m[-1])))
     for block, weights in enumerate(inside.experts):

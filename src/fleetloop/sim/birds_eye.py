@@ -80,7 +80,7 @@ def _draw_all(world, scene, grids):
         _draw(world, scene, grids, np.int64(number))
 
 
-def birds_eye(world: World, scene: Scene) -> UInt8[np.ndarray, "B 3 16 16"]:
+def birds_eye(world: World, scene: Scene) -> UInt8[np.ndarray, "B 3 16 24"]:
     """1 where there is something of a BirdsEyeLayer, else 0; rows lead ahead, columns to the left.
 
     The grid lies around the ego pose as BIRDS_EYE_ORIGIN_M and BIRDS_EYE_CELL_M say; people and vehicles are the

@@ -51,6 +51,10 @@ class Teaching(NamedTuple):
     lead_gap_m: Float32[np.ndarray, " W"]
     """To the vehicle ahead, at most LOOKAHEAD_M."""
     lead_speed: Float32[np.ndarray, " W"]
+    junction_control: Int32[np.ndarray, " W"]
+    """Control of the learner's way through the next junction within LOOKAHEAD_M, or -1."""
+    halt_m: Float32[np.ndarray, " W"]
+    """To where the rules of right of way ask it to stop, at most LOOKAHEAD_M."""
 
     def plan(self) -> Plan:
         """The same as a Plan."""
@@ -69,6 +73,8 @@ def empty_teaching(worlds: int) -> Teaching:
         stop_line_m=np.full(worlds, LOOKAHEAD_M, np.float32),
         lead_gap_m=np.full(worlds, LOOKAHEAD_M, np.float32),
         lead_speed=np.zeros(worlds, np.float32),
+        junction_control=np.full(worlds, -1, np.int32),
+        halt_m=np.full(worlds, LOOKAHEAD_M, np.float32),
     )
 
 
@@ -151,6 +157,20 @@ def _next_signal(world, state, w, a):
     return -1, LOOKAHEAD_M
 
 
+@device
+def _next_control(world, state, w, a):
+    """Control of the way through the next junction, also while in it; -1 if there is none near."""
+    start = -np.float64(state.along[w, a])
+    for i in range(UPCOMING_LANES):
+        lane = state.path[w, a, i]
+        if lane < 0 or start > LOOKAHEAD_M:
+            break
+        if world.lane_kind[lane] == _JUNCTION:
+            return np.int64(world.lane_control[lane])
+        start += world.lane_length_m[lane]
+    return np.int64(-1)
+
+
 @device(entry=False)
 def teach_one(world, state, decision, teaching, w, a):
     """Fill what the demonstrator would do in the place of agent a of world w."""
@@ -176,6 +196,8 @@ def teach_one(world, state, decision, teaching, w, a):
     teaching.signal[w], teaching.stop_line_m[w] = colour, line
     teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, a], LOOKAHEAD_M)
     teaching.lead_speed[w] = decision.lead_speed[w, a]
+    teaching.junction_control[w] = _next_control(world, state, w, a)
+    teaching.halt_m[w] = min(decision.halt_m[w, a], LOOKAHEAD_M)
 
 
 @njit(cache=True, parallel=True)

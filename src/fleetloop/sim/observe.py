@@ -27,7 +27,9 @@ _NO_SCRIPT, _PULL_OUT = int(Script.NONE), int(Script.PULL_OUT)
 HINT_RANGE_M = 600.0
 """Junctions further away are not announced: 16 s before at the highest limit."""
 SHARP_BEND = 0.7
-"""Bends of the road that turn by more (40 degrees) are announced like junctions."""
+"""Bends of the road that turn by more (40 degrees) are announced like junctions,"""
+TIGHT_BEND, TIGHT_BEND_1PM = 0.2, 0.02
+"""and so are those of a radius below 50 m that turn by more than 11 degrees: nobody drives them at 40 km/h."""
 BRAKE_LIGHT_MPS2 = -0.5
 _BRAKING, _LEFT, _RIGHT = 1, 2, 4
 _GRADE = 0.08
@@ -142,7 +144,10 @@ def see(world: World, state: State, scene: Scene, agent):
 def _announced(world, lane, turn):
     """Whether a phone speaks of this lane: where the car crosses a junction, or the road turns sharply."""
     kind = world.lane_kind[lane]
-    return kind == _JUNCTION or (kind == _CONNECTOR and abs(turn) > SHARP_BEND)
+    if kind != _CONNECTOR:
+        return kind == _JUNCTION
+    tight = abs(turn) > max(TIGHT_BEND, TIGHT_BEND_1PM * world.lane_length_m[lane])
+    return tight or abs(turn) > SHARP_BEND
 
 
 @device

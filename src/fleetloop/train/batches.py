@@ -66,6 +66,8 @@ class Moments(NamedTuple):
     stop_line_m: Float32[np.ndarray, " N"]
     lead_gap_m: Float32[np.ndarray, " N"]
     lead_speed_mps: Float32[np.ndarray, " N"]
+    junction_control: Int8[np.ndarray, " N"]
+    halt_m: Float32[np.ndarray, " N"]
     weight: Float32[np.ndarray, " N"]
 
     def select(self, rows: Int64[np.ndarray, " M"] | Bool[np.ndarray, " N"] | slice) -> "Moments":
@@ -192,6 +194,8 @@ class BatchSource:
             stop_line_m=moments.stop_line_m,
             lead_gap_m=moments.lead_gap_m,
             lead_speed_mps=moments.lead_speed_mps,
+            junction_control=moments.junction_control,
+            halt_m=moments.halt_m,
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
         )

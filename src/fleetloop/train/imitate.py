@@ -49,10 +49,13 @@ class ImitationConfig:
     ema_decay: float = 0.998
     """Per update: the weights kept are an exponential moving average."""
     acceleration_weight: float = 1.0
+    acceleration_quantile: float = 0.35
+    """Which quantile of what the demonstrator may want is learned: below a half, doubt brakes rather than goes."""
     poses_weight: float = 0.3
     spread_weight: float = 0.05
     signal_weight: float = 1.0
     distance_weight: float = 0.1
+    right_of_way_weight: float = 0.5
     birds_eye_weight: float = 0.5
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
@@ -97,7 +100,10 @@ class Batch:
     stop_line_m: Float32[np.ndarray, " B"]
     lead_gap_m: Float32[np.ndarray, " B"]
     lead_speed_mps: Float32[np.ndarray, " B"]
-    birds_eye: UInt8[np.ndarray, "B 3 16 16"]
+    junction_control: Int8[np.ndarray, " B"]
+    """Control of the way through the next junction, or -1 for none near."""
+    halt_m: Float32[np.ndarray, " B"]
+    birds_eye: UInt8[np.ndarray, "B 3 16 24"]
     """1 or 0 by BirdsEyeLayer; BIRDS_EYE_UNKNOWN everywhere in a sample of which it is not known."""
     weight: Float32[np.ndarray, " B"]
 
@@ -165,11 +171,17 @@ def loss_parts(
     stop_line = heads.scaled_distance(tensor(batch.stop_line_m))
     lead_gap = heads.scaled_distance(tensor(batch.lead_gap_m))
     lead_speed = tensor(batch.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
+    control = tensor(batch.junction_control).long() + 1
+    halt = heads.scaled_distance(tensor(batch.halt_m))
     signal = tensor(batch.signal_colour).long() + 1
     signal = torch.where(signal < heads.SIGNAL_CLASSES, signal, 0)
     parts = {
         "curvature": mean(emphasis * _huber(outputs.curvature_control - curvature, 0.05)),
-        "acceleration": mean(emphasis * _huber(outputs.acceleration - acceleration, 0.1)),
+        "acceleration": mean(
+            emphasis
+            * _quantile(outputs.acceleration - acceleration, config.acceleration_quantile)
+            * _huber(outputs.acceleration - acceleration, 0.1)
+        ),
         "poses": mean((position_error + 5.0 * yaw_error).mean(dim=1)),
         "spread": mean((held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1)),
         "signal": mean(functional.cross_entropy(outputs.signal_logits, signal, reduction="none")),
@@ -177,6 +189,10 @@ def loss_parts(
             _huber(outputs.stop_line - stop_line, 0.1)
             + _huber(outputs.lead_gap - lead_gap, 0.1)
             + _huber(outputs.lead_speed - lead_speed, 0.1) * (lead_gap < 1.0)
+        ),
+        "right_of_way": mean(
+            functional.cross_entropy(outputs.junction_logits, control, reduction="none")
+            + _huber(outputs.halt - halt, 0.1)
         ),
         "birds_eye": mean(_birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye))),
         "balance": outputs.balance_loss,
@@ -188,6 +204,7 @@ def loss_parts(
         + config.spread_weight * parts["spread"]
         + config.signal_weight * parts["signal"]
         + config.distance_weight * parts["distance"]
+        + config.right_of_way_weight * parts["right_of_way"]
         + config.birds_eye_weight * parts["birds_eye"]
         + config.balance_weight * parts["balance"]
     )
@@ -204,6 +221,14 @@ def _birds_eye_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def _huber(error: Tensor, delta: float) -> Tensor:
     """Absolute error, rounded off within `delta` of zero."""
     return functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta) / delta
+
+
+def _quantile(error: Tensor, quantile: float) -> Tensor:
+    """Factor on the loss of an error with which its minimum is a quantile of the labels and not their median.
+
+    Koenker, Bassett, "Regression quantiles", Econometrica 46 (1978), scaled so that the median's is 1.
+    """
+    return torch.where(error > 0.0, 2.0 * (1.0 - quantile), 2.0 * quantile)
 
 
 def _pose_errors(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:

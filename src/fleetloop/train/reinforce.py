@@ -204,6 +204,8 @@ class _Collector:
             stop_line_m=teaching.stop_line_m.copy(),
             lead_gap_m=teaching.lead_gap_m.copy(),
             lead_speed_mps=teaching.lead_speed.copy(),
+            junction_control=teaching.junction_control.astype(np.int8),
+            halt_m=teaching.halt_m.copy(),
             birds_eye=birds_eye(self.world, self.rollout.scene),
             weight=np.ones(self.config.vehicles, np.float32),
         )

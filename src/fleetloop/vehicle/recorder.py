@@ -81,6 +81,8 @@ class FleetStep:
                 stop_line_m=float(teaching.stop_line_m[w]),
                 lead_gap_m=float(teaching.lead_gap_m[w]),
                 lead_speed_mps=float(teaching.lead_speed[w]),
+                junction_control=int(teaching.junction_control[w]),
+                halt_m=float(teaching.halt_m[w]),
             ),
             images=tuple(group[w] for group in observation.images) or None,
         )
