@@ -306,7 +306,7 @@ def _hover(row: TurnRow, drive: DriveResult) -> str:
 def _trigger_figure(trigger_counts: Mapping[int, Mapping[str, int]]) -> go.Figure:
     figure = go.Figure()
     turns = sorted(trigger_counts)
-    triggers = sorted({name for counts in trigger_counts.values() for name in counts})
+    triggers = sorted({name for counts in trigger_counts.values() for name, count in counts.items() if count})
     for index, name in enumerate(triggers):
         figure.add_bar(
             x=turns,
