@@ -226,21 +226,19 @@ def _html_table(rows: Sequence[TurnRow]) -> str:
 
 
 def _reasons(rows: Sequence[TurnRow]) -> str:
-    items = "".join(
-        f"<li>Turn {row.turn}: {html.escape(' '.join(row.verdict.reasons))}</li>"
-        for row in rows
-        if row.verdict
-    )
-    return f'<ul class="reasons" aria-label="What the gate decided">{items}</ul>' if items else ""
+    texts = {row.turn: " ".join(row.verdict.reasons) for row in rows if row.verdict}
+    return _turn_list("What the gate decided", texts)
 
 
 def _faults(rows: Sequence[TurnRow]) -> str:
-    items = "".join(
-        f"<li>Turn {row.turn}: {html.escape(faults_text(row.result.network_faults))}</li>"
-        for row in rows
-        if row.result
-    )
-    return f'<ul class="reasons" aria-label="What the safety layer did">{items}</ul>' if items else ""
+    texts = {row.turn: faults_text(row.result.network_faults) for row in rows if row.result}
+    return _turn_list("What the safety layer did", texts)
+
+
+def _turn_list(label: str, texts: Mapping[int, str]) -> str:
+    """A text for each turn; nothing for no turns."""
+    items = "".join(f"<li>Turn {turn}: {html.escape(text)}</li>" for turn, text in texts.items())
+    return f'<ul class="reasons" aria-label="{label}">{items}</ul>' if items else ""
 
 
 def _kpci_figure(rows: Sequence[TurnRow], references: Mapping[str, DriveResult]) -> go.Figure:

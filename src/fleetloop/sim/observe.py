@@ -164,11 +164,9 @@ def navigate_one(world, state, navigation, w, viewer):
     """Fill the navigation hint of an agent of world w."""
     start, found = -np.float64(state.along[w, viewer]), 0
     for hint in range(2):
-        navigation[w, 3 * hint], navigation[w, 3 * hint + 1], navigation[w, 3 * hint + 2] = (
-            HINT_RANGE_M,
-            0.0,
-            0.0,
-        )
+        navigation[w, 3 * hint] = HINT_RANGE_M
+        navigation[w, 3 * hint + 1] = 0.0
+        navigation[w, 3 * hint + 2] = 0.0
     if state.kind[w, viewer] == _NOBODY:
         return
     for i in range(UPCOMING_LANES):

@@ -11,6 +11,7 @@ from fleetloop.artifacts.lineage import (
     read_artifact,
     verify_artifact,
 )
+from fleetloop.artifacts.report import Report
 from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
@@ -59,18 +60,19 @@ def release_checkpoint(
         CheckpointError, ReportError: an input cannot be read, or was altered.
         StorageError: the disk is full.
     """
-    report = read_artifact(report_folder, ArtifactKind.REPORT)
+    artifact = read_artifact(report_folder, ArtifactKind.REPORT)
     verify_artifact(report_folder)
     network, checkpoint_id = network_of(checkpoint)
-    if checkpoint_id not in report.parents:
+    if checkpoint_id not in artifact.parents:
         raise BundleError(f"{report_folder}: judges another checkpoint; evaluate {checkpoint} first")
     report_path = report_folder / REPORT_FILE
-    require_passed(read_report(report_path), str(report_path))
-    onnx_path, difference = _checked_network(folder, network, report_folder, observations, int8)
+    report = read_report(report_path)
+    require_passed(report, str(report_path))
+    onnx_path, difference = _checked_network(folder, network, report, report_folder, observations, int8)
     inputs, outputs = tensor_specs(onnx_path)
     contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
     bundle = folder / BUNDLE_TARGET
-    parents = (checkpoint_id, report.id)
+    parents = (checkpoint_id, artifact.id)
     build_bundle(
         bundle, onnx_path, contract, report_path, parents, {"parity": difference, "int8": int8}, seed
     )
@@ -78,11 +80,16 @@ def release_checkpoint(
 
 
 def _checked_network(
-    folder: Path, network: DriverModel, report_folder: Path, observations: list[Observation], int8: bool
+    folder: Path,
+    network: DriverModel,
+    report: Report,
+    report_folder: Path,
+    observations: list[Observation],
+    int8: bool,
 ) -> tuple[Path, float]:
     """The ONNX file to release, and how far its plans are from the checkpoint's."""
     onnx_path = report_folder / NETWORK_FILE
-    if not read_report(report_folder / REPORT_FILE).settings.get("int8"):
+    if not report.settings.get("int8"):
         difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
         if not int8:
             return onnx_path, difference
