@@ -45,7 +45,7 @@ def start() -> Rollout:
     rollout = Rollout(toy_world(), make_routes(5, [0], WORLDS, 300.0), WORLDS, AGENTS)
     for _ in range(30):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     return rollout
 
 
@@ -55,14 +55,14 @@ def traffic_on_cpu(rollout: Rollout) -> dict[str, np.ndarray]:
     curvature = np.zeros_like(state.speed)
     for _ in range(STEPS):
         rollout.decide()
-        curvature[:, EGO] = rollout.teaching.curvature
+        curvature[:, EGO] = rollout.teaching.curvature_1pm
         decision = rollout.decision
         advance(world, state, decision.acceleration, curvature, decision.target_lane, NEEDED_M)
     rollout.decide()
     scene, navigation, hours = rollout.look()
     danger, touched = np.zeros(WORLDS, np.int32), np.zeros(WORLDS, np.int32)
     teaching = rollout.teaching
-    watch(world, state, rollout.decision, teaching.curvature, teaching.acceleration, danger, EGO)
+    watch(world, state, rollout.decision, teaching.curvature_1pm, teaching.acceleration_mps2, danger, EGO)
     touching_all(world, state, touched)
     return _named(state, scene) | {
         "navigation": navigation,

@@ -13,7 +13,8 @@ from fleetloop.policy.adapters import Adapt, freeze_all_but, merge_adapters
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs
 from fleetloop.policy.network import DriverNetwork, NetworkConfig, build_network
-from fleetloop.train.imitate import Batch, train
+from fleetloop.train.batch import Batch
+from fleetloop.train.imitate import train
 from test_train import RIG, SMALL, same, square_batches, weights
 
 CONFIG = dataclasses.replace(SMALL, samples=32 * 8, warmup_samples=0, save_every_samples=32 * 5)

@@ -66,5 +66,5 @@ def test_a_body_that_sticks_out_into_the_junction_is_seen(beside_m: float, brake
     decision, teaching = decided(world, state), empty_teaching(1)
     decision.acceleration[0, 0] = 0.5
     teach(world, state, decision, teaching, 0)
-    assert (teaching.acceleration[0] < -1.0) == brakes
-    assert teaching.acceleration[0] <= decision.acceleration[0, 0]
+    assert (teaching.acceleration_mps2[0] < -1.0) == brakes
+    assert teaching.acceleration_mps2[0] <= decision.acceleration[0, 0]

@@ -44,8 +44,7 @@ def episode(drives: list[Path]) -> Episode:
 
 def moving(episode: Episode) -> Episode:
     """The same, but straight ahead at 8 m/s without braking: every weight is its base."""
-    teacher = replace(
-        episode.teacher,
+    teacher = episode.teacher._replace(
         curvature_1pm=np.zeros(STEPS, np.float32),
         acceleration_mps2=np.zeros(STEPS, np.float32),
     )
@@ -59,7 +58,7 @@ def test_every_step_with_a_past_is_a_sample(episode: Episode):
     assert len(samples) == len(chosen)
     assert np.array_equal(samples.scene, episode.scenes[chosen])
     assert np.array_equal(samples.earlier_scene, episode.scenes[chosen - EARLIER_STEPS])
-    assert np.array_equal(samples.label_poses, episode.teacher.poses[chosen])
+    assert np.array_equal(samples.labels.poses, episode.teacher.poses[chosen])
     assert np.array_equal(samples.timestamp_ns, episode.timestamp_ns[chosen])
     assert len(set(samples.sample_id)) == len(samples) and set(samples.episode_id) == {"e" * 64}
     assert set(samples.reasons) == {("demonstration",)} and set(samples.town) == {"toy-0"}
@@ -78,7 +77,7 @@ def test_standing_is_thinned_but_not_starting(episode: Episode):
     still.ego_history[:] = 0.0
     acceleration = np.zeros(STEPS, np.float32)
     acceleration[25:28] = 1.0
-    standing = replace(still, teacher=replace(still.teacher, acceleration_mps2=acceleration))
+    standing = replace(still, teacher=still.teacher._replace(acceleration_mps2=acceleration))
     kept = [int(id[-4:]) for id in cut_episode(standing, "e", replace(CONFIG, standing_stride=10)).sample_id]
     assert kept == [10, 20, 25, 26, 27, 30]
 
@@ -92,7 +91,7 @@ def test_turning_and_braking_weigh_more(episode: Episode):
     plain = moving(episode)
     curvature, acceleration = np.zeros(STEPS, np.float32), np.zeros(STEPS, np.float32)
     curvature[10], curvature[11], acceleration[12], acceleration[13] = -0.05, 0.9, -2.0, 3.0
-    teacher = replace(plain.teacher, curvature_1pm=curvature, acceleration_mps2=acceleration)
+    teacher = plain.teacher._replace(curvature_1pm=curvature, acceleration_mps2=acceleration)
     weight = cut_episode(replace(plain, teacher=teacher), "e", CONFIG).weight
     assert weight[[5, *range(6, 10)]].tolist() == pytest.approx([1.0, 1.5, 3.0, 2.0, 1.0])
 
@@ -102,7 +101,7 @@ def test_pulling_away_weighs_more(episode: Episode):
     still.speed_mps[10:20] = 0.5
     acceleration = np.zeros(STEPS, np.float32)
     acceleration[15:25] = 1.0
-    pulling = replace(still, teacher=replace(still.teacher, acceleration_mps2=acceleration))
+    pulling = replace(still, teacher=still.teacher._replace(acceleration_mps2=acceleration))
     weight = cut_episode(pulling, "e", replace(CONFIG, starting_weight=3.0)).weight
     assert np.flatnonzero(weight == 4.0).tolist() == [index - EARLIER_STEPS for index in range(15, 20)]
     assert set(weight) == {1.0, 4.0}

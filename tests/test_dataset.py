@@ -24,6 +24,7 @@ from fleetloop.artifacts.dataset import (
 from fleetloop.artifacts.describe import describe_artifact
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_artifact
 from fleetloop.core.errors import DatasetError, StorageError
+from fleetloop.core.labels import Labels, with_label_columns
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import NAVIGATION_VALUES
 
@@ -45,24 +46,28 @@ def make_samples(count: int, seed: int = 0, frames: bool = False) -> Samples:
         reasons=[("near_miss",) * (index % 3) for index in range(count)],
         weight=numbers(), scene=scenes(), earlier_scene=scenes(), ego_history=numbers(8, 3),
         navigation=numbers(NAVIGATION_VALUES),
-        time_of_day_h=numbers(), label_curvature_1pm=numbers(), label_acceleration_mps2=numbers(),
-        label_poses=numbers(8, 3), signal_colour=random.integers(-1, 5, count).astype(np.int8),
-        stop_line_m=np.full(count, np.inf, np.float32), lead_gap_m=numbers(), lead_speed_mps=numbers(),
-        junction_control=random.integers(-1, 5, count).astype(np.int8), halt_m=numbers(),
+        time_of_day_h=numbers(),
+        labels=Labels(
+            curvature_1pm=numbers(), acceleration_mps2=numbers(), poses=numbers(8, 3),
+            signal_colour=random.integers(-1, 5, count).astype(np.int8),
+            stop_line_m=np.full(count, np.inf, np.float32), lead_gap_m=numbers(), lead_speed_mps=numbers(),
+            junction_control=random.integers(-1, 5, count).astype(np.int8), halt_m=numbers(),
+        ),
         frames=[(b"jpeg", bytes([index % 256])) if frames and index % 2 else None for index in range(count)],
     )  # fmt: skip
 
 
 def assert_equal(actual: Samples, expected: Samples) -> None:
-    for field in dataclasses.fields(Samples):
-        first, second = getattr(actual, field.name), getattr(expected, field.name)
+    found, wanted = (with_label_columns(vars(samples)) for samples in (actual, expected))
+    for name, second in wanted.items():
+        first = found[name]
         if isinstance(second, np.ndarray) and second.dtype == SCENE_DTYPE:
-            assert first.dtype == SCENE_DTYPE and first.tobytes() == second.tobytes(), field.name
+            assert first.dtype == SCENE_DTYPE and first.tobytes() == second.tobytes(), name
         elif isinstance(second, np.ndarray):
-            np.testing.assert_array_equal(first, second, field.name)
+            np.testing.assert_array_equal(first, second, name)
             assert first.dtype.kind == second.dtype.kind
         else:
-            assert list(first) == list(second), field.name
+            assert list(first) == list(second), name
 
 
 def assert_one_sentence(error: BaseException, path: Path) -> None:

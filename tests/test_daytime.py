@@ -70,7 +70,7 @@ def test_only_buses_use_bus_lanes_in_their_hours(
     cars_seen = buses_seen = 0
     for _ in range(400):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         there = bus_lanes[np.maximum(state.path[:, :, 0], 0)] & (state.path[:, :, 0] >= 0)
         cars_seen += int((np.isin(state.kind, MOTOR_KINDS) & there).sum())
         buses_seen += int(((state.kind == AgentKind.BUS) & there).sum())
@@ -85,7 +85,7 @@ def test_who_is_in_a_bus_lane_when_its_hours_begin_leaves_it(bus_town: World):
     seen = []
     for _ in range(900):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         there = bus_lanes[np.maximum(state.path[:, :, 0], 0)] & np.isin(state.kind, MOTOR_KINDS)
         seen.append(int(there.sum()))
         state.started_h[:] = 16.0

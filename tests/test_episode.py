@@ -23,7 +23,6 @@ from fleetloop.artifacts.episode import (
     EpisodeEvent,
     EpisodeMetadata,
     EpisodeStep,
-    TeacherLabel,
     rig_from_json,
     rig_to_json,
 )
@@ -31,6 +30,7 @@ from fleetloop.artifacts.episode_reader import decode_frames, read_episode, read
 from fleetloop.artifacts.episode_writer import EpisodeWriter
 from fleetloop.artifacts.lineage import ArtifactKind, verify_artifact, write_artifact
 from fleetloop.core.errors import EpisodeError, StorageError
+from fleetloop.core.labels import empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import NAVIGATION_VALUES, AgentKind, Camera, CameraRig
 
@@ -62,7 +62,11 @@ def make_step(index: int, images: bool = False) -> EpisodeStep:
     def numbers(*shape: int) -> np.ndarray:
         return random.normal(size=shape).astype(np.float32)
 
-    teacher = TeacherLabel(0.01, -0.5, numbers(8, 3), -1, np.inf, 12.5, 8.0, 2, np.inf)
+    teacher = empty_labels(1)._replace(
+        curvature_1pm=np.full(1, 0.01, np.float32), acceleration_mps2=np.full(1, -0.5, np.float32),
+        poses=numbers(1, 8, 3), lead_gap_m=np.full(1, 12.5, np.float32),
+        lead_speed_mps=np.full(1, 8.0, np.float32), junction_control=np.full(1, 2, np.int8),
+    ).select(0)  # fmt: skip
     shade = np.arange(96, dtype=np.uint8)[None, :, None] + np.uint8(index % 100)
     front, side = np.broadcast_to(shade, (3, 64, 96, 3)), np.broadcast_to(shade[:, :48], (5, 32, 48, 3))
     return EpisodeStep(
@@ -106,9 +110,10 @@ def test_round_trip(tmp_path: Path) -> None:
     assert episode.scenes.dtype == SCENE_DTYPE
     assert episode.scenes.tobytes() == b"".join(step.scene or b"" for step in steps)
     assert episode.has_scene.all() and episode.has_teacher.all()
-    for name in TeacherLabel.__dataclass_fields__:
-        expected = np.array([getattr(step.teacher, name) for step in steps], np.float32)
-        np.testing.assert_array_equal(getattr(episode.teacher, name), expected, name)
+    for name, actual in episode.teacher._asdict().items():
+        expected = np.array([getattr(step.teacher, name) for step in steps])
+        np.testing.assert_array_equal(actual, expected, name)
+        assert actual.dtype == expected.dtype
     assert episode.images is None and not len(episode.image_step)
     assert episode.duration_s == pytest.approx(2.4)
 
@@ -118,7 +123,7 @@ def test_steps_without_scene_or_teacher(tmp_path: Path) -> None:
     episode = read_episode(write_steps(tmp_path / "e.mcap", steps))
     assert episode.has_scene.tolist() == episode.has_teacher.tolist() == [False, True]
     assert episode.scenes[0].tobytes() == bytes(SCENE_DTYPE.itemsize)
-    assert episode.teacher.lead_gap_m.tolist() == [0.0, 12.5]
+    assert episode.teacher.lead_gap_m.tolist() == [np.inf, 12.5]
 
 
 def test_pictures_come_at_their_own_rate(tmp_path: Path) -> None:

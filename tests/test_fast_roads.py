@@ -19,7 +19,7 @@ def test_the_demonstrator_drives_a_highway_at_its_limit(highway: World):
     fastest = np.zeros(8)
     for _ in range(900):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         speed, lane = rollout.state.speed[:, EGO], rollout.state.path[:, EGO, 0]
         assert (speed <= highway.lane_speed_limit_mps[lane] + 3.0).all()
         # Comfortable also in bends: 3 m/s^2 is what ISO 11270 allows, at the speed before the step.
@@ -46,7 +46,7 @@ def test_lanes_that_end_are_left_before_their_end(highway: World):
     on, stood = 0, 0
     for _ in range(900):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         there = ending[np.maximum(rollout.state.path[:, :, 0], 0)] & (rollout.state.kind != 255)
         on += int(there.sum())
         stood += int((there & (rollout.state.speed < 1.0)).sum())

@@ -33,12 +33,12 @@ def driven(world: World, broken: str = "") -> list[RouteResult]:
     step = 0
     while rollout.active.any():
         rollout.decide()
-        curvature = rollout.teaching.curvature.copy()
+        curvature = rollout.teaching.curvature_1pm.copy()
         if step == 20 and broken == "controls":
             curvature[1] = np.nan
         elif step == 20 and broken:
             getattr(rollout.state, broken)[1, 0] = np.inf
-        rollout.step(curvature, rollout.teaching.acceleration)
+        rollout.step(curvature, rollout.teaching.acceleration_mps2)
         step += 1
     return sorted(rollout.results, key=lambda result: result.route.seed)
 

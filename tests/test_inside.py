@@ -145,7 +145,7 @@ def test_the_truth_stands_beside_what_is_said():
 
 def test_a_dark_signal_is_none():
     teaching = empty_teaching(2)
-    teaching.signal[:] = 4, 0
+    teaching.signal_colour[:] = 4, 0
     assert truth_of(teaching, 0).signal == 0 and truth_of(teaching, 1).signal == 1
 
 

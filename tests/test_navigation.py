@@ -65,8 +65,8 @@ def test_the_teacher_tells_the_rule_at_the_next_junction_and_where_it_halts():
         halts += int(halting.sum())
         # Who must stop at a line that is no farther than it takes to stop brakes.
         near = halting & (teaching.halt_m < 8.0) & (rollout.state.speed[:, EGO] > 5.0)
-        assert (teaching.acceleration[near] < 0.0).all()
-        rollout.step(teaching.curvature, teaching.acceleration)
+        assert (teaching.acceleration_mps2[near] < 0.0).all()
+        rollout.step(teaching.curvature_1pm, teaching.acceleration_mps2)
     assert rules == {-1, int(Control.SIGNAL)}
     assert halts > 30
 
@@ -85,7 +85,7 @@ def test_the_hint_is_what_the_path_says_and_turns_with_the_car():
                 inside += 1
                 most_left[w] = max(most_left[w], abs(navigation[w, 1]))
                 least_left[w] = min(least_left[w], abs(navigation[w, 1]))
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     assert inside > 100
     # Somebody turned: nearly all was to be done when it went in, and nearly nothing when it came out.
     turned = most_left > 1.3

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.policy.network import NetworkConfig
-from fleetloop.train.imitate import Batch, train
+from fleetloop.train.batch import Batch
+from fleetloop.train.imitate import train
 from fleetloop.train.on_ray import run_on_ray
 from fleetloop.train.processes import joined_processes
 from test_processes import CONFIG, rows_of, uneven_batches

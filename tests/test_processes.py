@@ -14,8 +14,9 @@ from torch.multiprocessing.spawn import spawn
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.policy.network import NetworkConfig
+from fleetloop.train.batch import Batch, map_batches
 from fleetloop.train.batches import BatchConfig, sample_batches
-from fleetloop.train.imitate import Batch, ImitationConfig, train
+from fleetloop.train.imitate import ImitationConfig, train
 from fleetloop.train.processes import ALONE, Processes, joined_processes
 from test_train import RIG, SMALL, made_up_samples, same, square_batches, weights
 from toy_world import toy_world
@@ -25,19 +26,7 @@ CONFIG = dataclasses.replace(SMALL, samples=32 * 10, save_every_samples=32 * 4, 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch."""
-    observation = dataclasses.replace(
-        batch.observation,
-        images=tuple(group[rows] for group in batch.observation.images),
-        ego_history=batch.observation.ego_history[rows],
-        navigation=batch.observation.navigation[rows],
-        time_of_day_h=batch.observation.time_of_day_h[rows],
-    )
-    arrays = {
-        field.name: getattr(batch, field.name)[rows]
-        for field in dataclasses.fields(batch)
-        if isinstance(getattr(batch, field.name), np.ndarray)
-    }
-    return dataclasses.replace(batch, observation=observation, **arrays)
+    return map_batches(lambda arrays: arrays[0][rows], [batch])
 
 
 def uneven_batches(first: int) -> Iterator[Batch]:
@@ -137,7 +126,7 @@ class TestProcesses:
         for half, rows in zip(halves, (slice(0, 4), slice(4, 8)), strict=True):
             expected = rows_of(whole, rows)
             assert half.rig == whole.rig
-            assert np.array_equal(half.curvature_1pm, expected.curvature_1pm)
+            assert np.array_equal(half.labels.curvature_1pm, expected.labels.curvature_1pm)
             assert np.array_equal(half.earlier_valid, expected.earlier_valid)
             assert half.earlier_images is not None and expected.earlier_images is not None
             assert np.array_equal(half.earlier_images, expected.earlier_images)

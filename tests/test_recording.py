@@ -61,7 +61,7 @@ def record(
         for _ in range(steps + 1):
             rollout.decide()
             recording.add(rollout, rollout.teaching.plan())
-            rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+            rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
             state = rollout.state
             after = (*state.pose[w, EGO], state.curvature[w, EGO], state.acceleration[w, EGO])
             driven.append(np.array(after))
@@ -232,7 +232,7 @@ def test_a_failed_recording_leaves_no_file(tmp_path: Path):
             for _ in range(3):
                 rollout.decide()
                 recording.add(rollout)
-                rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+                rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
             raise KeyError
         assert not path.exists()
 

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetloop.core.errors import ConfigError
+from fleetloop.core.labels import empty_labels
 from fleetloop.core.types import NAVIGATION_VALUES, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import make_routes
+from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, advantages_of
-from fleetloop.train.imitate import Batch
 from fleetloop.train.reinforce import ReinforcementConfig, reinforce
 from toy_world import toy_world
 
@@ -31,10 +32,9 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
         (), np.zeros((count, 8, 3), np.float32), np.zeros((count, NAVIGATION_VALUES), np.float32), empty
     )
     labels = Batch(
-        seen, RIG, None, np.ones(count, bool), empty, empty, np.zeros((count, 8, 3), np.float32),
-        np.zeros(count, np.int8), empty, empty, empty, np.zeros(count, np.int8), empty,
-        np.zeros((count, 3, 16, 24), np.uint8), empty,
-    )  # fmt: skip
+        *(seen, RIG, None, np.ones(count, bool), empty_labels(count)),
+        *(np.zeros((count, 3, 16, 24), np.uint8), empty),
+    )
     nothing = torch.zeros(count)
     return Experience(
         labels, nothing, nothing, nothing, nothing, nothing,

@@ -54,7 +54,7 @@ def test_results_add_up(towns: World):
     rollout = Rollout(towns, iter(routes), 3, 8)
     while rollout.active.any():
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         ended = sum(result.distance_m for result in rollout.results)
         under_way = sum(result.distance_m for result in rollout.routes_under_way)
         assert rollout.distance_m == pytest.approx(ended + under_way, abs=1e-3)
@@ -116,10 +116,10 @@ def test_steering_off_the_road_is_one_intervention_and_the_route_goes_on():
     rollout.state.kind[0, 1] = int(AgentKind.NONE)
     step = hold(rollout, -0.2, 0.0)
     assert step.danger[0] == Danger.OFF_ROAD and step.safety_driver[0]
-    assert step.curvature[0] == rollout.teaching.curvature[0]
+    assert step.curvature[0] == rollout.teaching.curvature_1pm[0]
     held = 1
     while rollout.safety_driver[0]:
-        step = hold(rollout, float(rollout.teaching.curvature[0]), 0.0)
+        step = hold(rollout, float(rollout.teaching.curvature_1pm[0]), 0.0)
         held += int(step.safety_driver[0])
         assert step.danger[0] == Danger.NONE
     assert held >= TAKE_OVER_STEPS
@@ -168,7 +168,7 @@ def test_the_next_route_starts_where_the_last_one_ended():
     while rollout.active.any():
         seeds.append(int(rollout.state.seed[0]))
         rollout.decide()
-        step = rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        step = rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         if step.ended[0] and rollout.active[0]:
             assert rollout.state.step[0] == 0 and rollout.state.odometer_m[0, EGO] == 0.0
             assert not rollout.safety_driver[0]

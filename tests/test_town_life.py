@@ -136,7 +136,7 @@ def test_towns_have_stops_and_bays_and_a_life(town: World):
     kinds, parked = set[int](), 0
     for _ in range(60):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         kinds |= set(np.unique(rollout.state.kind).tolist())
         parked += int((rollout.state.script == Script.PULL_OUT).sum())
     assert {AgentKind.BUS, AgentKind.EMERGENCY, AgentKind.CYCLIST} <= kinds

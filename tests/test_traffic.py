@@ -248,7 +248,7 @@ class RedLineWatch:
             if too_late and lane >= 0 and self.colour(state, w, lane) == SignalColour.YELLOW:
                 self.may_clear[w, a] = lane
         old = (state.seed.copy(), state.odometer_m.copy())
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         for (w, a), lane in before.items():
             replaced = state.seed[w] != old[0][w] or state.odometer_m[w, a] < old[1][w, a]
             # Who changes lanes has another line ahead.
@@ -338,7 +338,7 @@ def trajectories(world: World, routes: list, worlds: int) -> dict[int, list[byte
                 for part in (state.kind[w], state.pose[w, there], state.speed[w, there], lanes[there])
             )
             seen.setdefault(int(state.seed[w]), []).append(moment)
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     return seen
 
 

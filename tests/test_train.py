@@ -10,11 +10,13 @@ import torch
 
 from fleetloop.artifacts.dataset import Samples
 from fleetloop.core.errors import CheckpointError, ConfigError, DatasetError
+from fleetloop.core.labels import empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import NAVIGATION_VALUES, Camera, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig
+from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, sample_batches
-from fleetloop.train.imitate import Batch, ImitationConfig, learning_rate_at, train
+from fleetloop.train.imitate import ImitationConfig, learning_rate_at, train
 from toy_world import toy_world
 
 RIG = CameraRig(
@@ -57,16 +59,14 @@ def square_batches(first: int) -> Iterator[Batch]:
             rig=RIG,
             earlier_images=images.copy(),
             earlier_valid=np.ones(size, bool),
-            curvature_1pm=(0.2 * side**3).astype(np.float32),
-            acceleration_mps2=((12.0 - row) / 4.0).astype(np.float32),
-            poses_in_ego=np.zeros((size, 8, 3), np.float32)
-            + np.float32(0.5) * side[:, None, None].astype(np.float32),
-            signal_colour=np.where(side > 0, 0, -1).astype(np.int8),
-            stop_line_m=np.full(size, np.inf, np.float32),
-            lead_gap_m=np.full(size, np.inf, np.float32),
-            lead_speed_mps=np.zeros(size, np.float32),
-            junction_control=np.where(side > 0, 1, -1).astype(np.int8),
-            halt_m=np.full(size, np.inf, np.float32),
+            labels=empty_labels(size)._replace(
+                curvature_1pm=(0.2 * side**3).astype(np.float32),
+                acceleration_mps2=((12.0 - row) / 4.0).astype(np.float32),
+                poses=np.zeros((size, 8, 3), np.float32)
+                + np.float32(0.5) * side[:, None, None].astype(np.float32),
+                signal_colour=np.where(side > 0, 0, -1).astype(np.int8),
+                junction_control=np.where(side > 0, 1, -1).astype(np.int8),
+            ),
             birds_eye=np.where(
                 random.random((size, 3, 16, 24)) < 0.5, side[:, None, None, None] > 0, 255
             ).astype(np.uint8),
@@ -186,7 +186,10 @@ class TestTrain:
         def broken(first: int) -> Iterator[Batch]:
             for batch in square_batches(first):
                 yield dataclasses.replace(
-                    batch, acceleration_mps2=batch.acceleration_mps2 * np.float32(np.nan)
+                    batch,
+                    labels=batch.labels._replace(
+                        acceleration_mps2=batch.labels.acceleration_mps2 * np.float32(np.nan)
+                    ),
                 )
 
         with pytest.raises(ConfigError, match="not finite"):
@@ -222,15 +225,7 @@ def made_up_samples(count: int) -> Samples:
         ego_history=random.normal(size=(count, 8, 3)).astype(np.float32),
         navigation=random.normal(size=(count, NAVIGATION_VALUES)).astype(np.float32),
         time_of_day_h=random.uniform(0, 24, count).astype(np.float32),
-        label_curvature_1pm=np.arange(count, dtype=np.float32),
-        label_acceleration_mps2=np.zeros(count, np.float32),
-        label_poses=np.zeros((count, 8, 3), np.float32),
-        signal_colour=np.full(count, -1, np.int8),
-        stop_line_m=np.full(count, np.inf, np.float32),
-        lead_gap_m=np.full(count, np.inf, np.float32),
-        lead_speed_mps=np.zeros(count, np.float32),
-        junction_control=np.full(count, -1, np.int8),
-        halt_m=np.full(count, np.inf, np.float32),
+        labels=empty_labels(count)._replace(curvature_1pm=np.arange(count, dtype=np.float32)),
         frames=[None] * count,
     )
 
@@ -248,17 +243,17 @@ class TestBatches:
         samples = made_up_samples(30)
         first, again = self.take(samples, self.CONFIG, 0, 4), self.take(samples, self.CONFIG, 2, 2)
         for expected, actual in zip(first[2:], again, strict=True):
-            assert np.array_equal(expected.curvature_1pm, actual.curvature_1pm)
+            assert np.array_equal(expected.labels.curvature_1pm, actual.labels.curvature_1pm)
             assert np.array_equal(expected.earlier_valid, actual.earlier_valid)
             for left, right in zip(expected.observation.images, actual.observation.images, strict=True):
                 assert np.array_equal(left, right)
-        assert not np.array_equal(first[0].curvature_1pm, first[1].curvature_1pm)
+        assert not np.array_equal(first[0].labels.curvature_1pm, first[1].labels.curvature_1pm)
 
     def test_rows_belong_together_and_images_show_something(self):
         samples = made_up_samples(30)
         config = dataclasses.replace(self.CONFIG, camera_dropout=0.0, memory_dropout=0.0)
         (batch,) = self.take(samples, config, 0, 1)
-        chosen = batch.curvature_1pm.astype(int)
+        chosen = batch.labels.curvature_1pm.astype(int)
         assert np.array_equal(batch.observation.navigation, samples.navigation[chosen])
         assert np.array_equal(batch.earlier_valid, chosen != 0)
         assert batch.earlier_images is not None
@@ -289,7 +284,7 @@ class TestBatches:
         weighted = dataclasses.replace(samples, weight=weight)
         config = dataclasses.replace(self.CONFIG, batch_size=800, memory=False)
         (batch,) = self.take(weighted, config, 0, 1)
-        counts = np.bincount(batch.curvature_1pm.astype(int), minlength=8)
+        counts = np.bincount(batch.labels.curvature_1pm.astype(int), minlength=8)
         assert np.abs(counts - 100 * weight).max() <= 2
         assert batch.earlier_images is None
 

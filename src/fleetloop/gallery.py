@@ -121,7 +121,7 @@ def _busy_moment(world: World) -> Scene:
     rollout = Rollout(world, make_routes(1, [0], _ROUTES, 500.0), worlds=_WORLDS, agents=_AGENTS)
     for _ in range(_WARM_UP_STEPS):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     rollout.observe(DEFAULT_RIG)
     scene = rollout.scene
     offset = scene.agent_pose[:, :, :2] - scene.ego_pose[:, None, :2]
@@ -289,7 +289,7 @@ def _drive(rollout: Rollout, steps: int) -> Iterator[int]:
     """Let the demonstrator drive until the route ends, `steps` steps at most; yields after each."""
     for step in range(steps):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
         if not rollout.active.any():
             return
         yield step

@@ -34,7 +34,7 @@ def town_preview(world: World, seed: int, out: Path) -> None:
     rollout = Rollout(world, make_routes(seed, [0], _ROUTES, 500.0), worlds=1, agents=24)
     for _ in range(_WARM_UP_STEPS):
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     fine = scaled_rig(DEFAULT_RIG, 4)
     images = [group[0] for group in rollout.observe(fine).images]
     coarse = [group[0] for group in rollout.observe(DEFAULT_RIG).images]

@@ -11,6 +11,7 @@ import foxglove.messages as messages
 import orjson
 from foxglove import Schema
 
+from fleetloop.core.labels import empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, PLAN_POSES, CameraRig
 
@@ -103,17 +104,7 @@ TEACHER = json_channel(
     "What the demonstrator would do, and what it looks at; privileged, from simulation only. "
     "signal_colour is a SignalColour, junction_control a Control, -1 for none; distances are null where there is "
     "nothing.",
-    {
-        "curvature_1pm": (),
-        "acceleration_mps2": (),
-        "poses": (PLAN_POSES, 3),
-        "signal_colour": (),
-        "stop_line_m": (),
-        "lead_gap_m": (),
-        "lead_speed_mps": (),
-        "junction_control": (),
-        "halt_m": (),
-    },
+    {name: values.shape[1:] for name, values in empty_labels(0)._asdict().items()},
 )
 CONTROL = json_channel(
     "/control",

@@ -6,6 +6,7 @@ killed writer left: it is never read, and the next append goes back behind it.
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +16,7 @@ import lance
 import numpy as np
 import orjson
 import pyarrow as pa
-from jaxtyping import Float32, Int8, Int64, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from fleetloop.artifacts.lineage import (
     ARTIFACT_FILE,
@@ -29,8 +30,9 @@ from fleetloop.artifacts.lineage import (
     write_record,
 )
 from fleetloop.core.errors import DatasetError, StorageError
+from fleetloop.core.labels import Labels, empty_labels, with_label_columns, without_label_columns
 from fleetloop.core.scene import SCENE_BYTES, SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, PLAN_POSES
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES
 
 Frames = tuple[bytes, ...]
 """JPEG pictures of all cameras of a rig at one moment."""
@@ -57,19 +59,8 @@ class Samples:
     ego_history: Float32[np.ndarray, "N 8 3"]
     navigation: Float32[np.ndarray, "N 6"]
     time_of_day_h: Float32[np.ndarray, " N"]
-    label_curvature_1pm: Float32[np.ndarray, " N"]
-    label_acceleration_mps2: Float32[np.ndarray, " N"]
-    label_poses: Float32[np.ndarray, "N 8 3"]
-    """In ego."""
-    signal_colour: Int8[np.ndarray, " N"]
-    """SignalColour, or -1."""
-    stop_line_m: Float32[np.ndarray, " N"]
-    """Infinite where there is none."""
-    lead_gap_m: Float32[np.ndarray, " N"]
-    """Infinite where there is none."""
-    lead_speed_mps: Float32[np.ndarray, " N"]
-    junction_control: Int8[np.ndarray, " N"]
-    halt_m: Float32[np.ndarray, " N"]
+    labels: Labels
+    """What the demonstrator would do; distances are infinite where there is nothing."""
     frames: Sequence[Frames | None]
 
     def __len__(self) -> int:
@@ -79,20 +70,21 @@ class Samples:
         """The samples at `indices`, in that order."""
         chosen = np.asarray(indices).tolist()
         picked: dict[str, Any] = {}
-        for name, values in _columns(self):
+        for name, values in _columns(self).items():
             is_array = isinstance(values, np.ndarray)
             picked[name] = values[indices] if is_array else [values[index] for index in chosen]
-        return Samples(**picked)
+        return Samples(**without_label_columns(picked))
 
 
 def concatenate_samples(parts: Sequence[Samples]) -> Samples:
     """All samples of `parts`, one part after the other; at least one part."""
     joined: dict[str, Any] = {}
-    for name, first in _columns(parts[0]):
-        values = [getattr(part, name) for part in parts]
+    columns = [_columns(part) for part in parts]
+    for name, first in columns[0].items():
+        values = [of_part[name] for of_part in columns]
         is_array = isinstance(first, np.ndarray)
         joined[name] = np.concatenate(values) if is_array else [row for rows in values for row in rows]
-    return Samples(**joined)
+    return Samples(**without_label_columns(joined))
 
 
 @dataclass(frozen=True)
@@ -103,6 +95,13 @@ class DatasetVersion:
     artifact: Artifact
 
 
+def _arrow_type(values: np.ndarray) -> pa.DataType:
+    """Of a column with these rows."""
+    kind = pa.from_numpy_dtype(values.dtype)
+    return kind if values.ndim == 1 else pa.list_(kind, math.prod(values.shape[1:]))
+
+
+_LABELS = with_label_columns({"labels": empty_labels(0)})
 _SCENE = pa.binary(SCENE_BYTES)
 _ARROW_TYPES: dict[str, pa.DataType] = {
     "sample_id": pa.string(),
@@ -116,21 +115,13 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "ego_history": pa.list_(pa.float32(), HISTORY_STEPS * 3),
     "navigation": pa.list_(pa.float32(), NAVIGATION_VALUES),
     "time_of_day_h": pa.float32(),
-    "label_curvature_1pm": pa.float32(),
-    "label_acceleration_mps2": pa.float32(),
-    "label_poses": pa.list_(pa.float32(), PLAN_POSES * 3),
-    "signal_colour": pa.int8(),
-    "stop_line_m": pa.float32(),
-    "lead_gap_m": pa.float32(),
-    "lead_speed_mps": pa.float32(),
-    "junction_control": pa.int8(),
-    "halt_m": pa.float32(),
+    **{name: _arrow_type(values) for name, values in _LABELS.items()},
     "frames": pa.list_(pa.binary()),
 }
 _ROW_SHAPES = {
     "ego_history": (HISTORY_STEPS, 3),
     "navigation": (NAVIGATION_VALUES,),
-    "label_poses": (PLAN_POSES, 3),
+    **{name: values.shape[1:] for name, values in _LABELS.items() if values.ndim > 1},
 }
 _SCHEMA = pa.schema(list(_ARROW_TYPES.items()), metadata={"fleetloop": "dataset"})
 _LANCE_FOLDERS = {"data", "_transactions", "_versions", "_deletions", "_indices", LINEAGE_FOLDER}
@@ -279,14 +270,14 @@ def _lance_errors(path: Path) -> Iterator[None]:
         raise DatasetError(f"{path}: is truncated or damaged; restore it or curate again") from error
 
 
-def _columns(samples: Samples) -> list[tuple[str, Any]]:
-    return [(field.name, getattr(samples, field.name)) for field in fields(samples)]
+def _columns(samples: Samples) -> dict[str, Any]:
+    return with_label_columns({field.name: getattr(samples, field.name) for field in fields(samples)})
 
 
 def _check_samples(path: Path, samples: Samples) -> None:
     if not len(samples):
         raise DatasetError(f"{path}: there is no sample to append; record more Episodes")
-    for name, values in _columns(samples):
+    for name, values in _columns(samples).items():
         expected = (len(samples), *_ROW_SHAPES.get(name, ()))
         shape = values.shape if isinstance(values, np.ndarray) else (len(values),)
         if shape != expected:
@@ -299,7 +290,7 @@ def _check_samples(path: Path, samples: Samples) -> None:
 
 def _to_table(samples: Samples) -> pa.Table:
     arrays = []
-    for name, values in _columns(samples):
+    for name, values in _columns(samples).items():
         kind = _ARROW_TYPES[name]
         if kind == _SCENE:
             array = pa.FixedSizeBinaryArray.from_buffers(
@@ -331,13 +322,13 @@ def _from_table(table: pa.Table) -> Samples:
             columns[name] = [None if row is None else tuple(row) for row in column.to_pylist()]
         else:
             columns[name] = column.to_numpy()
-    return Samples(**columns)
+    return Samples(**without_label_columns(columns))
 
 
 def _chained_id(before: str, samples: Samples) -> str:
     """sha256 over the id of the version before and the rows' content, column by column."""
     digest = hashlib.sha256(f"{before}\0{len(samples)}\0".encode())
-    for name, values in _columns(samples):
+    for name, values in _columns(samples).items():
         digest.update(f"{name}\0".encode())
         if name == "frames":
             for frames in values:

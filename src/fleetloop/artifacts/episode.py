@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8
 
 from fleetloop.core.errors import EpisodeError
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import Camera, CameraRig
 
 EPISODE_MAXIMUM_S = 60.0
@@ -21,27 +22,6 @@ class Driver(IntEnum):
     DEMONSTRATOR = 0
     NETWORK = 1
     SAFETY_DRIVER = 2
-
-
-@dataclass(frozen=True)
-class TeacherLabel:
-    """What the demonstrator would do at a step, and what it looks at; from simulation only."""
-
-    curvature_1pm: float
-    acceleration_mps2: float
-    poses: Float32[np.ndarray, "8 3"]
-    """x, y, yaw in ego, as in a Plan."""
-    signal_colour: int
-    """SignalColour of the signal ahead, or -1."""
-    stop_line_m: float
-    """Distance to the stop line ahead; infinite where there is none."""
-    lead_gap_m: float
-    """Bumper to bumper, to the road user ahead; infinite where there is none."""
-    lead_speed_mps: float
-    junction_control: int
-    """Control of the way through the next junction, or -1."""
-    halt_m: float
-    """Distance to where right of way asks it to stop; infinite where it need not."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +52,8 @@ class EpisodeStep:
     time_of_day_h: float
     scene: bytes | None
     """SCENE_BYTES, a record of core.scene; None on a real drive."""
-    teacher: TeacherLabel | None
+    teacher: Labels | None
+    """Of this moment, its distances infinite where there is nothing; from simulation only."""
     images: tuple[UInt8[np.ndarray, "cameras height width 3"], ...] | None
     """RGB, an array for each group of the rig; None when the cameras are not recorded at this step."""
 
@@ -108,21 +89,6 @@ class EpisodeMetadata:
 
 
 @dataclass(frozen=True)
-class TeacherLabels:
-    """The TeacherLabel of every step, stacked; zeros where a step has none."""
-
-    curvature_1pm: Float32[np.ndarray, " T"]
-    acceleration_mps2: Float32[np.ndarray, " T"]
-    poses: Float32[np.ndarray, "T 8 3"]
-    signal_colour: Int32[np.ndarray, " T"]
-    stop_line_m: Float32[np.ndarray, " T"]
-    lead_gap_m: Float32[np.ndarray, " T"]
-    lead_speed_mps: Float32[np.ndarray, " T"]
-    junction_control: Int32[np.ndarray, " T"]
-    halt_m: Float32[np.ndarray, " T"]
-
-
-@dataclass(frozen=True)
 class Episode:
     """A whole Episode: the fields of EpisodeStep, stacked over its T steps."""
 
@@ -146,7 +112,8 @@ class Episode:
     scenes: Shaped[np.ndarray, " T"]
     """Records of SCENE_DTYPE; zeros where a step has none."""
     has_scene: Bool[np.ndarray, " T"]
-    teacher: TeacherLabels
+    teacher: Labels
+    """Those of `empty_labels` where a step has none."""
     has_teacher: Bool[np.ndarray, " T"]
     events: tuple[EpisodeEvent, ...]
     image_step: Int32[np.ndarray, " M"]

@@ -25,12 +25,12 @@ from fleetloop.artifacts.episode import (
     Episode,
     EpisodeEvent,
     EpisodeMetadata,
-    TeacherLabels,
     metadata_from_json,
 )
 from fleetloop.artifacts.episode_writer import METADATA_NAME, EpisodeWriter
 from fleetloop.core.errors import EpisodeError
 from fleetloop.core.files import PARTIAL_SUFFIX
+from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.scene import SCENE_BYTES, SCENE_DTYPE
 from fleetloop.core.types import CameraRig
 
@@ -274,16 +274,14 @@ def _stack_json(channel: channels.Channel, messages: list[tuple[int, bytes]]) ->
 
 def _stack_teacher(
     timestamps: Int64[np.ndarray, " T"], messages: list[tuple[int, bytes]]
-) -> tuple[TeacherLabels, np.ndarray]:
+) -> tuple[Labels, np.ndarray]:
     step = _step_of(timestamps, messages)
-    fields = {}
+    labels = empty_labels(len(timestamps))
     for name, values in _stack_json(channels.TEACHER, messages).items():
-        if name in ("stop_line_m", "lead_gap_m", "halt_m"):
-            values = np.where(np.isnan(values), np.float32(np.inf), values)
-        fields[name] = np.zeros((len(timestamps), *values.shape[1:]), np.float32)
-        fields[name][step] = values
-    fields["signal_colour"] = fields["signal_colour"].astype(np.int32)
-    return TeacherLabels(**fields), step
+        kept = getattr(labels, name)
+        # A distance is null where there is nothing: it stays infinite.
+        kept[step] = np.where(np.isnan(values) & np.isinf(kept[step]), kept[step], values)
+    return labels, step
 
 
 def _frames(

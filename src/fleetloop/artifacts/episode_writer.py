@@ -28,7 +28,6 @@ from fleetloop.artifacts.episode import (
     EpisodeEvent,
     EpisodeMetadata,
     EpisodeStep,
-    TeacherLabel,
     metadata_to_json,
 )
 from fleetloop.artifacts.episode_view import (
@@ -42,6 +41,7 @@ from fleetloop.artifacts.episode_view import (
 )
 from fleetloop.core.errors import EpisodeError
 from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors
+from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_BYTES
 from fleetloop.core.types import LaneKind
 
@@ -219,7 +219,7 @@ class EpisodeWriter:
                 f"{self.path}: is longer than {EPISODE_MAXIMUM_S:.0f} s; close it and begin another Episode"
             )
 
-    def _log_json(self, channel: Channel, source: EpisodeStep | TeacherLabel, time_ns: int) -> None:
+    def _log_json(self, channel: Channel, source: EpisodeStep | Labels, time_ns: int) -> None:
         fields: dict[str, Any] = {}
         for name, shape in channel.fields.items():
             value = getattr(source, name)

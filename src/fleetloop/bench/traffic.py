@@ -43,7 +43,7 @@ def measure_traffic(name: str, world: World, size: TrafficSize) -> Measurement:
         for _ in range(steps):
             agent_steps += int(np.count_nonzero(state.kind != AgentKind.NONE))
             rollout.decide()
-            curvature[:, EGO] = teaching.curvature
+            curvature[:, EGO] = teaching.curvature_1pm
             decision = rollout.decision
             advance(world, state, decision.acceleration, curvature, decision.target_lane, _NEEDED_M)
         return agent_steps

@@ -12,6 +12,7 @@ from fleetloop.artifacts.episode import Driver, Episode
 from fleetloop.artifacts.episode_reader import read_episode
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, version_records
 from fleetloop.core.errors import ConfigError, DatasetError
+from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
 
@@ -98,7 +99,6 @@ def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samp
     usable[:EARLIER_STEPS] = False
     chosen = np.flatnonzero(usable & _kept(episode, config))
     weight, reasons = _weigh(episode, config)
-    teacher = episode.teacher
     text = np.dtype(object)
     return Samples(
         sample_id=np.array([f"{episode_id[:16]}-{index:04d}" for index in chosen], text),
@@ -112,15 +112,7 @@ def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samp
         ego_history=episode.ego_history[chosen],
         navigation=episode.navigation[chosen],
         time_of_day_h=episode.time_of_day_h[chosen],
-        label_curvature_1pm=teacher.curvature_1pm[chosen],
-        label_acceleration_mps2=teacher.acceleration_mps2[chosen],
-        label_poses=teacher.poses[chosen],
-        signal_colour=teacher.signal_colour[chosen].astype(np.int8),
-        stop_line_m=teacher.stop_line_m[chosen],
-        lead_gap_m=teacher.lead_gap_m[chosen],
-        lead_speed_mps=teacher.lead_speed_mps[chosen],
-        junction_control=teacher.junction_control[chosen].astype(np.int8),
-        halt_m=teacher.halt_m[chosen],
+        labels=episode.teacher.select(chosen),
         frames=[None] * len(chosen),
     )
 
@@ -141,23 +133,19 @@ def waiting(
 
 
 def label_weight(
-    curvature_1pm: Float32[np.ndarray, " N"],
-    acceleration_mps2: Float32[np.ndarray, " N"],
-    speed_mps: Float32[np.ndarray, " N"],
-    config: CurateConfig,
+    labels: Labels, speed_mps: Float32[np.ndarray, " N"], config: CurateConfig
 ) -> Float32[np.ndarray, " N"]:
     """Weight of moments for what the demonstrator does in them."""
-    weight = np.ones(len(curvature_1pm), np.float32)
-    weight += config.turning_weight * np.minimum(np.abs(curvature_1pm) / 0.1, 2.0)
-    weight += config.braking_weight * np.clip(-acceleration_mps2 / 2.0, 0.0, 2.0)
-    weight += config.starting_weight * ((speed_mps < 1.0) & (acceleration_mps2 > 0.5))
+    weight = np.ones(len(speed_mps), np.float32)
+    weight += config.turning_weight * np.minimum(np.abs(labels.curvature_1pm) / 0.1, 2.0)
+    weight += config.braking_weight * np.clip(-labels.acceleration_mps2 / 2.0, 0.0, 2.0)
+    weight += config.starting_weight * ((speed_mps < 1.0) & (labels.acceleration_mps2 > 0.5))
     return weight
 
 
 def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:
     """Weight of every step, and the names of why it is there."""
-    teacher = episode.teacher
-    weight = label_weight(teacher.curvature_1pm, teacher.acceleration_mps2, episode.speed_mps, config)
+    weight = label_weight(episode.teacher, episode.speed_mps, config)
     if not episode.metadata.triggers:
         return weight, [("demonstration",)] * len(weight)
     early = _before_take_over(episode, config)

@@ -17,6 +17,7 @@ from fleetloop.artifacts.report import (
     route_score,
 )
 from fleetloop.core.errors import ConfigError, MapError
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.evaluate.faults import FaultLog, count_faults
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
@@ -26,7 +27,6 @@ from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.safety.watchdog import Watchdog, missing_plan
 from fleetloop.sim.cameras import rig_named
-from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES, family_named
@@ -226,7 +226,7 @@ class _Exposure:
     plan: Plan
     readings: Readings | None
     """Predictions, of a network that tells them."""
-    teaching: Teaching
+    teaching: Labels
 
     def picture(self, w: int, rig: CameraRig) -> np.ndarray:
         """All cameras of one vehicle; the plan and the predictions are drawn into the forward ones."""
@@ -265,7 +265,7 @@ class _Film:
         if len(self.clips) >= self._wanted:
             self._recent.clear()
             return
-        teaching = Teaching(*(array.copy() for array in self._rollout.teaching))
+        teaching = self._rollout.teaching.copy()
         exposure = _Exposure(observation, plan, readings, teaching)
         self._recent.append(exposure)
         self._route_steps += 1

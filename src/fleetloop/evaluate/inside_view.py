@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import (
     BIRDS_EYE_CELL_M,
     BIRDS_EYE_ORIGIN_M,
@@ -21,7 +22,6 @@ from fleetloop.policy.runtime import Readings
 from fleetloop.sim.behaviour import LOOKAHEAD_M
 from fleetloop.sim.cameras.mosaic import PLAN_HALF_WIDTH_M, draw_plan, mosaic
 from fleetloop.sim.cameras.project import project
-from fleetloop.sim.demonstrator import Teaching
 
 PREDICTED, TRUE = (255, 176, 32), (235, 235, 235)
 """Colours of what the network says, and of how it is."""
@@ -54,14 +54,14 @@ class Truth:
     halt_m: float
 
 
-def truth_of(teaching: Teaching, w: int) -> Truth:
+def truth_of(teaching: Labels, w: int) -> Truth:
     """What the demonstrator knows in world w; a dark signal counts as none."""
-    signal = int(teaching.signal[w]) + 1
+    signal = int(teaching.signal_colour[w]) + 1
     return Truth(
         signal=signal if signal < len(SIGNAL_NAMES) else 0,
         stop_line_m=float(teaching.stop_line_m[w]),
         lead_gap_m=float(teaching.lead_gap_m[w]),
-        lead_speed_mps=float(teaching.lead_speed[w]),
+        lead_speed_mps=float(teaching.lead_speed_mps[w]),
         junction=int(teaching.junction_control[w]) + 1,
         halt_m=float(teaching.halt_m[w]),
     )

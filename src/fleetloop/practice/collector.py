@@ -99,14 +99,14 @@ class Collector:
         state, teaching = self._rollout.state, self._rollout.teaching
         ego_history = state.history[:, EGO].copy()
         strides = np.where(
-            waiting(ego_history, teaching.acceleration),
+            waiting(ego_history, teaching.acceleration_mps2),
             self._curate.stride * self._curate.standing_stride,
             self._curate.stride,
         )
         turn = self._steps + _OUT_OF_STEP * np.arange(len(strides))
         usable = self._rollout.active & (self._route_steps >= EARLIER_STEPS)
         chosen = np.flatnonzero(usable & (turn % strides == 0))
-        weight = label_weight(teaching.curvature, teaching.acceleration, ego_history[:, -1, 0], self._curate)
+        weight = label_weight(teaching, ego_history[:, -1, 0], self._curate)
         moments = Moments(
             town=state.town,
             scene=self._scenes[-1],
@@ -114,15 +114,7 @@ class Collector:
             ego_history=ego_history,
             navigation=navigation,
             time_of_day_h=time_of_day_h,
-            label_curvature_1pm=teaching.curvature,
-            label_acceleration_mps2=teaching.acceleration,
-            label_poses=teaching.poses,
-            signal_colour=teaching.signal.astype(np.int8),
-            stop_line_m=teaching.stop_line_m,
-            lead_gap_m=teaching.lead_gap_m,
-            lead_speed_mps=teaching.lead_speed,
-            junction_control=teaching.junction_control.astype(np.int8),
-            halt_m=teaching.halt_m,
+            labels=teaching,
             weight=weight,
         )
         return _Kept(chosen, moments.select(chosen))

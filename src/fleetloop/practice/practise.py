@@ -32,9 +32,9 @@ from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
+from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
 from fleetloop.train.imitate import (
-    Batch,
     ImitationConfig,
     Progress,
     Trainer,

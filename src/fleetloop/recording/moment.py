@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from fleetloop.artifacts.episode import Driver
+from fleetloop.core.labels import Labels
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import (
     EGO,
@@ -23,7 +24,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.policy.inside import Inside
 from fleetloop.sim.cameras import Appearance, appearances, render
-from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
+from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.traffic import Decision
 from fleetloop.vehicle.recorder import FleetStep
@@ -60,7 +61,7 @@ class Moment:
     observation: Observation
     """Of the learner, with the pictures of `rig`."""
     scene: Scene
-    teaching: Teaching
+    teaching: Labels
     """What the demonstrator would do."""
     plan: Plan | None
     """What the driver wants, where it says so."""

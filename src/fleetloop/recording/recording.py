@@ -49,7 +49,7 @@ class Recording:
             for _ in range(300):
                 rollout.decide()
                 recording.add(rollout)
-                rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+                rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
 
     Of an environment (Gymnasium's VectorEnv or Env, PettingZoo's parallel environment) call `add(environment)` before
     each step. What a step led to is only known at the next one: a step is written then, and the last one is left

@@ -1,13 +1,12 @@
 """The demonstrator: a privileged driver that shows what to do in any state, also in one it would not get into."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32
 from numba import njit, prange
 
 from fleetloop.core.kernels import device
+from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.types import (
     PLAN_POSE_INTERVAL_S,
     PLAN_POSES,
@@ -15,7 +14,6 @@ from fleetloop.core.types import (
     AgentKind,
     Control,
     LaneKind,
-    Plan,
     State,
     World,
 )
@@ -37,45 +35,9 @@ IN_LANE_M = 1.6
 """Who is farther from the middle of its lane is changing lanes, or lost."""
 
 
-class Teaching(NamedTuple):
-    """The demonstrator's answer to the learner's state in each world, with what explains it."""
-
-    curvature: Float32[np.ndarray, " W"]
-    acceleration: Float32[np.ndarray, " W"]
-    poses: Float32[np.ndarray, "W 8 3"]
-    """In the learner's frame, PLAN_POSE_INTERVAL_S apart."""
-    signal: Int32[np.ndarray, " W"]
-    """SignalColour shown to the learner at the next signal within LOOKAHEAD_M, or -1."""
-    stop_line_m: Float32[np.ndarray, " W"]
-    """To the line of that signal; LOOKAHEAD_M when there is none."""
-    lead_gap_m: Float32[np.ndarray, " W"]
-    """To the vehicle ahead, at most LOOKAHEAD_M."""
-    lead_speed: Float32[np.ndarray, " W"]
-    junction_control: Int32[np.ndarray, " W"]
-    """Control of the learner's way through the next junction within LOOKAHEAD_M, or -1."""
-    halt_m: Float32[np.ndarray, " W"]
-    """To where the rules of right of way ask it to stop, at most LOOKAHEAD_M."""
-
-    def plan(self) -> Plan:
-        """The same as a Plan."""
-        return Plan(
-            self.curvature.copy(), self.acceleration.copy(), self.poses.copy(), np.zeros_like(self.curvature)
-        )
-
-
-def empty_teaching(worlds: int) -> Teaching:
-    """A Teaching to be filled by `teach`."""
-    return Teaching(
-        curvature=np.zeros(worlds, np.float32),
-        acceleration=np.zeros(worlds, np.float32),
-        poses=np.zeros((worlds, PLAN_POSES, 3), np.float32),
-        signal=np.full(worlds, -1, np.int32),
-        stop_line_m=np.full(worlds, LOOKAHEAD_M, np.float32),
-        lead_gap_m=np.full(worlds, LOOKAHEAD_M, np.float32),
-        lead_speed=np.zeros(worlds, np.float32),
-        junction_control=np.full(worlds, -1, np.int32),
-        halt_m=np.full(worlds, LOOKAHEAD_M, np.float32),
-    )
+def empty_teaching(worlds: int) -> Labels:
+    """To be filled by `teach`; what is farther away than LOOKAHEAD_M, or nowhere, is said to be at LOOKAHEAD_M."""
+    return empty_labels(worlds, LOOKAHEAD_M)
 
 
 @device
@@ -176,7 +138,7 @@ def teach_one(world, state, decision, teaching, w, a):
     """Fill what the demonstrator would do in the place of agent a of world w."""
     if state.kind[w, a] == _NOBODY:
         return
-    teaching.curvature[w] = pursuit_curvature(
+    teaching.curvature_1pm[w] = pursuit_curvature(
         world,
         state.path[w, a],
         np.float64(state.along[w, a]),
@@ -190,18 +152,18 @@ def teach_one(world, state, decision, teaching, w, a):
         ),
     )
     acceleration = foreseen(world, state, decision, w, a, np.float64(decision.acceleration[w, a]))
-    teaching.acceleration[w] = acceleration
+    teaching.acceleration_mps2[w] = acceleration
     _future(world, state, w, a, acceleration, teaching.poses[w])
     colour, line = _next_signal(world, state, w, a)
-    teaching.signal[w], teaching.stop_line_m[w] = colour, line
+    teaching.signal_colour[w], teaching.stop_line_m[w] = colour, line
     teaching.lead_gap_m[w] = min(decision.lead_gap_m[w, a], LOOKAHEAD_M)
-    teaching.lead_speed[w] = decision.lead_speed[w, a]
+    teaching.lead_speed_mps[w] = decision.lead_speed[w, a]
     teaching.junction_control[w] = _next_control(world, state, w, a)
     teaching.halt_m[w] = min(decision.halt_m[w, a], LOOKAHEAD_M)
 
 
 @njit(cache=True, parallel=True)
-def teach(world: World, state: State, decision: Decision, teaching: Teaching, agent):
+def teach(world: World, state: State, decision: Decision, teaching: Labels, agent):
     """Fill what the demonstrator would do in the place of an agent of each world, given the decision of this step."""
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.

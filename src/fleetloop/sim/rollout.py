@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.kernels import device
+from fleetloop.core.labels import Labels
 from fleetloop.core.random import Stream, bits, uniform
 from fleetloop.core.types import (
     EGO,
@@ -24,7 +25,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.cameras import Appearance, appearances, render
 from fleetloop.sim.daytime import start_clocks
-from fleetloop.sim.demonstrator import Teaching, empty_teaching, teach
+from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.motion import advance
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
@@ -211,7 +212,7 @@ class Rollout:
         self.state.learner[:, EGO] = 1
         self.decision: Decision = empty_decision(worlds, agents)
         self._occupancy = empty_occupancy(worlds, agents)
-        self.teaching: Teaching = empty_teaching(worlds)
+        self.teaching: Labels = empty_teaching(worlds)
         self.scene: Scene = empty_scene(worlds)
         self.active = np.zeros(worlds, bool)
         self.safety_driver = np.zeros(worlds, bool)
@@ -326,8 +327,8 @@ class Rollout:
         watch(self.world, self.state, self.decision, curvature, acceleration, self._danger, EGO)
         began = self._take_over(curvature, acceleration)
         held = self.safety_driver.copy()
-        curvature = np.where(held, self.teaching.curvature, curvature).astype(np.float32)
-        acceleration = np.where(held, self.teaching.acceleration, acceleration).astype(np.float32)
+        curvature = np.where(held, self.teaching.curvature_1pm, curvature).astype(np.float32)
+        acceleration = np.where(held, self.teaching.acceleration_mps2, acceleration).astype(np.float32)
         self._curvature[:, EGO] = curvature
         decision = self.decision
         decision.acceleration[:, EGO] = acceleration
@@ -346,7 +347,7 @@ class Rollout:
     def _take_over(self, curvature: np.ndarray, acceleration: np.ndarray) -> Int32[np.ndarray, " W"]:
         """Update who drives; the Danger of each take-over that begins now."""
         speed = self.state.speed[:, EGO]
-        idle = (speed < 0.3) & (self.teaching.acceleration > 0.3) & ~self.safety_driver
+        idle = (speed < 0.3) & (self.teaching.acceleration_mps2 > 0.3) & ~self.safety_driver
         self._idle_s[:] = np.where(idle, self._idle_s + STEP_S, 0.0)
         danger = np.where(
             (self._danger == Danger.NONE) & (self._idle_s > STUCK_S), int(Danger.STUCK), self._danger
@@ -427,5 +428,5 @@ def drive_demonstrator(rollout: Rollout) -> list[RouteResult]:
     """Drive all routes with the demonstrator under the same safety driver: the yardstick."""
     while rollout.active.any():
         rollout.decide()
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     return rollout.results

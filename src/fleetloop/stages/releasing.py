@@ -149,7 +149,7 @@ def example_observations(
     for _ in range(steps):
         rollout.decide()
         observations.append(rollout.observe(rig, 0.5))
-        rollout.step(rollout.teaching.curvature, rollout.teaching.acceleration)
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     return observations
 
 

@@ -9,18 +9,19 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64, Shaped, UInt8, UInt64
+from jaxtyping import Bool, Float, Float32, Int32, Int64, Shaped, UInt8, UInt64
 from PIL import Image
 
 from fleetloop.artifacts.dataset import Frames, Samples
 from fleetloop.core.errors import DatasetError
+from fleetloop.core.labels import Labels, empty_labels, with_label_columns, without_label_columns
 from fleetloop.core.random import Stream, generator
-from fleetloop.core.scene import unpack_scenes
-from fleetloop.core.types import CameraRig, Observation, World
+from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
+from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
+from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
-from fleetloop.train.imitate import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.processes import ALONE, Processes
 
 _AHEAD = 2
@@ -59,20 +60,27 @@ class Moments(NamedTuple):
     ego_history: Float32[np.ndarray, "N 8 3"]
     navigation: Float32[np.ndarray, "N 6"]
     time_of_day_h: Float32[np.ndarray, " N"]
-    label_curvature_1pm: Float32[np.ndarray, " N"]
-    label_acceleration_mps2: Float32[np.ndarray, " N"]
-    label_poses: Float32[np.ndarray, "N 8 3"]
-    signal_colour: Int8[np.ndarray, " N"]
-    stop_line_m: Float32[np.ndarray, " N"]
-    lead_gap_m: Float32[np.ndarray, " N"]
-    lead_speed_mps: Float32[np.ndarray, " N"]
-    junction_control: Int8[np.ndarray, " N"]
-    halt_m: Float32[np.ndarray, " N"]
+    labels: Labels
     weight: Float32[np.ndarray, " N"]
 
     def select(self, rows: Int64[np.ndarray, " M"] | Bool[np.ndarray, " N"] | slice) -> "Moments":
         """The moments at `rows`."""
-        return Moments(*(values[rows] for values in self))
+        columns = with_label_columns(self._asdict())
+        return Moments(**without_label_columns({name: values[rows] for name, values in columns.items()}))
+
+
+def empty_moments(count: int) -> Moments:
+    """Moments to be filled."""
+    return Moments(
+        town=np.zeros(count, np.int32),
+        scene=np.zeros(count, SCENE_DTYPE),
+        earlier_scene=np.zeros(count, SCENE_DTYPE),
+        ego_history=np.zeros((count, HISTORY_STEPS, 3), np.float32),
+        navigation=np.zeros((count, NAVIGATION_VALUES), np.float32),
+        time_of_day_h=np.zeros(count, np.float32),
+        labels=empty_labels(count),
+        weight=np.zeros(count, np.float32),
+    )
 
 
 def sample_batches(
@@ -187,15 +195,7 @@ class BatchSource:
             rig=rig,
             earlier_images=earlier_images,
             earlier_valid=remembered,
-            curvature_1pm=moments.label_curvature_1pm,
-            acceleration_mps2=moments.label_acceleration_mps2,
-            poses_in_ego=moments.label_poses,
-            signal_colour=moments.signal_colour,
-            stop_line_m=moments.stop_line_m,
-            lead_gap_m=moments.lead_gap_m,
-            lead_speed_mps=moments.lead_speed_mps,
-            junction_control=moments.junction_control,
-            halt_m=moments.halt_m,
+            labels=moments.labels,
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
         )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fleetloop.train.imitate import Batch, map_batches
+from fleetloop.train.batch import Batch, map_batches
 
 
 @dataclass(frozen=True)

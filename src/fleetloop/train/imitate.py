@@ -1,25 +1,23 @@
 """Learning by imitation: batches of observations and what the demonstrator did -> the network's weights.
 
-Read from top to bottom: configuration, batch, losses, schedule, saved state, loop.
+Read from top to bottom: configuration, losses, schedule, saved state, loop.
 """
 
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 import torch
-from jaxtyping import Bool, Float32, Int8, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from fleetloop.core.errors import CheckpointError, ConfigError
-from fleetloop.core.types import CameraRig, Observation
+from fleetloop.core.types import CameraRig
 from fleetloop.policy import heads
 from fleetloop.policy.adapters import Adapt, freeze_all_but, merge_adapters
 from fleetloop.policy.experts import ExpertBlock
@@ -27,6 +25,7 @@ from fleetloop.policy.features import Inputs, control_from_curvature, inputs_fro
 from fleetloop.policy.heads import Outputs
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import AnyNetwork, build_network
+from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.processes import ALONE, Processes
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.train.waiting import WaitingClock
@@ -79,52 +78,6 @@ class ImitationConfig:
     seed: int = 0
 
 
-BIRDS_EYE_UNKNOWN = 255
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Training samples. Labels that are unknown are not finite or negative; their losses are left out."""
-
-    observation: Observation
-    rig: CameraRig
-    """Whose cameras saw it."""
-    earlier_images: UInt8[np.ndarray, "B cameras height width 3"] | None
-    """The forward group, MEMORY_DELAY_STEPS earlier; None when the network has no memory."""
-    earlier_valid: Bool[np.ndarray, " B"]
-    curvature_1pm: Float32[np.ndarray, " B"]
-    acceleration_mps2: Float32[np.ndarray, " B"]
-    poses_in_ego: Float32[np.ndarray, "B 8 3"]
-    signal_colour: Int8[np.ndarray, " B"]
-    """SignalColour of the signal ahead, or -1 for none."""
-    stop_line_m: Float32[np.ndarray, " B"]
-    lead_gap_m: Float32[np.ndarray, " B"]
-    lead_speed_mps: Float32[np.ndarray, " B"]
-    junction_control: Int8[np.ndarray, " B"]
-    """Control of the way through the next junction, or -1 for none near."""
-    halt_m: Float32[np.ndarray, " B"]
-    birds_eye: UInt8[np.ndarray, "B 3 16 24"]
-    """1 or 0 by BirdsEyeLayer; BIRDS_EYE_UNKNOWN everywhere in a sample of which it is not known."""
-    weight: Float32[np.ndarray, " B"]
-
-
-def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Sequence[Batch]) -> Batch:
-    """A Batch each of whose arrays is `function` of those arrays of `batches`: to join them, or to pick rows."""
-
-    def mapped(parts: Sequence[Any]) -> Any:
-        first = parts[0]
-        if isinstance(first, np.ndarray):
-            return function(list(parts))
-        if isinstance(first, tuple):
-            return tuple(map(mapped, zip(*parts, strict=True)))
-        if isinstance(first, Batch | Observation):
-            names = [field.name for field in dataclasses.fields(first)]
-            return type(first)(**{name: mapped([getattr(part, name) for part in parts]) for name in names})
-        return first  # the rig, or no earlier images
-
-    return mapped(batches)
-
-
 @dataclass(frozen=True)
 class TrainingResult:
     """The averaged network, and its mean loss parts over the last tenth of the samples."""
@@ -156,8 +109,9 @@ def loss_parts(
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(outputs.acceleration.device)
 
-    curvature = control_from_curvature(tensor(batch.curvature_1pm))
-    acceleration = tensor(batch.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
+    labels = batch.labels
+    curvature = control_from_curvature(tensor(labels.curvature_1pm))
+    acceleration = tensor(labels.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
     emphasis = 1.0 + config.turning_emphasis * curvature.abs()
     emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
     weight = tensor(batch.weight)
@@ -166,14 +120,14 @@ def loss_parts(
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
 
-    position_error, yaw_error = _pose_errors(outputs, tensor(batch.poses_in_ego))
+    position_error, yaw_error = _pose_errors(outputs, tensor(labels.poses))
     held_error = position_error.detach()
-    stop_line = heads.scaled_distance(tensor(batch.stop_line_m))
-    lead_gap = heads.scaled_distance(tensor(batch.lead_gap_m))
-    lead_speed = tensor(batch.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
-    control = tensor(batch.junction_control).long() + 1
-    halt = heads.scaled_distance(tensor(batch.halt_m))
-    signal = tensor(batch.signal_colour).long() + 1
+    stop_line = heads.scaled_distance(tensor(labels.stop_line_m))
+    lead_gap = heads.scaled_distance(tensor(labels.lead_gap_m))
+    lead_speed = tensor(labels.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
+    control = tensor(labels.junction_control).long() + 1
+    halt = heads.scaled_distance(tensor(labels.halt_m))
+    signal = tensor(labels.signal_colour).long() + 1
     signal = torch.where(signal < heads.SIGNAL_CLASSES, signal, 0)
     parts = {
         "curvature": mean(emphasis * _huber(outputs.curvature_control - curvature, 0.05)),

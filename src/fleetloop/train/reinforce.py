@@ -30,8 +30,9 @@ from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
+from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
-from fleetloop.train.imitate import Batch, ImitationConfig, Progress, loss_parts
+from fleetloop.train.imitate import ImitationConfig, Progress, loss_parts
 
 
 @dataclass(frozen=True)
@@ -191,21 +192,12 @@ class _Collector:
 
     def _labels(self, observation: Observation) -> Batch:
         """What the demonstrator would do here."""
-        teaching = self.rollout.teaching
         return Batch(
             observation=observation,
             rig=self.rig,
             earlier_images=None,
             earlier_valid=np.ones(self.config.vehicles, bool),
-            curvature_1pm=teaching.curvature.copy(),
-            acceleration_mps2=teaching.acceleration.copy(),
-            poses_in_ego=teaching.poses.copy(),
-            signal_colour=teaching.signal.astype(np.int8),
-            stop_line_m=teaching.stop_line_m.copy(),
-            lead_gap_m=teaching.lead_gap_m.copy(),
-            lead_speed_mps=teaching.lead_speed.copy(),
-            junction_control=teaching.junction_control.astype(np.int8),
-            halt_m=teaching.halt_m.copy(),
+            labels=self.rollout.teaching.copy(),
             birds_eye=birds_eye(self.world, self.rollout.scene),
             weight=np.ones(self.config.vehicles, np.float32),
         )

@@ -13,13 +13,13 @@ from numba import njit
 from fleetloop.artifacts.episode import Driver, EpisodeEvent
 from fleetloop.core.errors import ConfigError, InputError
 from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
+from fleetloop.core.labels import Labels
 from fleetloop.core.random import Stream, normal, uniform
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
 from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.safety.watchdog import FAULT_TEXTS, Fault, Watchdog, missing_plan
-from fleetloop.sim.demonstrator import Teaching
 from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES
@@ -138,7 +138,7 @@ class _Before:
     scenes: np.ndarray
     plan: Plan | None
     """None where the network gave none in time."""
-    teaching: Teaching
+    teaching: Labels
 
     @property
     def recorded_plan(self) -> Plan:
@@ -171,7 +171,7 @@ class _Fleet:
             observation = Observation((), state.history[:, EGO].copy(), navigation.copy(), time_of_day.copy())
         if policy is not None:
             observation = self._inputs.check(observation, rollout.active)
-        teaching = Teaching(*(array.copy() for array in rollout.teaching))
+        teaching = rollout.teaching.copy()
         return _Before(
             town=state.town.copy(),
             seed=state.seed.copy(),
@@ -210,7 +210,7 @@ class _Fleet:
             acceleration_mps2=step.acceleration,
             speed_mps=before.observation.ego_history[:, -1, 0],
             lead_gap_m=before.teaching.lead_gap_m,
-            lead_speed_mps=before.teaching.lead_speed,
+            lead_speed_mps=before.teaching.lead_speed_mps,
             plan=before.recorded_plan,
             shadow=before.teaching.plan(),
             fault=self._faults_begun,

@@ -9,11 +9,11 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, Shaped, UInt8, UInt64
 
-from fleetloop.artifacts.episode import Driver, EpisodeEvent, EpisodeMetadata, EpisodeStep, TeacherLabel
+from fleetloop.artifacts.episode import Driver, EpisodeEvent, EpisodeMetadata, EpisodeStep
 from fleetloop.artifacts.episode_writer import EpisodeWriter
 from fleetloop.artifacts.lineage import Artifact, ArtifactKind, write_artifact
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import STEP_S, CameraRig, Observation, Plan
-from fleetloop.sim.demonstrator import Teaching
 
 EPISODE_STEPS = 500
 """An Episode is cut after this many steps: less than the minute it may last."""
@@ -46,7 +46,7 @@ class FleetStep:
     scenes: Shaped[np.ndarray, " W"]
     """Records of SCENE_DTYPE."""
     plan: Plan
-    teaching: Teaching
+    teaching: Labels
     control_curvature_1pm: Float32[np.ndarray, " W"]
     control_acceleration_mps2: Float32[np.ndarray, " W"]
     driver: UInt8[np.ndarray, " W"]
@@ -54,7 +54,7 @@ class FleetStep:
 
     def of_vehicle(self, w: int) -> EpisodeStep:
         """The step of the vehicle in world w."""
-        plan, teaching, observation = self.plan, self.teaching, self.observation
+        plan, observation = self.plan, self.observation
         speed, acceleration, curvature = observation.ego_history[w, -1].tolist()
         return EpisodeStep(
             timestamp_ns=int(self.timestamp_ns[w]),
@@ -73,17 +73,7 @@ class FleetStep:
             navigation=observation.navigation[w],
             time_of_day_h=float(observation.time_of_day_h[w]),
             scene=self.scenes[w].tobytes(),
-            teacher=TeacherLabel(
-                curvature_1pm=float(teaching.curvature[w]),
-                acceleration_mps2=float(teaching.acceleration[w]),
-                poses=teaching.poses[w],
-                signal_colour=int(teaching.signal[w]),
-                stop_line_m=float(teaching.stop_line_m[w]),
-                lead_gap_m=float(teaching.lead_gap_m[w]),
-                lead_speed_mps=float(teaching.lead_speed[w]),
-                junction_control=int(teaching.junction_control[w]),
-                halt_m=float(teaching.halt_m[w]),
-            ),
+            teacher=self.teaching.select(w),
             images=tuple(group[w] for group in observation.images) or None,
         )
 

@@ -266,8 +266,8 @@ class LearnerWorlds:
         with self.threads():
             for learner in range(self.config.learners):
                 teach(self.world, self.state, self.decision, self._teaching, learner)
-                wanted = self._teaching.acceleration
-                actions[:, learner, 0] = self._teaching.curvature / bound[:, learner]
+                wanted = self._teaching.acceleration_mps2
+                actions[:, learner, 0] = self._teaching.curvature_1pm / bound[:, learner]
                 actions[:, learner, 1] = wanted / np.where(wanted < 0.0, braking, accelerating)
         return np.clip(actions, -1.0, 1.0)
 

@@ -66,7 +66,7 @@ def follow_teaching(state, teaching, curvature, acceleration):
     """A thread for each world: the demonstrator's answer as the first learner's controls."""
     w = np.int64(cuda.grid(1))
     if w < state.seed.shape[0]:
-        curvature[w, EGO], acceleration[w, EGO] = teaching.curvature[w], teaching.acceleration[w]
+        curvature[w, EGO], acceleration[w, EGO] = teaching.curvature_1pm[w], teaching.acceleration_mps2[w]
 
 
 @cuda.jit

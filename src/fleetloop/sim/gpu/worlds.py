@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import NAVIGATION_VALUES, Scene, State, World
-from fleetloop.sim.demonstrator import Teaching, empty_teaching
+from fleetloop.sim.demonstrator import empty_teaching
 from fleetloop.sim.gpu import traffic
 from fleetloop.sim.gpu.arrays import array_on_gpu, bytes_of, cuda, on_gpu, on_host, require_gpu
 from fleetloop.sim.gpu.traffic import launch
@@ -22,7 +23,7 @@ class _Kept(NamedTuple):
     """What a batch of worlds has beside the state; shapes and meaning as GpuWorlds says."""
 
     decision: Decision
-    teaching: Teaching
+    teaching: Labels
     scene: Scene
     occupancy: Occupancy
     curvature: Any
@@ -68,7 +69,7 @@ class GpuWorlds:
     world: World
     state: State
     decision: Decision
-    teaching: Teaching
+    teaching: Labels
     scene: Scene
     curvature: Any
     """[W, A] 1/m: controls of learners; those of the others are not read."""
