@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetloop.core import second_process
 from fleetloop.sim import compiling
 from fleetloop.sim.compiling import compile_kernels
 from fleetloop.sim.roads import TownLibrary
@@ -24,8 +25,8 @@ def test_without_the_second_process_everything_is_compiled_here(
         return started[-1]
 
     monkeypatch.setattr(compiling, "_was_compiled_now", lambda kernel: True)
-    monkeypatch.setattr(compiling.sys, "executable", executable)
-    monkeypatch.setattr(compiling.subprocess, "Popen", watched)
+    monkeypatch.setattr(second_process.sys, "executable", executable)
+    monkeypatch.setattr(second_process.subprocess, "Popen", watched)
     told: list[float] = []
     # The library has no such town: a process that starts ends with an error.
     compile_kernels(toy_world(), TownLibrary(tmp_path), "no-such-town-1", told.append)

@@ -6,15 +6,14 @@ the functions that both need must not be written by two.
 """
 
 import contextlib
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from fleetloop.core.kernels import KERNELS_ONLY
+from fleetloop.core.second_process import second_process
 from fleetloop.core.types import EGO, World
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import DEFAULT_RIG, appearances, render
@@ -49,9 +48,9 @@ def compile_kernels(
     rollout = Rollout(world, make_routes(1, [0], _ROUTES, 100.0), worlds=1, agents=_AGENTS)
     tell(0.05)
     # The first kernel that is needed tells whether they were compiled before.
-    second = (
-        _second_process(library.folder, key) if _was_compiled_now(spawn_world) else contextlib.nullcontext()
-    )
+    second: contextlib.AbstractContextManager = contextlib.nullcontext()
+    if _was_compiled_now(spawn_world):
+        second = second_process(__name__, [str(library.folder.resolve()), key], {KERNELS_ONLY: "1"})
     with second as other:
         decide(world, rollout.state, rollout.decision, empty_occupancy(1, _AGENTS))
         tell(0.5 * _MOVING_SHARE)
@@ -79,27 +78,6 @@ def compile_looking(world: World) -> None:
 def _was_compiled_now(kernel: Callable) -> bool:
     """Whether this process had to compile a kernel itself, since none was on disk."""
     return bool(getattr(kernel, "stats").cache_misses)  # noqa: B009
-
-
-@contextlib.contextmanager
-def _second_process(folder: Path, key: str) -> Iterator[subprocess.Popen | None]:
-    """A process that compiles what looks; None where none can be started. It ends with the block at the latest."""
-    command = [sys.executable, "-m", __name__, str(folder.resolve()), key]
-    try:
-        other = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, KERNELS_ONLY: "1"},
-        )
-    except OSError:
-        yield None
-        return
-    try:
-        yield other
-    finally:
-        other.kill()
-        other.wait()
 
 
 if __name__ == "__main__":

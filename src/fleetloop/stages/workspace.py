@@ -42,10 +42,7 @@ class Workspace:
 def make_world(library: TownLibrary, towns: Sequence[str]) -> World:
     """Load or make towns, and the kernels that drive in them, with bars."""
     with stage(f"towns ({len(towns)})") as progress:
-        for number, town in enumerate(towns):
-            library.world([town])
-            progress((number + 1) / len(towns))
-        world = library.world(towns)
+        world = library.world(towns, progress)
     if not traffic.decide.signatures:
         with stage("kernels (compiled once)") as progress:
             compile_kernels(world, library, towns[0], progress)

@@ -1,14 +1,17 @@
 """The towns at hand: generated ones by seed, real ones from files; each is made once and then kept."""
 
+import contextlib
 import gzip
 import hashlib
 import re
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fleetloop.core.errors import MapError
 from fleetloop.core.files import replacing_file, storage_errors
+from fleetloop.core.second_process import second_process
 from fleetloop.core.types import World
 from fleetloop.sim.roads.convert import convert, map_format, read_map
 from fleetloop.sim.roads.generate import TownKind, generate_network, parse_generated_key
@@ -16,6 +19,8 @@ from fleetloop.sim.roads.pack import FORMAT_VERSION, load_world, pack, save_worl
 from fleetloop.sim.roads.town import make_town
 
 _FILE_KEY = re.compile(r"[A-Za-z0-9_.]+-[0-9a-f]{8}")
+_WORTH_A_PROCESS = 6
+"""Towns: a process needs as long to start as two or three take to make."""
 
 
 class TownLibrary:
@@ -63,8 +68,11 @@ class TownLibrary:
         """
         return [self.add_file(Path(town)) if "." in town or Path(town).is_file() else town for town in towns]
 
-    def world(self, keys: Sequence[str]) -> World:
+    def world(self, keys: Sequence[str], progress: Callable[[float], None] | None = None) -> World:
         """The World of these towns; a town's index is its position in `keys`.
+
+        Args:
+            progress: called with the share made or loaded, 0 to 1.
 
         Raises:
             MapError: a key names no town, or a town cannot be made.
@@ -72,11 +80,32 @@ class TownLibrary:
         """
         if not keys:
             raise MapError("towns: the list is empty; name at least one, such as grid-1")
+        towns = list(dict.fromkeys(keys))
         made: dict[str, World] = {}
-        for key in keys:
-            if key not in made:
+        with self._helped(towns):
+            for key in towns:
                 made[key] = self._town(key)
+                if progress is not None:
+                    progress(len(made) / len(towns))
         return pack([made[key] for key in keys])
+
+    def _helped(self, keys: Sequence[str]) -> contextlib.AbstractContextManager:
+        """A second process makes towns from the end of `keys` while this one begins at its front."""
+        missing = [key for key in keys if not self._world_file(key).exists()]
+        if len(missing) < _WORTH_A_PROCESS:
+            return contextlib.nullcontext()
+        return second_process(__name__, [str(self.folder.resolve()), *missing])
+
+    def make_from_the_end(self, keys: Sequence[str]) -> None:
+        """Make towns, the last one first, up to one that is there already.
+
+        Raises:
+            MapError, StorageError: as for `world`.
+        """
+        for key in reversed(keys):
+            if self._world_file(key).exists():
+                break
+            self._town(key)
 
     def _town(self, key: str) -> World:
         generated = parse_generated_key(key)
@@ -115,3 +144,7 @@ class TownLibrary:
 
     def _world_file(self, key: str) -> Path:
         return self.folder / f"{key}.v{FORMAT_VERSION}.npz"
+
+
+if __name__ == "__main__":
+    TownLibrary(Path(sys.argv[1])).make_from_the_end(sys.argv[2:])
