@@ -99,7 +99,7 @@ PRESETS = {
     ),
     "speedrun": Preset(
         turns=1,
-        training_towns=16,
+        training_towns=100,
         evaluation_towns=4,
         demonstrate=DriveConfig(),
         drive=DriveConfig(),
