@@ -112,8 +112,16 @@ def run(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     network = build_network(NetworkConfig(), RIG)
     imitation = replace(IMITATION, seed=seed)
-    result = practise(CONFIG, imitation, network, toy_world(), 1, BATCHES, folder)
+    told: list[tuple[int, dict[str, float]]] = []
+    result = practise(
+        CONFIG, imitation, network, toy_world(), 1, BATCHES, folder, lambda *said: told.append(said)
+    )
     assert result.samples_seen == 192 and np.isfinite(result.losses["total"])
+    assert [seen for seen, _ in told][-1] == 192
+    for _, figures in told:
+        assert figures["samples_per_s"] > 0.0 and 0.0 <= figures["waiting_share"] <= 1.0
+        assert 0.0 < figures["learning_rate"] <= imitation.learning_rate
+    assert result.waiting_share is not None and 0.0 <= result.waiting_share <= 1.0
     return result.network.state_dict()
 
 

@@ -229,6 +229,8 @@ class Practise(_LearnByDriving):
     initial: Path | None = None
     """A checkpoint to start from."""
     preset: PresetName = "speedrun"
+    tensorboard: Path | None = None
+    """Folder for figures while it practises. MLflow gets them where MLFLOW_TRACKING_URI is set."""
 
     def run(self) -> None:
         """Run the verb."""
@@ -239,7 +241,9 @@ class Practise(_LearnByDriving):
         if self.samples is not None:
             preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
         library, towns = self._where(preset)
-        practise_checkpoint(self.out, towns, library, preset, self.seed, self.initial)
+        practise_checkpoint(
+            self.out, towns, library, preset, self.seed, self.initial, tensorboard=self.tensorboard
+        )
         say(f"checkpoint in {self.out}")
 
 

@@ -39,10 +39,12 @@ from fleetloop.train.imitate import (
     Progress,
     Trainer,
     TrainingResult,
+    learning_rate_at,
     mean_parts,
     resume_state,
     save_state,
 )
+from fleetloop.train.waiting import WaitingClock
 from fleetloop.vehicle.drive import DriveConfig
 
 _SETTINGS, _STATE = "practice.json", "state.safetensors"
@@ -135,9 +137,12 @@ class _Practice:
         """Batches of a stage; the last one may have fewer."""
         return max(self.config.stage_samples // self.imitation.batch_size, 1)
 
-    def train(self, stage: int, first: int, end: int, progress: Progress | None) -> dict[str, float]:
+    def train(
+        self, stage: int, first: int, end: int, clock: WaitingClock, progress: Progress | None
+    ) -> dict[str, float]:
         """Train on the batches [first, end) of a stage; the mean loss parts."""
         size, drive_after = self.config.batches_per_round, self.config.first_drive_samples
+        batch_size = self.imitation.batch_size
         parts: list[dict[str, torch.Tensor]] = []
         self.collector = None
         with ThreadPoolExecutor(1, "practice", _use_one_thread) as pool:
@@ -145,14 +150,18 @@ class _Practice:
             batches = pool.submit(self.prepare, rounds[0])
             for number, following in zip(rounds, [*rounds[1:], None], strict=True):
                 drawn = batches.result()
+                clock.works()
                 if following is not None:
-                    if self.collector is None and number.start * self.imitation.batch_size >= drive_after:
+                    if self.collector is None and number.start * batch_size >= drive_after:
                         self.collector = self.collect(stage, by_network=True)
                     self.driver.load_state_dict(self.trainer.averaged.state_dict())
                     batches = pool.submit(self.prepare, following)
                 parts += [self.trainer.update(batch) for batch in drawn]
+                clock.waits()
+                figures = mean_parts(parts[-len(number) :]) | clock.lap(len(number) * batch_size)
+                figures["learning_rate"] = learning_rate_at((number.stop - 1) * batch_size, self.imitation)
                 if progress is not None:
-                    progress(self.trainer.batches_seen * self.imitation.batch_size, mean_parts(parts[-size:]))
+                    progress(number.stop * batch_size, figures)
         if self.collector is not None:
             self.learn_from(self.collector.take_all())
         return mean_parts(parts)
@@ -208,7 +217,7 @@ def practise(
         network: its weights are changed.
         towns: their number in `world`; all are driven in.
         folder: holds the state between stages; for the caller to remove once the weights are safe.
-        progress: called with the samples trained on and the mean loss parts.
+        progress: called after each round.
         demonstrating: called with the share of the demonstrator's drive that is done, before any training.
 
     Raises:
@@ -233,9 +242,11 @@ def practise(
         stage = 1
     losses: dict[str, float] = {}
     trainer = practice.trainer
+    clock = WaitingClock(trainer.device)
     while trainer.batches_seen < total:
         first = trainer.batches_seen
-        losses = practice.train(stage, first, min(first + practice.stage_batches, total), progress)
+        end = min(first + practice.stage_batches, total)
+        losses = practice.train(stage, first, end, clock, progress)
         if not math.isfinite(losses["total"]):
             raise ConfigError(
                 f"practise: the loss is not finite after {trainer.batches_seen} batches; "
@@ -243,4 +254,5 @@ def practise(
             )
         practice.save(stage)
         stage += 1
-    return TrainingResult(trainer.averaged.cpu().eval(), trainer.batches_seen * imitation.batch_size, losses)
+    samples_seen, waiting_share = trainer.batches_seen * imitation.batch_size, clock.waiting_share
+    return TrainingResult(trainer.averaged.cpu().eval(), samples_seen, losses, waiting_share)

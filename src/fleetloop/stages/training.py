@@ -25,7 +25,7 @@ from fleetloop.sim.rollout import make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.stages.workspace import make_world, network_of, read_verified
 from fleetloop.train.batches import sample_batches
-from fleetloop.train.imitate import Progress, train
+from fleetloop.train.imitate import Progress, TrainingResult, train
 from fleetloop.train.metrics import metrics_to
 from fleetloop.train.processes import joined_processes
 from fleetloop.train.reinforce import reinforce
@@ -104,11 +104,16 @@ def train_checkpoint(
                 processes=processes,
             )
         if processes.is_first:
-            losses = {f"loss_{name}": value for name, value in result.losses.items()}
-            speed = {"processes": processes.count, "waiting_share": round(result.waiting_share or 0.0, 3)}
-            figures = {"samples_seen": result.samples_seen, **losses, **speed}
+            figures = {**_figures(result), "processes": processes.count}
             write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
             partial.unlink(missing_ok=True)
+
+
+def _figures(result: TrainingResult) -> dict[str, float]:
+    """Those that a checkpoint is written with."""
+    losses = {f"loss_{name}": value for name, value in result.losses.items()}
+    waiting_share = round(result.waiting_share or 0.0, 3)
+    return {"samples_seen": result.samples_seen, **losses, "waiting_share": waiting_share}
 
 
 @contextlib.contextmanager
@@ -136,14 +141,17 @@ def practise_checkpoint(
     seed: int,
     initial: Path | None = None,
     title: str = "practise",
+    tensorboard: Path | None = None,
 ) -> None:
     """Train a network by practice in `towns` and write the checkpoint to `path`; killed, it goes on midway.
 
     Args:
         initial: the checkpoint to start from.
+        tensorboard: as for `train_checkpoint`.
 
     Raises:
         CheckpointError: `initial` cannot be used.
+        ConfigError: a package for figures is not installed.
         StorageError: the disk is full.
     """
     config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
@@ -166,7 +174,12 @@ def practise_checkpoint(
     made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
     partial = path.with_name(f"{path.name}.{made_from}.practice")
     world, before = make_world(library, towns), 0.01  # the share that the demonstrator's drive takes
-    with stage(title) as progress:
+    with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
+
+        def report(samples_seen: int, figures: dict[str, float]) -> None:
+            show_share(before + (1.0 - before) * samples_seen / imitate.samples)
+            log(samples_seen, figures)
+
         result = practise(
             config,
             imitate,
@@ -175,10 +188,10 @@ def practise_checkpoint(
             len(towns),
             batches,
             partial,
-            lambda seen, _: progress(before + (1.0 - before) * seen / imitate.samples),
-            lambda share: progress(before * share),
+            report,
+            lambda share: show_share(before * share),
         )
-    figures = {"samples_seen": result.samples_seen, **{f"loss_{k}": v for k, v in result.losses.items()}}
+    figures = _figures(result)
     write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
     shutil.rmtree(partial, ignore_errors=True)
 
