@@ -52,3 +52,8 @@ def test_triggers_are_compared_with_as_many_bytes_at_random_and_with_none(
     gain(folder)
     assert checkpoint.stat().st_mtime_ns == made
     assert json.loads((folder / "gain.json").read_text())["rows"] == rows
+    # What triggers uploaded in later turns never passes for what was chosen at random.
+    shutil.rmtree(runs["random"])
+    with pytest.raises(SystemExit):
+        gain(folder)
+    assert "is past turn 0; delete" in capsys.readouterr().err and not runs["random"].exists()

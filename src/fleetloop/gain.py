@@ -15,6 +15,7 @@ import orjson
 from rich.table import Table
 
 from fleetloop.artifacts.report import kpci_interval
+from fleetloop.core.errors import InputError
 from fleetloop.core.files import replacing_folder, write_bytes
 from fleetloop.evaluate.statistics import EventCount, rate_ratio_p_value
 from fleetloop.loop import RUN_FILE, RunConfig, Turns, Uploads, open_run, run_loop
@@ -51,6 +52,7 @@ def run_gain(
 
     Raises:
         ConfigError: the folder holds runs with other settings.
+        InputError: one of the runs of a seed was deleted, and cannot be made alone.
         StorageError: the disk is full.
     """
     towns = tuple(preset.training_keys()), tuple(preset.evaluation_keys())
@@ -72,9 +74,17 @@ def run_gain(
 
 
 def _branch(first: Path, folder: Path) -> None:
-    """Copy a run that has done turn 0 and no more, unless that happened already."""
+    """Copy a run that has done turn 0 and no more, unless that happened already.
+
+    Raises:
+        InputError: the run has gone on meanwhile, so that its later turns would pass for the copy's.
+    """
     if folder.exists():
         return
+    if Workspace(first).turn(1).exists():
+        raise InputError(
+            f"{folder}: is gone, and {first} is past turn 0; delete {first.parent} and begin again"
+        )
     with replacing_folder(folder) as partial:
         shutil.copytree(first, partial, dirs_exist_ok=True)
         (partial / RUN_FILE).unlink()
