@@ -190,19 +190,29 @@ def dataset_versions(path: Path) -> tuple[DatasetVersion, ...]:
     )
 
 
+def dataset_version(path: Path, version: int | None = None) -> DatasetVersion:
+    """One complete version, by default the newest.
+
+    Raises:
+        DatasetError: there is no Dataset at `path`, it has no such version, or a record is broken.
+    """
+    versions = {entry.version: entry for entry in dataset_versions(path)}
+    version = max(versions) if version is None else version
+    if version not in versions:
+        known = ", ".join(map(str, versions))
+        raise DatasetError(f"{path}: has no version {version}; choose one of {known}")
+    return versions[version]
+
+
 def read_samples(path: Path, version: int | None = None) -> Samples:
     """Read all samples of a version, by default of the newest one, in the order they were appended.
 
     Raises:
         DatasetError: missing, empty, truncated, foreign, of another schema, or without that version.
     """
-    versions = [entry.version for entry in dataset_versions(path)]
-    version = versions[-1] if version is None else version
-    if version not in versions:
-        known = ", ".join(map(str, versions))
-        raise DatasetError(f"{path}: has no version {version}; choose one of {known}")
+    entry = dataset_version(path, version)
     with _lance_errors(path):
-        dataset = _open(path, version)
+        dataset = _open(path, entry.version)
         table = dataset.to_table()
     return _from_table(table)
 

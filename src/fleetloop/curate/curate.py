@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from fleetloop.artifacts.dataset import Samples, append_samples, concatenate_samples, dataset_versions
+from fleetloop.artifacts.dataset import (
+    Samples,
+    append_samples,
+    concatenate_samples,
+    dataset_version,
+    dataset_versions,
+)
 from fleetloop.artifacts.episode import Driver, Episode
 from fleetloop.artifacts.episode_reader import read_episode
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, version_records
@@ -86,11 +92,12 @@ def curate(
 
 
 def dataset_size(dataset: Path, version: int) -> int:
-    """Number of samples in a version of the data set."""
-    for entry in dataset_versions(dataset):
-        if entry.version == version:
-            return int(entry.artifact.figures["samples"])
-    raise DatasetError(f"{dataset}: has no version {version}; curate again")
+    """Number of samples in a version of the data set.
+
+    Raises:
+        DatasetError: there is no such version.
+    """
+    return int(dataset_version(dataset, version).artifact.figures["samples"])
 
 
 def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samples:

@@ -12,9 +12,8 @@ import orjson
 import torch
 
 from fleetloop.artifacts.checkpoint import write_checkpoint
-from fleetloop.artifacts.dataset import dataset_versions, read_samples
+from fleetloop.artifacts.dataset import dataset_version, read_samples
 from fleetloop.artifacts.episode import rig_to_json
-from fleetloop.core.errors import DatasetError
 from fleetloop.policy.network import build_network, config_to_dict
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
@@ -69,9 +68,9 @@ def train_checkpoint(
         config = preset.first_imitate
     config = replace(config, seed=seed)
     batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
-    parents = [_version_id(dataset, version)]
+    parents = [dataset_version(dataset, version).artifact.id]
     if replay is not None:
-        parents.append(_version_id(replay.dataset, replay.version))
+        parents.append(dataset_version(replay.dataset, replay.version).artifact.id)
     tensors = None
     if initial is not None:
         tensors, _, artifact = read_verified(initial)
@@ -83,9 +82,7 @@ def train_checkpoint(
         "batches": asdict(batches),
         "replay_share": 0.0 if replay is None else replay.share,
     }
-    # Named for all that it depends on, so that no other training goes on from it.
-    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
-    partial = path.with_name(f"{path.name}.{made_from}.training.safetensors")
+    partial = _partial_state(path, parents, content, "training.safetensors")
     with joined_processes(config.gpu) as processes:
         with processes.first_goes_first():
             world = library.world(towns)
@@ -107,6 +104,15 @@ def train_checkpoint(
             figures = {**_figures(result), "processes": processes.count}
             write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
             partial.unlink(missing_ok=True)
+
+
+def _partial_state(path: Path, parents: list[str], content: dict[str, Any], ending: str) -> Path:
+    """Where a training that is to become `path` keeps its state meanwhile.
+
+    It is named for all that it depends on, so that no other training goes on from it.
+    """
+    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
+    return path.with_name(f"{path.name}.{made_from}.{ending}")
 
 
 def _figures(result: TrainingResult) -> dict[str, float]:
@@ -155,7 +161,6 @@ def practise_checkpoint(
         StorageError: the disk is full.
     """
     config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
-    batches = replace(preset.batches, batch_size=imitate.batch_size, memory=preset.network.memory)
     parents: list[str] = []
     if initial is None:
         torch.manual_seed(seed)
@@ -163,6 +168,8 @@ def practise_checkpoint(
     else:
         network, parent = network_of(initial)
         parents.append(parent)
+    memory = network.memory_width is not None
+    batches = replace(preset.batches, batch_size=imitate.batch_size, memory=memory)
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),
@@ -171,8 +178,7 @@ def practise_checkpoint(
         "batches": asdict(batches),
         "towns": list(towns),
     }
-    made_from = hashlib.sha256(orjson.dumps([parents, content])).hexdigest()[:12]
-    partial = path.with_name(f"{path.name}.{made_from}.practice")
+    partial = _partial_state(path, parents, content, "practice")
     world, before = make_world(library, towns), 0.01  # the share that the demonstrator's drive takes
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
 
@@ -232,10 +238,3 @@ def reinforce_checkpoint(
     figures = {"samples_seen": taught.samples, **taught.figures}
     write_checkpoint(path, taught.network.state_dict(), content, [checkpoint_id], seed, figures)
     return taught.figures
-
-
-def _version_id(dataset: Path, version: int) -> str:
-    for entry in dataset_versions(dataset):
-        if entry.version == version:
-            return entry.artifact.id
-    raise DatasetError(f"{dataset}: has no version {version}; curate again")
