@@ -49,9 +49,12 @@ def test_a_region_is_evaluated_on_towns_it_was_not_driven_in():
     region = region_of_town("left_grid-1", 60.0, evaluation_towns=2, seed=0)
     assert region.towns == ("left_grid-1",)
     assert region.evaluation_towns == ("left_grid-1000", "left_grid-1001")
+    region = region_of_town("left_grid-1001", 60.0, evaluation_towns=2, seed=0)
+    assert region.evaluation_towns == ("left_grid-1002", "left_grid-1003")
     assert region_of_town("monaco.net-0123abcd", 5.0, 2, 0).evaluation_towns == ("monaco.net-0123abcd",)
-    with pytest.raises(ConfigError, match="minutes"):
-        Region(("grid-1",), ("grid-1",), 0.0)
+    for minutes in (0.0, math.nan, math.inf):
+        with pytest.raises(ConfigError, match="minutes"):
+            Region(("grid-1",), ("grid-1",), minutes)
 
 
 def test_adapt_drives_trains_and_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -98,6 +101,12 @@ def test_adapt_drives_trains_and_compares(tmp_path: Path, capsys: pytest.Capture
     adapt_checkpoint(
         tmp_path / "mixed", tmp_path / "checkpoint", region, [Adapt.EXPERTS], library, preset, 0, replay
     )
+    # Another share does not pass for this one.
+    other = replace(replay, share=0.5)
+    with pytest.raises(ConfigError, match="other settings"):
+        adapt_checkpoint(
+            tmp_path / "mixed", tmp_path / "checkpoint", region, [Adapt.EXPERTS], library, preset, 0, other
+        )
     mixed = read_artifact(tmp_path / "mixed" / "experts" / "checkpoint")
     assert read_artifact(out / "dataset").id in mixed.parents and len(mixed.parents) == 3
     assert asdict(replay)["share"] == mixed.made_by["config"]["replay_share"]

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from rich.table import Table
 
+from fleetloop.artifacts.dataset import dataset_version
 from fleetloop.artifacts.lineage import ARTIFACT_FILE
 from fleetloop.artifacts.report import DriveResult
 from fleetloop.artifacts.report_file import read_report
@@ -26,7 +27,7 @@ from fleetloop.fleet.ingest import ingest
 from fleetloop.policy.adapters import Adapt
 from fleetloop.policy.export import export_onnx
 from fleetloop.presets import Preset, evaluation_seeds
-from fleetloop.progress import say_complete, stage
+from fleetloop.progress import say, say_complete, stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.generate import parse_generated_key
 from fleetloop.sim.roads.library import TownLibrary
@@ -53,8 +54,8 @@ class Region:
 
     def __post_init__(self) -> None:
         """Refuse no driving."""
-        if not self.minutes > 0.0:
-            raise ConfigError(f"adapt: minutes is {self.minutes}; use more than 0")
+        if not 0.0 < self.minutes < math.inf:
+            raise ConfigError(f"adapt: minutes is {self.minutes}; use a number above 0")
 
 
 def region_of_town(key: str, minutes: float, evaluation_towns: int, seed: int) -> Region:
@@ -62,8 +63,10 @@ def region_of_town(key: str, minutes: float, evaluation_towns: int, seed: int) -
     generated = parse_generated_key(key)
     if generated is None:
         return Region((key,), (key,), minutes)
-    kind = key.rsplit("-", 1)[0]
-    others = tuple(f"{kind}-{number}" for number in evaluation_seeds(evaluation_towns, seed))
+    seeds = evaluation_seeds(evaluation_towns, seed)
+    if generated.seed in seeds:
+        seeds = evaluation_seeds(evaluation_towns, seed + 1)
+    others = tuple(replace(generated, seed=number).key for number in seeds)
     return Region((key,), others, minutes)
 
 
@@ -110,6 +113,7 @@ def adapt_checkpoint(
     """
     network, checkpoint_id = network_of(checkpoint)
     preset = replace(preset, network=network.config, first_imitate=None)
+    replayed = None if replay is None else dataset_version(replay.dataset, replay.version).artifact.id
     _open(
         folder,
         {
@@ -118,6 +122,7 @@ def adapt_checkpoint(
             "preset": asdict(preset),
             "seed": seed,
             "km": km,
+            "replay": None if replay is None else {"dataset": replayed, "share": replay.share},
         },
     )
     dataset, version = _drive_region(folder, region, library, preset, seed)
@@ -170,9 +175,12 @@ def _drive_region(
         world = make_world(library, region.towns)
         with stage(f"demonstrator drives {region.minutes:g} minutes") as progress:
             drive(world, region.towns, None, DEFAULT_RIG, drives, config, seed, progress=progress)
+    episodes, refused = ingest(drives)
+    for path, reason in refused:
+        say(f"  refused {path.name}: {reason}")
     with stage("curate") as progress:
         # Episodes that are in the data set already add nothing.
-        version = curate(dataset, ingest(drives)[0], preset.curate, seed, progress)
+        version = curate(dataset, episodes, preset.curate, seed, progress)
     return dataset, version
 
 
