@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int32, Int64
 
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
@@ -119,7 +119,7 @@ class Collector:
         )
         return _Kept(chosen, moments.select(chosen))
 
-    def _decide(self, kept: _Kept, danger: Float32[np.ndarray, " W"]) -> None:
+    def _decide(self, kept: _Kept, danger: Int32[np.ndarray, " W"]) -> None:
         """Put `kept` with those that wait; what waited long enough is ready."""
         self._undecided.append(kept)
         began = danger != Danger.NONE

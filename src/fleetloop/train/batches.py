@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Int64, Shaped, UInt8, UInt64
+from jaxtyping import Bool, Float, Float32, Int32, Int64, Shaped, UInt8
 from PIL import Image
 
 from fleetloop.artifacts.dataset import Frames, Samples
@@ -169,21 +169,24 @@ class BatchSource:
         remembers = random.random(size) >= self._config.memory_dropout
         chosen, look, remembers, noise = chosen[rows], look[rows], remembers[rows], noise[rows]
         moments = self._moments.select(chosen)
-        images = self._images(moments, moments.scene, rig, look)
+        scene = unpack_scenes(moments.scene, moments.town)
+        looks = appearances(look, self._config.variety, moments.time_of_day_h)
+        images = render(self._world, rig, scene, looks)
         earlier_images = None
         if self._config.memory:
-            forward = CameraRig(rig.groups[:1])
-            earlier_images = self._images(moments, moments.earlier_scene, forward, look)[0]
+            # The same look now and 0.4 s ago, so that only what moved differs.
+            earlier_scene = unpack_scenes(moments.earlier_scene, moments.town)
+            earlier_images = render(self._world, CameraRig(rig.groups[:1]), earlier_scene, looks)[0]
         for row in np.flatnonzero(self._framed[chosen]):
             self._decode(int(chosen[row]), [image for group in images for image in group[row]])
-        for number, group in enumerate(images):
+        for group, of_group, is_lost in zip(images, exposure, lost, strict=True):
             levels = np.repeat(noise[:, None], group.shape[1], axis=1)
-            add_camera_faults(group, exposure[number][rows], levels, look)
-            group[lost[number][rows]] = 0
+            add_camera_faults(group, of_group[rows], levels, look)
+            group[is_lost[rows]] = 0
         if earlier_images is not None:
             add_camera_faults(earlier_images, exposure[0][rows], np.zeros_like(exposure[0][rows]), look)
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
-        surroundings = birds_eye(self._world, unpack_scenes(moments.scene, moments.town))
+        surroundings = birds_eye(self._world, scene)
         surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN
         return Batch(
             observation=Observation(
@@ -216,19 +219,12 @@ class BatchSource:
         for frame, image in zip(frames, images, strict=True):
             height, width, _ = image.shape
             try:
-                image[:] = np.asarray(Image.open(io.BytesIO(frame)).convert("RGB").resize((width, height)))
-            except OSError as error:
+                picture = Image.open(io.BytesIO(frame), formats=("JPEG",))
+                image[:] = np.asarray(picture.convert("RGB").resize((width, height)))
+            except (OSError, SyntaxError, Image.DecompressionBombError) as error:
                 raise DatasetError(
-                    f"data set: a frame of sample {index} is not a picture; curate again"
+                    f"data set: a frame of sample {index} is not a JPEG picture; curate again"
                 ) from error
-
-    def _images(
-        self, moments: Moments, records: np.ndarray, rig: CameraRig, look: UInt64[np.ndarray, " B"]
-    ) -> tuple[UInt8[np.ndarray, "B cameras height width 3"], ...]:
-        """Pictures of the scenes: the same look now and 0.4 s ago, so that only what moved differs."""
-        hours = moments.time_of_day_h
-        scene = unpack_scenes(records, moments.town)
-        return render(self._world, rig, scene, appearances(look, self._config.variety, hours))
 
 
 def _has_past(moments: Moments) -> Bool[np.ndarray, " B"]:
