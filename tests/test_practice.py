@@ -137,7 +137,7 @@ def test_same_seed_same_bits_and_a_killed_run_goes_on(tmp_path: Path, monkeypatc
     written = []
 
     def save_twice(*arguments) -> None:
-        if len(written) == 2:
+        if written:
             raise KilledError
         save_state(*arguments)
         written.append(arguments)
@@ -146,8 +146,11 @@ def test_same_seed_same_bits_and_a_killed_run_goes_on(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(practise_module, "save_state", save_twice)
         run(tmp_path / "killed")
-    resumed = run(tmp_path / "killed")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert len(written) == 1
+    # Killed once more, when all was done but the weights were not yet safe, it has its figures all the same.
+    for _ in range(2):
+        resumed = run(tmp_path / "killed")
+        assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def test_other_settings_begin_anew(tmp_path: Path):

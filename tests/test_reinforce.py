@@ -15,7 +15,7 @@ from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import make_routes
 from fleetloop.train.batch import Batch
-from fleetloop.train.experience import Experience, advantages_of
+from fleetloop.train.experience import Experience, advantages_of, end_to_end
 from fleetloop.train.reinforce import ReinforcementConfig, reinforce
 from toy_world import toy_world
 
@@ -65,6 +65,16 @@ def test_advantages_are_the_discounted_sum_of_surprises(seed: int):
                     break
                 factor *= SMALL.discount * SMALL.trace
             assert actual[start, w] == pytest.approx(total, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_next_to_nothing_to_learn_from_is_finite(count: int):
+    step = experience(*np.ones((2, 3), np.float32), np.zeros(3, bool))
+    step = replace(step, counts=torch.arange(3) < count, memory=torch.zeros(3, 4), state=torch.zeros(3, 5))
+    taught = end_to_end([step, step], torch.ones(2, 3))
+    assert len(taught.action) == len(taught.batch.weight) == 2 * count
+    one = end_to_end([step], torch.ones(1, 3))
+    assert one.advantage.tolist() == [0.0] * count
 
 
 def run(config: ReinforcementConfig) -> tuple[dict[str, torch.Tensor], dict[str, float]]:

@@ -6,7 +6,8 @@ every moment that it gets into goes, with the demonstrator's answer, into the me
 
 While one thread trains on the batches of a round, another drives with the network as it was when the round began, and
 draws the next round's batches. Neither waits for the other within a round, so the same seed gives the same bits. A run
-is cut into stages of its own seeds, and its state is written after each: one that was killed goes on from there.
+is cut into stages of its own seeds, and its state is written after each but the last: one that was killed goes on
+from there.
 """
 
 import copy
@@ -221,15 +222,11 @@ def practise(
         demonstrating: called with the share of the demonstrator's drive that is done, before any training.
 
     Raises:
-        ConfigError: nothing to train on, or the loss is not finite.
+        ConfigError: the loss is not finite.
         CheckpointError: what is in `folder` is damaged.
         StorageError: the disk is full.
     """
     total = imitation.samples // imitation.batch_size
-    if total < 1:
-        raise ConfigError(
-            f"imitation: samples is {imitation.samples}; use at least batch_size ({imitation.batch_size})"
-        )
     _open(folder, {"practise": asdict(config), "imitate": asdict(imitation), "batches": asdict(batches)})
     torch.manual_seed(imitation.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -252,7 +249,8 @@ def practise(
                 f"practise: the loss is not finite after {trainer.batches_seen} batches; "
                 f"lower learning_rate ({imitation.learning_rate})"
             )
-        practice.save(stage)
+        if trainer.batches_seen < total:
+            practice.save(stage)
         stage += 1
     samples_seen, waiting_share = trainer.batches_seen * imitation.batch_size, clock.waiting_share
     return TrainingResult(trainer.averaged.cpu().eval(), samples_seen, losses, waiting_share)

@@ -73,7 +73,10 @@ _TAUGHT_TENSORS = tuple(field.name for field in dataclasses.fields(TaughtSteps))
 
 
 def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> TaughtSteps:
-    """All steps that count as samples to learn from; the advantages are scaled to mean 0 and deviation 1."""
+    """All steps that count as samples to learn from; the advantages are scaled to mean 0 and deviation 1.
+
+    There may be none: the safety driver can be at the wheel of every vehicle.
+    """
     counts = torch.stack([step.counts for step in steps]).flatten()
     chosen = torch.nonzero(counts).squeeze(-1)
     whole = map_batches(np.concatenate, [step.batch for step in steps])
@@ -83,5 +86,7 @@ def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> Tau
     }
     value, advantage = flat.pop("value"), advantages.flatten()
     taught = TaughtSteps(whole, **flat, advantage=advantage, returns=advantage + value).select(chosen)
+    if len(chosen) < 2:
+        return dataclasses.replace(taught, advantage=torch.zeros_like(taught.advantage))
     spread = taught.advantage.std().clamp_min(1e-6)
     return dataclasses.replace(taught, advantage=(taught.advantage - taught.advantage.mean()) / spread)

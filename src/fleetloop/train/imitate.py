@@ -1,6 +1,6 @@
 """Learning by imitation: batches of observations and what the demonstrator did -> the network's weights.
 
-Read from top to bottom: configuration, losses, schedule, saved state, loop.
+Read from top to bottom: configuration, schedule, saved state, loop. What is minimised is in `losses`.
 """
 
 import copy
@@ -10,22 +10,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import orjson
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.types import CameraRig
-from fleetloop.policy import heads
 from fleetloop.policy.adapters import Adapt, freeze_all_but, merge_adapters
 from fleetloop.policy.experts import ExpertBlock
-from fleetloop.policy.features import Inputs, control_from_curvature, inputs_from
-from fleetloop.policy.heads import Outputs
+from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import AnyNetwork, build_network
-from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
+from fleetloop.train.batch import Batch
+from fleetloop.train.losses import loss_parts
 from fleetloop.train.processes import ALONE, Processes
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.train.waiting import WaitingClock
@@ -77,14 +74,28 @@ class ImitationConfig:
     report_every_batches: int = 20
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        for name in ("batch_size", "threads", "report_every_batches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"imitation: {name} is {getattr(self, name)}; use 1 or more")
+        if self.samples < self.batch_size:
+            raise ConfigError(
+                f"imitation: samples is {self.samples}; use at least batch_size ({self.batch_size})"
+            )
+        if not 0.0 < self.learning_rate < math.inf:
+            raise ConfigError(f"imitation: learning_rate is {self.learning_rate}; use a number above 0")
+
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The averaged network, and its mean loss parts over the last tenth of the samples."""
+    """The averaged network, and how its training ended."""
 
     network: DriverModel
     samples_seen: int
     losses: dict[str, float]
+    """Mean of each part over the last tenth of the samples, or since the run went on in it; of practice, over its last
+    stage."""
     waiting_share: float | None = None
     """Of the time, spent waiting for batches; None where it was not measured."""
 
@@ -92,105 +103,6 @@ class TrainingResult:
 Progress = Callable[[int, dict[str, float]], None]
 """Called with the samples seen and, since the last call, the mean loss parts and the trainer's own figures:
 learning_rate, samples_per_s and waiting_share."""
-
-
-def loss_parts(
-    outputs: Outputs, batch: Batch, config: ImitationConfig, processes: Processes = ALONE
-) -> dict[str, Tensor]:
-    """Weighted mean of each loss over the batch; `total` is what is minimised.
-
-    Of several processes each has its rows of the batch; the mean of their results is that of the whole batch.
-
-    The mean of a pose is learned from its absolute error and the spread from the Laplace likelihood of that
-    error, held fixed: the plain likelihood would let confident samples drown out the rest (Seitzer et al.,
-    "On the pitfalls of heteroscedastic uncertainty estimation", ICLR 2022).
-    """
-
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(outputs.acceleration.device)
-
-    labels = batch.labels
-    curvature = control_from_curvature(tensor(labels.curvature_1pm))
-    acceleration = tensor(labels.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
-    emphasis = 1.0 + config.turning_emphasis * curvature.abs()
-    emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
-    weight = tensor(batch.weight)
-    weight = weight / processes.mean(weight.sum()).clamp_min(1e-6)
-
-    def mean(loss: Tensor) -> Tensor:
-        return (weight * loss).sum()
-
-    position_error, yaw_error = _pose_errors(outputs, tensor(labels.poses))
-    held_error = position_error.detach()
-    stop_line = heads.scaled_distance(tensor(labels.stop_line_m))
-    lead_gap = heads.scaled_distance(tensor(labels.lead_gap_m))
-    lead_speed = tensor(labels.lead_speed_mps).nan_to_num(0.0, 0.0, 0.0) / heads.SPEED_SCALE_MPS
-    control = tensor(labels.junction_control).long() + 1
-    halt = heads.scaled_distance(tensor(labels.halt_m))
-    signal = tensor(labels.signal_colour).long() + 1
-    signal = torch.where(signal < heads.SIGNAL_CLASSES, signal, 0)
-    parts = {
-        "curvature": mean(emphasis * _huber(outputs.curvature_control - curvature, 0.05)),
-        "acceleration": mean(
-            emphasis
-            * _quantile(outputs.acceleration - acceleration, config.acceleration_quantile)
-            * _huber(outputs.acceleration - acceleration, 0.1)
-        ),
-        "poses": mean((position_error + 5.0 * yaw_error).mean(dim=1)),
-        "spread": mean((held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1)),
-        "signal": mean(functional.cross_entropy(outputs.signal_logits, signal, reduction="none")),
-        "distance": mean(
-            _huber(outputs.stop_line - stop_line, 0.1)
-            + _huber(outputs.lead_gap - lead_gap, 0.1)
-            + _huber(outputs.lead_speed - lead_speed, 0.1) * (lead_gap < 1.0)
-        ),
-        "right_of_way": mean(
-            functional.cross_entropy(outputs.junction_logits, control, reduction="none")
-            + _huber(outputs.halt - halt, 0.1)
-        ),
-        "birds_eye": mean(_birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye))),
-        "balance": outputs.balance_loss,
-    }
-    parts["total"] = (
-        parts["curvature"]
-        + config.acceleration_weight * parts["acceleration"]
-        + config.poses_weight * parts["poses"]
-        + config.spread_weight * parts["spread"]
-        + config.signal_weight * parts["signal"]
-        + config.distance_weight * parts["distance"]
-        + config.right_of_way_weight * parts["right_of_way"]
-        + config.birds_eye_weight * parts["birds_eye"]
-        + config.balance_weight * parts["balance"]
-    )
-    return parts
-
-
-def _birds_eye_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the cells, [B]; 0 where they are not known."""
-    known = (labels != BIRDS_EYE_UNKNOWN).float()
-    losses = functional.binary_cross_entropy_with_logits(logits, labels * known, reduction="none")
-    return (known * losses).flatten(1).mean(dim=1)
-
-
-def _huber(error: Tensor, delta: float) -> Tensor:
-    """Absolute error, rounded off within `delta` of zero."""
-    return functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta) / delta
-
-
-def _quantile(error: Tensor, quantile: float) -> Tensor:
-    """Factor on the loss of an error with which its minimum is a quantile of the labels and not their median.
-
-    Koenker, Bassett, "Regression quantiles", Econometrica 46 (1978), scaled so that the median's is 1.
-    """
-    return torch.where(error > 0.0, 2.0 * (1.0 - quantile), 2.0 * quantile)
-
-
-def _pose_errors(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean absolute error of x and y (m) and of yaw (rad), [B, 8] each; 0 where the label is not finite."""
-    known = torch.isfinite(labels).all(dim=-1)
-    error = torch.where(known[..., None], outputs.poses_in_ego - labels, 0.0)
-    yaw_error = torch.remainder(error[..., 2] + math.pi, 2.0 * math.pi) - math.pi
-    return error[..., :2].abs().mean(dim=-1), yaw_error.abs()
 
 
 def learning_rate_at(samples_seen: int, config: ImitationConfig) -> float:
@@ -323,14 +235,10 @@ def train(
     the same weights, those of one process up to the order of sums. The first alone writes and reports.
 
     Raises:
-        ConfigError: nothing to train on, nothing to adapt, the loss is not finite, or the processes found
-            different states.
+        ConfigError: the batches end too early, there is nothing to adapt, the loss is not finite, or the processes
+            found different states.
         CheckpointError: `initial` does not fit the network.
     """
-    if config.batch_size < 1 or config.samples < config.batch_size:
-        raise ConfigError(
-            f"imitation: samples is {config.samples}; use at least batch_size ({config.batch_size})"
-        )
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(config.threads)

@@ -32,7 +32,8 @@ from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
 from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
-from fleetloop.train.imitate import ImitationConfig, Progress, loss_parts
+from fleetloop.train.imitate import ImitationConfig, Progress
+from fleetloop.train.losses import loss_parts
 
 
 @dataclass(frozen=True)
@@ -228,9 +229,11 @@ class _Learner:
         self.imitation = ImitationConfig()
 
     def update(self, taught: TaughtSteps, with_policy: bool, share_left: float) -> dict[str, float]:
-        """All epochs over the samples of a round; mean loss parts."""
+        """All epochs over the samples of a round; mean loss parts, none without samples."""
         sums: dict[str, float] = {}
         count, size = len(taught.action), self.config.batch_size
+        if count == 0:
+            return sums
         for group in self.policy_optimiser.param_groups:
             group["lr"] = self.config.learning_rate * max(share_left, 0.05)
         for _ in range(self.config.epochs):
@@ -311,9 +314,8 @@ def reinforce(
         if progress is not None:
             progress((number + 1) * config.vehicles * config.steps, figures)
     last = recent[-max(rounds // 10, 1) :]
-    means = {
-        name: float(np.mean([figures[name] for figures in last if name in figures])) for name in last[-1]
-    }
+    names = dict.fromkeys(name for figures in last for name in figures)
+    means = {name: float(np.mean([figures[name] for figures in last if name in figures])) for name in names}
     return Taught(network.cpu().eval(), rounds * config.vehicles * config.steps, means)
 
 
