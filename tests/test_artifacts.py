@@ -105,6 +105,7 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"{}", b'{"kind": "cake", "id": "", "parents": [], "made_by": {}, "figures": {}}',
+     b'{"kind": ["report"], "id": "", "parents": [], "made_by": {}, "figures": {}}',
      b'{"kind": "report", "id": 3, "parents": [], "made_by": {}, "figures": {}}', b"\xff\xfe"],
 )  # fmt: skip
 def test_broken_records_end_in_a_sentence(tmp_path: Path, content: bytes) -> None:

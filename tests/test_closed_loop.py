@@ -1,6 +1,7 @@
 """Closed-loop evaluation: every route once, in order; what is counted, and what is filmed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetloop.artifacts.report import CriticalIntervention, Infraction, NetworkFault, OtherIntervention
-from fleetloop.core.errors import ConfigError, MapError
+from fleetloop.core.errors import ConfigError, MapError, ReportError
 from fleetloop.core.types import Camera, CameraRig, LaneKind, Observation, Plan
 from fleetloop.evaluate import closed_loop
+from fleetloop.evaluate.clips import clips_beside, load_clips, save_clips
 from fleetloop.evaluate.closed_loop import (
     CLIP_AFTER_STEPS,
     CLIP_BEFORE_STEPS,
     EvaluateConfig,
+    FailureClip,
     drive_distance,
     drive_suite,
     family_of,
@@ -173,6 +176,23 @@ def test_leaving_the_road_is_a_critical_intervention_and_filmed(demonstrator: li
 def test_clips_repeat(demonstrator: list[RouteResult]):
     first, again = (suite(Steady(0.1, 1.0))[1] for _ in range(2))
     assert all(np.array_equal(one.frames, other.frames) for one, other in zip(first, again, strict=True))
+
+
+def test_clips_survive_their_file(tmp_path: Path):
+    path, frames = clips_beside(tmp_path / "report"), np.arange(48, dtype=np.uint8).reshape(2, 2, 4, 3)
+    assert load_clips(path, "release 1") == []
+    save_clips(path, [])
+    assert load_clips(path, "release 1") == []
+    town = "a-map-with-a-long-name" * 4 + "-0a1b2c3d"
+    save_clips(path, [FailureClip(frames, "red light", town, 2**40)])
+    (kept,) = load_clips(path, "release 1")
+    assert (kept.happened, kept.place, kept.release, kept.seed) == ("red light", town, "release 1", 2**40)
+    assert np.array_equal(kept.frames, frames)
+    content = path.read_bytes()
+    for broken in (b"", content[:100], content[: len(content) // 2]):
+        path.write_bytes(broken)
+        with pytest.raises(ReportError, match=r"report-clips\.npz: is damaged; delete it"):
+            load_clips(path, "release 1")
 
 
 def test_the_demonstrator_is_not_filmed_nor_is_anybody_who_was_not_asked_for():

@@ -358,7 +358,9 @@ def test_rig_round_trip_and_errors() -> None:
     assert rig_from_json(rig_to_json(rig)) == rig
     broken = rig_to_json(rig)
     broken[0][0]["width"] = -1
-    for groups in (None, {}, [1], [[{}]], broken):
+    nameless = rig_to_json(rig)
+    nameless[0][0]["name"] = 7
+    for groups in (None, {}, [1], [[{}]], broken, nameless):
         with pytest.raises(ValueError, match="rig"):
             rig_from_json(groups)
 

@@ -164,6 +164,8 @@ def rig_from_json(groups: Any) -> CameraRig:
 def _camera_from_json(fields: Any) -> Camera:
     if not isinstance(fields, dict) or set(fields) != set(Camera.__dataclass_fields__):
         raise ValueError(f"rig: a camera needs exactly the fields {', '.join(Camera.__dataclass_fields__)}")
+    if not isinstance(fields["name"], str):
+        raise ValueError("rig: a camera's name must be a text")
     position = fields["position_in_ego"]
     if not isinstance(position, list | tuple) or len(position) != 3:
         raise ValueError("rig: position_in_ego needs three numbers")

@@ -191,7 +191,8 @@ def read_record(record: Path, error: type[InputError] = InputError) -> Artifact:
         raise error(f"{record}: is not the record of an artifact of fleetloop; {mend}")
     wanted = {"id": str, "parents": list, "made_by": dict, "figures": dict}
     wrong = next((name for name, kind in wanted.items() if not isinstance(fields[name], kind)), None)
-    if fields["kind"] not in set(ArtifactKind) or wrong:
+    # A tuple, for what is compared may be anything that JSON can hold.
+    if fields["kind"] not in tuple(ArtifactKind) or wrong:
         raise error(f"{record}: field {wrong or 'kind'} cannot be used; {mend}")
     return Artifact(
         kind=ArtifactKind(fields["kind"]),

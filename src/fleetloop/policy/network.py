@@ -91,12 +91,16 @@ def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
     return content if isinstance(config, OwnNetwork) else {**content, "size": str(config.size)}
 
 
-def config_from_dict(content: dict[str, Any]) -> AnyNetwork:
+def config_from_dict(content: Any) -> AnyNetwork:
     """The inverse of `config_to_dict`.
 
     Raises:
-        ConfigError: a field is missing, unknown or of another type.
+        ConfigError: it is no object, or a field is missing, unknown or of another type.
     """
+    if not isinstance(content, dict):
+        raise ConfigError(
+            "network config: is no JSON object; use the config.json that was written with the weights"
+        )
     if set(content) == {field.name for field in dataclasses.fields(OwnNetwork)}:
         return OwnNetwork(str(content["builder"]), bool(content["memory"]))
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
@@ -105,7 +109,7 @@ def config_from_dict(content: dict[str, Any]) -> AnyNetwork:
             f"network config: fields {sorted(set(content) ^ names)} are missing or unknown; "
             "use the config.json that was written with the weights"
         )
-    if content["size"] not in set(NetworkSize):
+    if content["size"] not in tuple(NetworkSize):
         raise ConfigError(f"network config: size is {content['size']!r}; use tiny, base or large")
     experts = content["experts"]
     if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:

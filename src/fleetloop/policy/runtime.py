@@ -12,20 +12,10 @@ from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import MEASURED_SHAPES, PLAN_POSES, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import finite
+from fleetloop.policy.heads import Decoded
 
-OUTPUT_NAMES = (
-    "curvature_1pm",
-    "acceleration_mps2",
-    "poses_in_ego",
-    "spread_m",
-    "signal_probabilities",
-    "stop_line_m",
-    "lead_gap_m",
-    "lead_speed_mps",
-    "junction_probabilities",
-    "halt_m",
-    "birds_eye",
-)
+OUTPUT_NAMES = Decoded._fields
+"""Those of the ONNX file, but for the memory: first the fields of a Plan, then those of Readings."""
 MEMORY_INPUTS = ("memory", "memory_valid")
 MEMORY_OUTPUTS = ("memory_out", "memory_valid_out")
 IMAGE_INPUT_NAMES = ("images_forward", "images_around")
@@ -194,6 +184,8 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
                 f"{path}: input {name} must be uint8 [B, cameras, height, width, 3]; export it again"
             )
     memory = inputs["memory"].shape if remembers else None
+    if memory is not None and (len(memory) != 3 or not all(isinstance(size, int) for size in memory[1:])):
+        raise BundleError(f"{path}: input memory has shape {memory}, not [B, steps, width]; export it again")
     return InputContract(
         image_shapes=tuple(tuple(inputs[name].shape[1:]) for name in groups),
         memory_shape=None if memory is None else (memory[1], memory[2]),
