@@ -118,11 +118,9 @@ class TestGeometry:
 
     def test_cells_match_the_feature_map(self, network: DriverNetwork):
         for group in RIG.groups:
-            features_of_group = encoder.geometry_features(group)
-            assert features_of_group.shape == (
-                len(group) * encoder.cell_count(group[0]),
-                encoder.GEOMETRY_FEATURES,
-            )
+            cells = (group[0].height // encoder.STRIDE) * (group[0].width // encoder.STRIDE)
+            expected = (len(group) * cells, encoder.GEOMETRY_FEATURES)
+            assert encoder.geometry_features(group).shape == expected
         single = torch.zeros(1, 3, 64, 96)
         assert network.encoder.convolutions(single).shape[-2:] == (4, 6)
 
@@ -278,11 +276,14 @@ class TestConfig:
         assert config_from_dict(json.loads(json.dumps(config_to_dict(config)))) == config
 
     @pytest.mark.parametrize(
-        ("field", "value"), [("size", "huge"), ("experts", 1), ("experts", "4"), ("memory", 1), ("speed", 3)]
+        ("field", "value"),
+        [("size", "huge"), ("size", ["tiny"]), ("experts", 1), ("experts", "4"), ("memory", 1), ("speed", 3)],
     )
     def test_wrong_field_is_named(self, field: str, value: object):
         with pytest.raises(ConfigError, match=field):
             config_from_dict({**config_to_dict(NetworkConfig()), field: value})
+        with pytest.raises(ConfigError, match="JSON object"):
+            config_from_dict([field])
 
     def test_image_sizes_must_fit_the_cells(self):
         with pytest.raises(ConfigError, match="multiples of 16"):
@@ -422,6 +423,11 @@ class TestOnnx:
         )
         with pytest.raises(BundleError, match="not a driver"):
             OnnxDriver(tmp_path / "foreign.onnx", RIG, 1)
+        open_memory = onnx.load(str(onnx_path))
+        (memory,) = (entry for entry in open_memory.graph.input if entry.name == "memory")
+        memory.type.tensor_type.shape.dim[2].dim_param = "width"
+        with pytest.raises(BundleError, match="memory has shape"):
+            OnnxDriver(open_memory.SerializeToString(), RIG, 1)
 
 
 @pytest.mark.parametrize("config", [NetworkConfig(), NetworkConfig(memory=False, past_controls=True)])

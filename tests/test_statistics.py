@@ -15,7 +15,6 @@ from fleetloop.evaluate.statistics import (
     rate_ratio_bounds,
     rate_ratio_excess_p_value,
     rate_ratio_p_value,
-    wilson_interval,
 )
 
 counts = st.integers(0, 60)
@@ -104,18 +103,6 @@ def test_the_test_is_wrong_no_oftener_than_it_says():
         for pair in {(int(first), int(second)) for first, second in pairs}
     }
     assert np.mean([results[int(first), int(second)] for first, second in pairs]) <= 0.05 + 0.01
-
-
-@given(st.integers(0, 200), st.integers(0, 200))
-def test_wilson_interval_holds_the_share_and_matches_scipy(successes: int, failures: int):
-    trials = successes + failures
-    low, high = wilson_interval(successes, trials)
-    if trials == 0:
-        assert (low, high) == (0.0, 1.0)
-        return
-    assert 0.0 <= low <= successes / trials <= high <= 1.0
-    reference = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    assert (low, high) == pytest.approx((reference.low, reference.high), abs=1e-12)
 
 
 @pytest.mark.parametrize("events, km", [(-1, 1.0), (1, 0.0), (1, math.nan), (1, math.inf)])

@@ -14,6 +14,7 @@ from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.inside import gates_of
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.sim.roads.generate import LEFT_HAND_PREFIX
 from fleetloop.sim.rollout import Rollout, make_routes
 
 _TURN_RAD, _STANDING_MPS, _CELL, _NAME_PX, _HEAD_PX = 0.6, 0.5, 44, 190, 44
@@ -114,7 +115,7 @@ def _situations(
 ) -> dict[str, Bool[np.ndarray, " W"]]:
     """Who is in which situation."""
     state = rollout.state
-    kinds = np.array([town.rsplit("-", 1)[0].removeprefix("left_") for town in towns])[state.town]
+    kinds = np.array([town.rsplit("-", 1)[0].removeprefix(LEFT_HAND_PREFIX) for town in towns])[state.town]
     left_hand = rollout.world.town_left_hand[state.town] == 1
     dark, wet = looks.darkness > _DARK, looks.rain > _WET
     crossing, angle = navigation[:, 0] <= 0.0, navigation[:, 1]

@@ -7,7 +7,7 @@ Critical interventions are modelled as a Poisson process over distance. The inte
 import math
 from dataclasses import dataclass
 
-from scipy.stats import beta, binom, norm
+from scipy.stats import beta, binom
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,3 @@ def rate_ratio_bounds(first: EventCount, second: EventCount, confidence: float =
         return share / (1.0 - share) * (second.km / first.km) if share < 1.0 else math.inf
 
     return ratio_of(float(lower)), ratio_of(float(upper))
-
-
-def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Two-sided score interval of a proportion; (0, 1) without trials.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes of {trials} trials")
-    if trials == 0:
-        return 0.0, 1.0
-    quantile = float(norm.ppf(0.5 + confidence / 2.0))
-    share = successes / trials
-    spread = quantile * math.sqrt(share * (1.0 - share) / trials + (quantile / (2.0 * trials)) ** 2)
-    centre = share + quantile**2 / (2.0 * trials)
-    scale = 1.0 + quantile**2 / trials
-    # The share lies within; rounding must not say otherwise at 0 and 1.
-    return max(min((centre - spread) / scale, share), 0.0), min(max((centre + spread) / scale, share), 1.0)

@@ -18,11 +18,6 @@ _RAY_OCTAVES = 5
 GEOMETRY_FEATURES = 3 * (1 + 2 * _RAY_OCTAVES) + 3 + 1
 
 
-def cell_count(camera: Camera) -> int:
-    """Cells of the feature map of an image of this camera."""
-    return (camera.height // STRIDE) * (camera.width // STRIDE)
-
-
 def cell_rays(camera: Camera) -> Float32[np.ndarray, "cells 3"]:
     """Unit direction, in the ego frame, that the centre of each cell's receptive field looks along.
 
