@@ -131,6 +131,22 @@ class TestLoop:
         main(loop(killed, "--network", BUILDER))
         assert ids_of(killed) == ids_of(whole)
 
+    def test_it_learns_by_driving_where_it_is_allowed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ):
+        make_tiny(monkeypatch)
+        where = ["--preset", "smoke", "--workspace", str(prepare(tmp_path / "workspace"))]
+        practised, taught = tmp_path / "practised", tmp_path / "taught"
+        main(["practise", "--out", str(practised), "--samples", "32", "--network", BUILDER, *where])
+        monkeypatch.setattr(model, "_allowed", set())
+        reinforce = ["reinforce", str(practised), "--out", str(taught), *where]
+        with pytest.raises(SystemExit):
+            main(reinforce)
+        assert f"say --network {BUILDER}" in capsys.readouterr().err
+        main([*reinforce, "--network", BUILDER])
+        for path in (practised, taught):
+            assert read_checkpoint(path)[1]["network"]["builder"] == BUILDER
+
 
 def kill_midway(share: float) -> None:
     """Stop a training in its middle."""

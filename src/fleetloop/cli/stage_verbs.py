@@ -1,5 +1,6 @@
 """The verbs of the loop, its stages and its artifacts."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,16 @@ def at_least_one(name: str, value: int) -> int:
     if value < 1:
         raise ConfigError(f"{name}: {value} is less than 1; use 1 or more")
     return value
+
+
+def check_distance(km: float | None) -> None:
+    """Refuse what is asked for as a distance to drive and is none.
+
+    Raises:
+        ConfigError: it is not a number above 0.
+    """
+    if km is not None and not 0.0 < km < math.inf:
+        raise ConfigError(f"km: {km} is no distance; use a number above 0")
 
 
 def check_new(out: Path) -> None:
@@ -164,7 +175,7 @@ class Train:
             say(f"checkpoint in {self.out}")
 
     def _train(self) -> None:
-        from fleetloop.artifacts.dataset import dataset_versions
+        from fleetloop.artifacts.dataset import dataset_version
         from fleetloop.policy.adapters import Adapt
         from fleetloop.policy.model import own_network
         from fleetloop.presets import preset_named
@@ -181,7 +192,7 @@ class Train:
         preset = replace(preset, imitate=replace(preset.imitate, adapt=Adapt(self.adapt)))
         if preset.first_imitate is not None:
             preset = replace(preset, first_imitate=replace(preset.first_imitate, adapt=Adapt(self.adapt)))
-        version = dataset_versions(self.dataset)[-1].version if self.version is None else self.version
+        version = dataset_version(self.dataset, self.version).version
         library = Workspace(self.workspace).library
         train_checkpoint(
             self.out,
@@ -207,6 +218,8 @@ class _LearnByDriving:
     """A map to drive on instead of generated towns."""
     samples: int | None = None
     """To learn from in all, instead of the preset's number."""
+    network: str | None = None
+    """A network of your own, as package.module:function (docs/your-own-network.md)."""
     seed: int = 0
 
     def _where(self, preset: "Preset") -> tuple["TownLibrary", list[str]]:
@@ -234,10 +247,14 @@ class Practise(_LearnByDriving):
 
     def run(self) -> None:
         """Run the verb."""
+        from fleetloop.policy.model import own_network
         from fleetloop.presets import preset_named
+        from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.stages.training import practise_checkpoint
 
         preset = preset_named(self.preset)
+        if self.network is not None:
+            preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
         if self.samples is not None:
             preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
         library, towns = self._where(preset)
@@ -257,9 +274,12 @@ class Reinforce(_LearnByDriving):
 
     def run(self) -> None:
         """Run the verb."""
+        from fleetloop.policy.model import allow_builder
         from fleetloop.presets import preset_named
         from fleetloop.stages.training import reinforce_checkpoint
 
+        if self.network is not None:
+            allow_builder(self.network)
         preset = preset_named(self.preset)
         if self.samples is not None:
             preset = replace(preset, reinforce=replace(preset.reinforce, samples=self.samples))
