@@ -130,6 +130,12 @@ def test_evaluate_prints_one_line_of_json(finished: Path, tmp_path: Path, comman
     assert printed.count("\n") == 1 and figures["km"] > 0.0
     assert figures["network_faults"].keys() == set(NetworkFault)
     assert read_report(out / "report.json").candidate.routes == 1
+    # The gate compares what was driven alike: not a dry day with a wet one.
+    wet = ("evaluate", checkpoint, "--preset", "smoke", "--workspace", finished, "--rain", "--out")
+    error = command.fail(*wet, tmp_path / "wet", "--in-service", out)
+    assert f"{out}: was driven with rain False, not True" in error and not (tmp_path / "wet").exists()
+    shutil.copytree(finished / "untrained", tmp_path / "wet-untrained")
+    assert "was driven with rain False, not True" in command.fail(*wet, tmp_path / "wet")
 
 
 def test_a_release_is_evaluated_by_name_or_path(
@@ -513,6 +519,27 @@ def test_a_bundle_that_was_damaged_is_not_published(copied: Path, damage, comman
     [
         (["loop", "--seed", "-1"], "seed: -1 is out of range; use 0 to 2147483647"),
         (["drive", "--out", "x", "--seed", str(2**40)], "seed: 1099511627776 is out of range"),
+        (["gain", "--seeds", "0", "-1"], "seed: -1 is out of range"),
+        (
+            ["adapt", "y", "--town", "grid-1", "--out", "x", "--km", "0"],
+            "km: 0.0 is no distance; use a number above 0",
+        ),
+        (
+            ["adapt", "y", "--town", "grid-1", "--out", "x", "--minutes", "inf"],
+            "minutes is inf; use a number above 0",
+        ),
+        (
+            ["adapt", "y", "--town", "grid-1", "--out", "x", "--learning-rate", "-1"],
+            "imitation: learning_rate is -1.0; use a number above 0",
+        ),
+        (
+            ["drive", "--out", "x", "--plan-budget-ms", "50"],
+            "--plan-budget-ms is for a network; give --release",
+        ),
+        (
+            ["drive", "--view", "--scenario-share", "1"],
+            "--scenario-share and --plan-budget-ms are for Episodes",
+        ),
         (["loop", "--turns", "0"], "turns: 0 is less than 1; use 1 or more"),
         (["drive", "--out", "x", "--steps", "0"], "drive: steps is 0; use 1 or more"),
         (["evaluate", "y", "--out", "x", "--routes", "0"], "evaluate: routes is 0; use 1 or more"),

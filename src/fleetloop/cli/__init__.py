@@ -84,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments = [" ".join(arguments[:2]), *arguments[2:]]
     try:
         verb = tyro.extras.subcommand_cli_from_dict(_VERBS, prog="fleetloop", args=arguments)
-        seed = getattr(verb, "seed", 0)
-        if not 0 <= seed <= MAXIMUM_SEED:
-            raise ConfigError(f"seed: {seed} is out of range; use 0 to {MAXIMUM_SEED}")
+        for seed in (getattr(verb, "seed", 0), *getattr(verb, "seeds", ())):
+            if not 0 <= seed <= MAXIMUM_SEED:
+                raise ConfigError(f"seed: {seed} is out of range; use 0 to {MAXIMUM_SEED}")
         verb.run()
     except FleetloopError as error:
         print(f"fleetloop: {error}", file=sys.stderr)

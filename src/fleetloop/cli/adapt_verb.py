@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from fleetloop.cli.stage_verbs import PresetName
+from fleetloop.cli.stage_verbs import PresetName, check_distance
 from fleetloop.progress import say, show
 
 
@@ -46,13 +46,14 @@ class Adapt:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop import adaptation
-        from fleetloop.artifacts.dataset import dataset_versions
+        from fleetloop.artifacts.dataset import dataset_version
         from fleetloop.policy import adapters
         from fleetloop.policy.model import allow_builder
         from fleetloop.presets import preset_named
         from fleetloop.stages.workspace import Workspace
         from fleetloop.train.replay import Replay
 
+        check_distance(self.km)
         if self.network is not None:
             allow_builder(self.network)
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
@@ -66,7 +67,7 @@ class Adapt:
             preset = replace(preset, evaluate=replace(preset.evaluate, routes=self.routes))
         replay = None
         if self.home_dataset is not None:
-            newest = dataset_versions(self.home_dataset)[-1].version
+            newest = dataset_version(self.home_dataset).version
             replay = Replay(self.home_dataset, newest, self.home_share)
         (key,) = library.keys_of([self.town])
         region = adaptation.region_of_town(key, self.minutes, preset.evaluation_towns, self.seed)

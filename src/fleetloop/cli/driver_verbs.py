@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from fleetloop.cli.stage_verbs import PresetName, check_new
+from fleetloop.cli.stage_verbs import PresetName, check_distance, check_new
 from fleetloop.cli.world_verbs import WeatherName
 from fleetloop.core.errors import ConfigError, InputError
 from fleetloop.progress import say, show, stage
@@ -69,6 +69,10 @@ class Drive:
         watched = self.view or self.view_file is not None
         if watched == (self.out is not None) or (self.view and self.view_file is not None):
             raise ConfigError("drive: give one of --out (Episodes), --view and --view-file")
+        if watched and (self.scenario_share is not None or self.plan_budget_ms is not None):
+            raise ConfigError("drive: --scenario-share and --plan-budget-ms are for Episodes; give --out instead")
+        if self.plan_budget_ms is not None and self.release is None:
+            raise ConfigError("drive: --plan-budget-ms is for a network; give --release as well")
         if watched:
             self._watch()
         else:
@@ -210,17 +214,15 @@ class Evaluate:
         return replace(preset, evaluate=replace(preset.evaluate, **given))
 
     def _evaluate(self) -> "Report":
-        from fleetloop.artifacts.report_file import read_report
         from fleetloop.policy.model import allow_builder
-        from fleetloop.stages.judging import REPORT_FILE, UNTRAINED, Suite, evaluate_network
+        from fleetloop.stages.judging import UNTRAINED, Suite, evaluate_network
         from fleetloop.stages.workspace import Workspace
 
         if self.out is not None:
             check_new(self.out)
         if self.network is not None:
             allow_builder(self.network)
-        if self.km is not None and not 0.0 < self.km < float("inf"):
-            raise ConfigError(f"km: {self.km} is no distance; use a number above 0")
+        check_distance(self.km)
         if self.in_service is not None and self.out is None:
             raise ConfigError("in-service: the gate judges a Report; give --out as well")
         preset, library = self._preset(), Workspace(self.workspace).library
@@ -232,10 +234,9 @@ class Evaluate:
             if folder is None:
                 folder = Path(scratch.enter_context(tempfile.TemporaryDirectory())) / "report"
             elif self.in_service is not None:
-                in_service = read_report(self.in_service / REPORT_FILE).candidate
+                in_service = suite.result_in(self.in_service)
             else:
                 in_service = suite.untrained(folder.with_name(f"{folder.name}-{UNTRAINED}"))
-
             onnx = self._int8_of(driver, library) if self.int8 else driver.onnx
             return evaluate_network(
                 folder, lambda path: path.write_bytes(onnx), driver.id, suite, in_service, km=self.km

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import torch
 
-from fleetloop.artifacts.lineage import (
-    ARTIFACT_FILE,
-    ArtifactKind,
-    write_artifact,
-)
+from fleetloop.artifacts.lineage import ARTIFACT_FILE, ArtifactKind, write_artifact
 from fleetloop.artifacts.report import DriveResult, Report
 from fleetloop.artifacts.report_file import read_report, write_report
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.files import replacing_folder
 from fleetloop.core.types import STEP_S, World
 from fleetloop.evaluate.clips import clips_beside, save_clips
-from fleetloop.evaluate.closed_loop import FailureClip, drive_distance, drive_suite, summarise
+from fleetloop.evaluate.closed_loop import EvaluateConfig, FailureClip, drive_distance, drive_suite, summarise
 from fleetloop.evaluate.gate import decide
 from fleetloop.policy.export import export_onnx
 from fleetloop.policy.network import build_network
@@ -32,6 +29,9 @@ from fleetloop.stages.workspace import make_world, network_of
 
 UNTRAINED = "untrained"
 REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
+_DEFAULTS = asdict(EvaluateConfig())
+_NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress")
+"""Settings in which two results that are compared may differ: rates are compared, whatever the distance."""
 
 
 class Suite:
@@ -97,7 +97,27 @@ class Suite:
                 untrained_network(partial / NETWORK_FILE, self.preset, self.run_seed)
                 result, _ = self.run(partial / NETWORK_FILE, UNTRAINED, "untrained network")
                 self.write(partial, Report(result, None, None, settings_of(self.preset)), [])
-        return read_report(folder / REPORT_FILE).candidate
+        return self.result_in(folder)
+
+    def result_in(self, folder: Path) -> DriveResult:
+        """The result in a Report, for the gate to compare with: driven as this suite is.
+
+        Towns and seeds are for the gate to compare, which sees them.
+
+        Raises:
+            ReportError: the Report cannot be read.
+            ConfigError: it was driven in other circumstances, such as by night.
+        """
+        report = read_report(folder / REPORT_FILE)
+        for name, value in settings_of(self.preset).items():
+            # A Report of an earlier version lacks what came later, and was driven as that is by default.
+            driven = report.settings.get(name, _DEFAULTS.get(name, value))
+            if name not in _NOT_COMPARED and driven != value:
+                raise ConfigError(
+                    f"{folder}: was driven with {name} {driven!r}, not {value!r}, so the gate cannot compare with it; "
+                    "evaluate it anew with the same settings"
+                )
+        return report.candidate
 
     def write(self, folder: Path, report: Report, parents: Sequence[str]) -> None:
         """Write a Report artifact of this suite into `folder`."""
