@@ -174,7 +174,7 @@ def test_a_broken_episode_appends_nothing(drives: list[Path], tmp_path: Path):
 
 def test_an_unknown_version_is_one_sentence(drives: list[Path], tmp_path: Path):
     curate(tmp_path / "dataset", drives, CONFIG, seed=0)
-    with pytest.raises(DatasetError, match="has no version 7; curate again"):
+    with pytest.raises(DatasetError, match="has no version 7; choose one of 1"):
         dataset_size(tmp_path / "dataset", 7)
 
 
