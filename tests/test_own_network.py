@@ -144,6 +144,10 @@ class TestLoop:
             main(reinforce)
         assert f"say --network {BUILDER}" in capsys.readouterr().err
         main([*reinforce, "--network", BUILDER])
+        monkeypatch.setattr(model, "_allowed", set())
+        drive = ["drive", "--release", str(taught), "--out", str(tmp_path / "drive"), "--steps", "3", *where]
+        main([*drive, "--network", BUILDER])
+        assert read_summary(tmp_path / "drive").release
         for path in (practised, taught):
             assert read_checkpoint(path)[1]["network"]["builder"] == BUILDER
 

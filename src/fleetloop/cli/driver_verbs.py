@@ -62,6 +62,8 @@ class Drive:
     """Take plans that the network needs longer for as late, by the clock on the wall; else a run can be repeated."""
     scenario_share: float | None = None
     """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
+    network: str | None = None
+    """The checkpoint's network of your own, package.module:function, if you trust its code."""
     seed: int = 0
 
     def run(self) -> None:
@@ -70,9 +72,15 @@ class Drive:
         if watched == (self.out is not None) or (self.view and self.view_file is not None):
             raise ConfigError("drive: give one of --out (Episodes), --view and --view-file")
         if watched and (self.scenario_share is not None or self.plan_budget_ms is not None):
-            raise ConfigError("drive: --scenario-share and --plan-budget-ms are for Episodes; give --out instead")
+            raise ConfigError(
+                "drive: --scenario-share and --plan-budget-ms are for Episodes; give --out instead"
+            )
         if self.plan_budget_ms is not None and self.release is None:
             raise ConfigError("drive: --plan-budget-ms is for a network; give --release as well")
+        if self.network is not None:
+            from fleetloop.policy.model import allow_builder
+
+            allow_builder(self.network)
         if watched:
             self._watch()
         else:

@@ -115,7 +115,7 @@ class Suite:
             if name not in _NOT_COMPARED and driven != value:
                 raise ConfigError(
                     f"{folder}: was driven with {name} {driven!r}, not {value!r}, so the gate cannot compare with it; "
-                    "evaluate it anew with the same settings"
+                    "evaluate that network with the same settings, or delete the folder if it is the untrained one's"
                 )
         return report.candidate
 
