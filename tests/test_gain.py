@@ -3,18 +3,41 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import read_artifact
 from fleetloop.cli import main
+from fleetloop.gain import gain_rows, gain_table
+from fleetloop.loop import Uploads
 from fleetloop.vehicle.drive import read_summary
 from tiny_loop import make_tiny, prepare
 
 
 def gain(folder: Path) -> None:
     main(["gain", "--workspace", str(folder), "--preset", "smoke", "--seeds", "0"])
+
+
+def test_networks_that_get_nowhere_have_no_rate_to_compare():
+    def run(*counts: tuple[float, int]) -> Any:
+        results = [SimpleNamespace(km=km, critical_intervention_count=events) for km, events in counts]
+        return SimpleNamespace(
+            rows=[SimpleNamespace(result=result) for result in results], uploaded_bytes={1: 5}
+        )
+
+    done = {
+        (0, Uploads.TRIGGERS): run((1.0, 9), (2.0, 4), (0.0, 0)),
+        (0, Uploads.RANDOM): run((1.0, 9), (0.0, 0), (2.0, 4)),
+        (0, Uploads.NOTHING): run((1.0, 9), (2.0, 8), (2.0, 8)),
+    }
+    rows = gain_rows(done)
+    assert [row.p_triggers_better is None for row in rows] == [True] * 7 + [False, True]
+    p_value = rows[7].p_triggers_better
+    assert p_value is not None and 0.1 < p_value < 0.3 and rows[4].kpci == 0.0
+    assert gain_table(rows).row_count == 9
 
 
 def test_triggers_are_compared_with_as_many_bytes_at_random_and_with_none(

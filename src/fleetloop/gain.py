@@ -37,7 +37,8 @@ class GainRow:
     recorded_bytes: int
     """Uploaded in this turn."""
     p_triggers_better: float | None
-    """Exact, one-sided: that triggers are no better than these uploads; None for triggers themselves."""
+    """Exact, one-sided: that triggers are no better than these uploads; None for triggers themselves, in turn 0, and
+    where nobody drove any distance."""
 
     @property
     def kpci(self) -> float:
@@ -93,7 +94,7 @@ def _branch(first: Path, folder: Path) -> None:
 def gain_rows(done: dict[tuple[int, Uploads], Turns]) -> list[GainRow]:
     """All turns of all runs, the seeds added up."""
     rows: list[GainRow] = []
-    counts: dict[tuple[Uploads, int], EventCount] = {}
+    counts: dict[tuple[Uploads, int], EventCount | None] = {}
     turns = min(len(run.rows) for run in done.values())
     for uploads in Uploads:
         runs = [run for (_, kind), run in done.items() if kind is uploads]
@@ -101,10 +102,11 @@ def gain_rows(done: dict[tuple[int, Uploads], Turns]) -> list[GainRow]:
             results = [row.result for run in runs for row in (run.rows[turn],) if row.result is not None]
             km = sum(result.km for result in results)
             events = sum(result.critical_intervention_count for result in results)
-            counts[uploads, turn] = count = EventCount(events, km)
-            against = None
-            if uploads is not Uploads.TRIGGERS and turn > 0:
-                against = rate_ratio_p_value(counts[Uploads.TRIGGERS, turn], count)
+            # There is no rate of those that got nowhere.
+            counts[uploads, turn] = count = EventCount(events, km) if km > 0.0 else None
+            triggered, against = counts[Uploads.TRIGGERS, turn], None
+            if uploads is not Uploads.TRIGGERS and turn > 0 and triggered is not None and count is not None:
+                against = rate_ratio_p_value(triggered, count)
             uploaded = sum(run.uploaded_bytes.get(turn, 0) for run in runs)
             rows.append(GainRow(uploads.value, turn, km, events, uploaded, against))
     return rows
