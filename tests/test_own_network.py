@@ -87,6 +87,7 @@ class TestOwnNetwork:
             ("own network:build", "names no function"),
             ("no_such_module:build", "cannot be imported"),
             ("own_network:no_such_function", "cannot be imported"),
+            ("own_network:WIDTH", "is no function"),
             ("test_own_network:build_nothing", "returned str"),
             ("test_own_network:build_for_another", "another rig"),
         ],

@@ -141,6 +141,8 @@ def _call(builder: str, rig: CameraRig) -> DriverModel:
         raise ConfigError(
             f"network: {builder} cannot be imported ({error}); install its package or set PYTHONPATH"
         ) from error
+    if not callable(function):
+        raise ConfigError(f"network: {builder} is no function; name one that returns a DriverModel")
     network = function(rig)
     if not isinstance(network, DriverModel):
         raise ConfigError(
