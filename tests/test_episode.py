@@ -314,6 +314,36 @@ def test_steps_that_do_not_fit_are_refused_and_the_rest_is_kept(tmp_path: Path) 
         path.unlink()
 
 
+def test_what_nobody_can_have_recorded_is_refused(tmp_path: Path) -> None:
+    """It would be drawn or taught much later, by code that does not ask."""
+    good = make_step(0)
+    assert good.teacher is not None and good.scene is not None
+    scenes = {
+        "unknown kind": ("agent_kind", (0, 3), 77),
+        "not finite": ("agent_pose", (0, 0, 1), np.nan),
+    }
+    wrong = {
+        "signal_colour is no SignalColour": good.teacher._replace(signal_colour=np.int8(7)),
+        "junction_control is no Control": good.teacher._replace(junction_control=np.int8(-3)),
+        "curvature_1pm is not finite": good.teacher._replace(curvature_1pm=np.float32(np.nan)),
+    }
+    steps = {text: dataclasses.replace(good, teacher=teacher) for text, teacher in wrong.items()}
+    for text, (field, place, value) in scenes.items():
+        scene = np.frombuffer(bytearray(good.scene), SCENE_DTYPE)
+        scene[field][place] = value
+        steps[text] = dataclasses.replace(good, scene=scene.tobytes())
+    for text, step in steps.items():
+        path = write_steps(tmp_path / "e.mcap", [step])
+        with pytest.raises(EpisodeError, match=text) as caught:
+            read_episode(path)
+        assert_one_sentence(caught.value, path)
+    nowhere = np.frombuffer(bytearray(good.scene), SCENE_DTYPE)
+    nowhere["agent_pose"][0, 2] = np.nan  # of an empty place
+    assert read_episode(
+        write_steps(tmp_path / "e.mcap", [dataclasses.replace(good, scene=nowhere.tobytes())])
+    )
+
+
 def test_an_episode_without_steps_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EpisodeError, match="no step"), EpisodeWriter(tmp_path / "e.mcap", METADATA):
         pass

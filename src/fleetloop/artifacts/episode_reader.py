@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import orjson
 import zstandard
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from mcap.exceptions import McapError, RecordLengthLimitExceeded
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Footer, Message, Metadata
@@ -32,10 +32,14 @@ from fleetloop.core.errors import EpisodeError
 from fleetloop.core.files import PARTIAL_SUFFIX
 from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.scene import SCENE_BYTES, SCENE_DTYPE
-from fleetloop.core.types import CameraRig
+from fleetloop.core.types import AgentKind, CameraRig, Control, SignalColour
 
 RECORD_BYTES_LIMIT = 1 << 28
 """No record of an Episode comes near; the chunk that a killed writer left open claims 2^64 - 1 bytes."""
+
+_CLASSES = {"signal_colour": SignalColour, "junction_control": Control}
+_ALWAYS_KNOWN = ("curvature_1pm", "acceleration_mps2")
+"""Labels that a network cannot be taught without."""
 
 # What mcap and zstandard raise on bytes that end early or were changed.
 _BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, KeyError, IndexError, MemoryError)
@@ -234,6 +238,7 @@ def _stack(
     if len(packed) != len(scene_step) * SCENE_BYTES:
         raise EpisodeError(f"{path}: a scene was recorded by another version; record it again")
     scenes[scene_step] = np.frombuffer(packed, SCENE_DTYPE)
+    _check_scenes(scenes)
     teacher, teacher_step = _stack_teacher(timestamps, by_topic[channels.TEACHER.topic])
     frames = _frames(metadata.rig, by_topic) if with_images else []
     images = None
@@ -278,10 +283,28 @@ def _stack_teacher(
     step = _step_of(timestamps, messages)
     labels = empty_labels(len(timestamps))
     for name, values in _stack_json(channels.TEACHER, messages).items():
+        if name in _CLASSES and not np.isin(values, [-1, *_CLASSES[name]]).all():
+            raise ValueError(f"{name} is no {_CLASSES[name].__name__}")
+        if name in _ALWAYS_KNOWN and not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
         kept = getattr(labels, name)
         # A distance is null where there is nothing: it stays infinite.
         kept[step] = np.where(np.isnan(values) & np.isinf(kept[step]), kept[step], values)
     return labels, step
+
+
+def _check_scenes(scenes: Shaped[np.ndarray, " T"]) -> None:
+    """Refuse what nobody recorded: compiled code that draws a scene looks kinds up without asking.
+
+    Raises:
+        ValueError: a road user is of no kind, or is nowhere.
+    """
+    kinds = scenes["agent_kind"]
+    if not np.isin(kinds, list(AgentKind)).all():
+        raise ValueError("a scene has a road user of an unknown kind")
+    poses = np.where((kinds != AgentKind.NONE)[..., None], scenes["agent_pose"], 0.0)
+    if not all(np.isfinite(values).all() for values in (scenes["clock_s"], scenes["ego_pose"], poses)):
+        raise ValueError("a scene has a pose or a time that is not finite")
 
 
 def _frames(
