@@ -25,6 +25,7 @@ from fleetloop.core.types import (
 from fleetloop.sim.roads import TownLibrary, curves
 from fleetloop.sim.roads.pack import load_world, pack, save_world
 from fleetloop.sim.roads.preview import map_image
+from toy_world import toy_world
 
 MAPS = Path(__file__).parents[2] / "shared/data/maps"
 needs_maps = pytest.mark.skipif(not MAPS.is_dir(), reason="real maps (../shared/data/maps) are not here")
@@ -311,6 +312,16 @@ def test_damaged_or_foreign_cache_is_made_again(tmp_path: Path) -> None:
     save_world(cache, world)
     again = load_world(cache)
     assert again is not None and np.array_equal(again.tiles, world.tiles)
+
+
+def test_a_cache_with_a_damaged_byte_is_never_another_town(tmp_path: Path) -> None:
+    world, cache = toy_world(), tmp_path / "toy.npz"
+    save_world(cache, world)
+    whole = cache.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 150).astype(int).tolist():
+        cache.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        loaded = load_world(cache)
+        assert loaded is None or all(map(np.array_equal, loaded, world)), place
 
 
 def test_packing_keeps_every_town_as_it_was(library: TownLibrary) -> None:

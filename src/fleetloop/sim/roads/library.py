@@ -6,11 +6,12 @@ import hashlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fleetloop.core.errors import MapError
-from fleetloop.core.files import replacing_file, storage_errors
+from fleetloop.core.files import storage_errors, write_bytes
 from fleetloop.core.second_process import second_process
 from fleetloop.core.types import World
 from fleetloop.sim.roads.convert import convert, map_format, read_map
@@ -30,8 +31,14 @@ class TownLibrary:
     town, with "left_" before them where traffic keeps left; or what `add_file` returned.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, making: Path | None = None) -> None:
+        """Use a folder, which need not exist yet.
+
+        Args:
+            making: where towns are made before they are moved to `folder`, on the same disk; `folder` without it.
+        """
         self.folder = folder
+        self._making = making or folder
 
     def add_file(self, path: Path) -> str:
         """Take in a real map and return its key; the same content under the same name has the same key.
@@ -55,9 +62,10 @@ class TownLibrary:
             network = Path(scratch) / f"{key}.net.xml"
             convert(content, known, network, str(path))
             world = make_town(network, key, str(path))
-            with replacing_file(network_file) as partial:
-                partial.write_bytes(gzip.compress(network.read_bytes(), mtime=0))
-        save_world(self._world_file(key), world)
+            packed = Path(scratch) / network_file.name
+            write_bytes(packed, gzip.compress(network.read_bytes(), mtime=0))
+            self._put(packed, network_file)
+            self._keep(key, world, Path(scratch))
         return key
 
     def keys_of(self, towns: Sequence[str]) -> list[str]:
@@ -89,12 +97,18 @@ class TownLibrary:
                     progress(len(made) / len(towns))
         return pack([made[key] for key in keys])
 
-    def _helped(self, keys: Sequence[str]) -> contextlib.AbstractContextManager:
+    @contextlib.contextmanager
+    def _helped(self, keys: Sequence[str]) -> Iterator[None]:
         """A second process makes towns from the end of `keys` while this one begins at its front."""
         missing = [key for key in keys if not self._world_file(key).exists()]
         if len(missing) < _WORTH_A_PROCESS:
-            return contextlib.nullcontext()
-        return second_process(__name__, [str(self.folder.resolve()), *missing])
+            yield
+            return
+        # What the other one is making when it is ended goes with the scratch folder.
+        with self._scratch() as scratch:
+            folders = [str(self.folder.resolve()), str(Path(scratch).resolve())]
+            with second_process(__name__, [*folders, *missing]):
+                yield
 
     def make_from_the_end(self, keys: Sequence[str]) -> None:
         """Make towns, the last one first, up to one that is there already.
@@ -125,19 +139,33 @@ class TownLibrary:
             else:
                 network.write_bytes(self._kept_network(key))
             world = make_town(network, key, subject)
-        save_world(self._world_file(key), world)
+            self._keep(key, world, Path(scratch))
         return world
+
+    def _keep(self, key: str, world: World, scratch: Path) -> None:
+        """Keep a town for later."""
+        made = scratch / f"{key}.npz"
+        save_world(made, world)
+        self._put(made, self._world_file(key))
+
+    @staticmethod
+    def _put(made: Path, place: Path) -> None:
+        """Move a file that is whole to its place: other processes may make the same, and write to none of ours."""
+        with storage_errors(place):
+            made.replace(place)
 
     def _kept_network(self, key: str) -> bytes:
         try:
             return gzip.decompress(self._network_file(key).read_bytes())
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise MapError(f"town {key}: its map is not in {self.folder}; add the map file again") from error
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            return tempfile.TemporaryDirectory(dir=self.folder, prefix=".making-")
+            return tempfile.TemporaryDirectory(
+                dir=self._making, prefix=".making-", ignore_cleanup_errors=True
+            )
 
     def _network_file(self, key: str) -> Path:
         return self.folder / f"{key}.net.xml.gz"
@@ -147,4 +175,4 @@ class TownLibrary:
 
 
 if __name__ == "__main__":
-    TownLibrary(Path(sys.argv[1])).make_from_the_end(sys.argv[2:])
+    TownLibrary(Path(sys.argv[1]), Path(sys.argv[2])).make_from_the_end(sys.argv[3:])
