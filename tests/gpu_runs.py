@@ -23,10 +23,10 @@ from fleetloop.sim.gpu.arrays import on_gpu
 from fleetloop.sim.motion import advance
 from fleetloop.sim.rollout import Rollout, make_routes, touching_all
 from fleetloop.sim.safety_driver import watch
+from fleetloop.sim.spawn import LEARNER_NEEDED_M
 from toy_world import toy_world
 
 WORLDS, AGENTS, STEPS = 3, 8, 4
-NEEDED_M = np.float32(1000.0)
 WEATHERS = ("clear", "night_rain")
 RIG = CameraRig(
     groups=(
@@ -57,7 +57,7 @@ def traffic_on_cpu(rollout: Rollout) -> dict[str, np.ndarray]:
         rollout.decide()
         curvature[:, EGO] = rollout.teaching.curvature_1pm
         decision = rollout.decision
-        advance(world, state, decision.acceleration, curvature, decision.target_lane, NEEDED_M)
+        advance(world, state, decision.acceleration, curvature, decision.target_lane, LEARNER_NEEDED_M)
     rollout.decide()
     scene, navigation, hours = rollout.look()
     danger, touched = np.zeros(WORLDS, np.int32), np.zeros(WORLDS, np.int32)

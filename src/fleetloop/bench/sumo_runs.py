@@ -27,6 +27,7 @@ from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.paths import path_point, rail_pose
 from fleetloop.sim.roads.programs import run_sumo_program
 from fleetloop.sim.rollout import empty_state
+from fleetloop.sim.spawn import LEARNER_NEEDED_M
 from fleetloop.sim.traffic import decide, empty_decision
 
 TIMEOUT_S = 300.0
@@ -204,5 +205,5 @@ class OurTraffic:
             decision.acceleration,
             self._curvature,
             decision.target_lane,
-            np.float32(1000.0),
+            LEARNER_NEEDED_M,
         )

@@ -8,8 +8,7 @@ from fleetloop.bench.measure import REPEATS, Measurement, median_of, time_repeat
 from fleetloop.core.types import EGO, AgentKind, World
 from fleetloop.sim.motion import advance
 from fleetloop.sim.rollout import Rollout, make_routes
-
-_NEEDED_M = np.float32(1000.0)
+from fleetloop.sim.spawn import LEARNER_NEEDED_M
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def measure_traffic(name: str, world: World, size: TrafficSize) -> Measurement:
             rollout.decide()
             curvature[:, EGO] = teaching.curvature_1pm
             decision = rollout.decision
-            advance(world, state, decision.acceleration, curvature, decision.target_lane, _NEEDED_M)
+            advance(world, state, decision.acceleration, curvature, decision.target_lane, LEARNER_NEEDED_M)
         return agent_steps
 
     run(size.settle_steps)

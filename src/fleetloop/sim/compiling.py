@@ -14,7 +14,7 @@ import numpy as np
 
 from fleetloop.core.kernels import KERNELS_ONLY
 from fleetloop.core.second_process import second_process
-from fleetloop.core.types import EGO, World
+from fleetloop.core.types import EGO, NAVIGATION_VALUES, World
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import DEFAULT_RIG, appearances, render
 from fleetloop.sim.demonstrator import empty_teaching, teach
@@ -68,7 +68,7 @@ def compile_looking(world: World) -> None:
     """Compile what looks at a world and changes nothing in it."""
     state, scene = empty_state(1, _AGENTS), empty_scene(1)
     see(world, state, scene, EGO)
-    navigate(world, state, np.zeros((1, 4), np.float32), EGO)
+    navigate(world, state, np.zeros((1, NAVIGATION_VALUES), np.float32), EGO)
     tell_time(state, np.zeros(1, np.float32))
     teach(world, state, empty_decision(1, _AGENTS), empty_teaching(1), EGO)
     birds_eye(world, scene)

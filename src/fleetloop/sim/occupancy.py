@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int16, Int32
 
+from fleetloop.core.errors import ConfigError
 from fleetloop.core.kernels import device
 from fleetloop.core.types import VEHICLE_SIZES, AgentKind, LaneKind
 from fleetloop.sim.behaviour import beyond_brisk
@@ -18,6 +19,8 @@ _MASK = np.int32(_BUCKETS - 1)
 LANES_AHEAD = 11
 _ENTRIES_PER_AGENT = LANES_AHEAD // 2 + 3
 """At most every other lane ahead is a connector; and the lane one is on, and the one that one leaves."""
+MOST_AGENTS = np.iinfo(np.int16).max // _ENTRIES_PER_AGENT
+"""In a world: entries are numbered with 16 bits."""
 BESIDE_M, PULLS_OUT_MPS = 0.1, 0.3
 APPROACH_M = 80.0
 """Who is farther from a connector than this, or more than LANES_AHEAD lanes, does not approach it yet."""
@@ -44,7 +47,13 @@ class Occupancy(NamedTuple):
 
 
 def empty_occupancy(worlds: int, agents: int) -> Occupancy:
-    """An Occupancy to be filled by `occupy`."""
+    """An Occupancy to be filled by `occupy`.
+
+    Raises:
+        ConfigError: there are more than MOST_AGENTS agents.
+    """
+    if agents > MOST_AGENTS:
+        raise ConfigError(f"agents: {agents} road users do not fit into a world; use at most {MOST_AGENTS}")
     shape = (worlds, _ENTRIES_PER_AGENT * agents)
     return Occupancy(
         head=np.full((worlds, _BUCKETS), -1, np.int16),

@@ -33,7 +33,7 @@ from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.prediction import touching
 from fleetloop.sim.safety_driver import Danger, watch
 from fleetloop.sim.scenarios import family_named, set_up_scenario
-from fleetloop.sim.spawn import spawn_world
+from fleetloop.sim.spawn import LEARNER_NEEDED_M, spawn_world
 from fleetloop.sim.traffic import Decision, decide, empty_decision
 
 TAKE_OVER_STEPS = 20
@@ -228,7 +228,7 @@ class Rollout:
         self._broken = np.full((worlds, 2), -1, np.int32)
         self._navigation = np.zeros((worlds, NAVIGATION_VALUES), np.float32)
         self._time_of_day = np.zeros(worlds, np.float32)
-        self._needed_m = np.float32(1000.0)
+        self._needed_m = LEARNER_NEEDED_M
         for w in range(worlds):
             self._start_route(w)
         if not self.active.any():
@@ -325,7 +325,7 @@ class Rollout:
     ) -> RolloutStep:
         """Drive one step with the learner's (limited) controls, unless the safety driver must take over."""
         watch(self.world, self.state, self.decision, curvature, acceleration, self._danger, EGO)
-        began = self._take_over(curvature, acceleration)
+        began = self._take_over()
         held = self.safety_driver.copy()
         curvature = np.where(held, self.teaching.curvature_1pm, curvature).astype(np.float32)
         acceleration = np.where(held, self.teaching.acceleration_mps2, acceleration).astype(np.float32)
@@ -344,7 +344,7 @@ class Rollout:
         ended = self._account(began)
         return RolloutStep(curvature, acceleration, began, held, ended)
 
-    def _take_over(self, curvature: np.ndarray, acceleration: np.ndarray) -> Int32[np.ndarray, " W"]:
+    def _take_over(self) -> Int32[np.ndarray, " W"]:
         """Update who drives; the Danger of each take-over that begins now."""
         speed = self.state.speed[:, EGO]
         idle = (speed < 0.3) & (self.teaching.acceleration_mps2 > 0.3) & ~self.safety_driver

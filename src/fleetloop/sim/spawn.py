@@ -18,8 +18,9 @@ _CYCLIST, _PEDESTRIAN = int(AgentKind.CYCLIST), int(AgentKind.PEDESTRIAN)
 _SPAWN, _ROUTE, _KIND, _COLOUR = int(Stream.SPAWN), int(Stream.ROUTE), int(Stream.KIND), int(Stream.COLOUR)
 _EGO_TRIES, _TRIES = 400, 24
 SHORTEST_LANE_M, SHORTEST_WALK_M = 8.0, 4.0
-NEEDED_M = np.float32(200.0)
-"""How far the path of road users who are not followed must be drivable, where the network allows it."""
+NEEDED_M, LEARNER_NEEDED_M = np.float32(200.0), np.float32(1000.0)
+"""How far the path of road users who are not followed, and that of a learner on its route, must be drivable, where the
+network allows it."""
 _USE_OF_KIND = np.zeros(256, np.uint8)
 _USE_OF_KIND[[_CAR, _VAN, int(AgentKind.EMERGENCY)]] = int(LaneUse.MOTOR)
 # Where a bus does not get round, a truck does not either.

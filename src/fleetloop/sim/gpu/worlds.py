@@ -13,10 +13,8 @@ from fleetloop.sim.gpu.traffic import launch
 from fleetloop.sim.observe import empty_scene
 from fleetloop.sim.occupancy import Occupancy, empty_occupancy
 from fleetloop.sim.rollout import empty_state
+from fleetloop.sim.spawn import LEARNER_NEEDED_M
 from fleetloop.sim.traffic import Decision, empty_decision
-
-NEEDED_M = np.float32(1000.0)
-"""How far the path of the first learner must be drivable ahead, where the network allows it."""
 
 
 class _Kept(NamedTuple):
@@ -80,7 +78,7 @@ class GpuWorlds:
     touched: Any
     """[W] the road user that the first learner touches, or -1; filled by `touch`."""
     navigation: Any
-    """[W, 4] as in Observation; filled by `see`."""
+    """[W, 6] as in Observation; filled by `see`."""
     hours: Any
     """[W] time of day; filled by `see`."""
 
@@ -110,7 +108,7 @@ class GpuWorlds:
 
         `chosen` becomes 2 where the first learner found no place.
         """
-        launch(traffic.spawn_worlds, self._worlds, self.world, self.state, chosen, NEEDED_M)
+        launch(traffic.spawn_worlds, self._worlds, self.world, self.state, chosen, LEARNER_NEEDED_M)
 
     def decide(self) -> None:
         """Let everybody decide, and the demonstrator say what it would do in the first learner's place."""
@@ -138,11 +136,13 @@ class GpuWorlds:
         world, state, decision, awake = self.world, self.state, self.decision, self._awake
         launch(
             *(traffic.move_first, self._worlds, world, state, decision),
-            *(self.curvature, self.acceleration, NEEDED_M, awake),
+            *(self.curvature, self.acceleration, LEARNER_NEEDED_M, awake),
         )
         if self._agents > 1:
             count = self._worlds * (self._agents - 1)
-            launch(traffic.move_others, count, world, state, decision, self.curvature, NEEDED_M, awake)
+            launch(
+                traffic.move_others, count, world, state, decision, self.curvature, LEARNER_NEEDED_M, awake
+            )
         launch(traffic.end_steps, self._worlds, world, state, awake)
 
     def touch(self) -> None:

@@ -171,7 +171,7 @@ def _right_of_way_ignored(stage: Stage, parameters: Parameters) -> bool:
 
 def _left_turn_across(stage: Stage, parameters: Parameters) -> bool:
     """Somebody from the opposite side turns across the learner's way."""
-    side = stage.outer_side(-1)
+    side = stage.outer_side()
 
     def fits(meeting: _Meeting) -> bool:
         angle = _heading_at_start(stage, meeting.connector) - _heading_at_start(

@@ -24,7 +24,7 @@ def _beside_the_kerb(
 
     @functools.wraps(set_the_scene)
     def set_up(stage: Stage, parameters: Parameters) -> bool:
-        at_kerb = stage.world.lane_right if stage.outer_side(-1) < 0 else stage.world.lane_left
+        at_kerb = stage.world.lane_right if stage.outer_side() < 0 else stage.world.lane_left
         lanes = stage.straight_lanes(75.0)
         lanes = lanes[at_kerb[lanes] < 0]
         if not len(lanes):
@@ -45,7 +45,7 @@ def _run_across(
     stage: Stage, lane: int, kind: AgentKind, along_m: float, beyond_m: float, speed: float, trigger_m: float
 ) -> None:
     """From the kerb straight across the road."""
-    side = stage.outer_side(lane)
+    side = stage.outer_side()
     offset = side * (_edge(stage, lane) + beyond_m)
     across = -side * math.pi / 2.0
     stage.add_beside(kind, lane, along_m, offset, across, Script.RUN, speed, trigger_m)
@@ -53,7 +53,7 @@ def _run_across(
 
 @_beside_the_kerb
 def _child_behind_parked_car(stage: Stage, parameters: Parameters, lane: int) -> None:
-    ahead, side = parameters["ahead_m"], stage.outer_side(lane)
+    ahead, side = parameters["ahead_m"], stage.outer_side()
     kind = AgentKind.VAN if stage.random.random() < 0.5 else AgentKind.CAR
     stage.add_beside(kind, lane, ahead - 3.4, side * (_edge(stage, lane) + _PARKED_M))
     _run_across(
@@ -82,7 +82,7 @@ def _group_crossing(stage: Stage, parameters: Parameters, lane: int) -> None:
 
 @_beside_the_kerb
 def _bus_at_stop(stage: Stage, parameters: Parameters, lane: int) -> None:
-    ahead, side = parameters["ahead_m"], stage.outer_side(lane)
+    ahead, side = parameters["ahead_m"], stage.outer_side()
     stage.add_beside(AgentKind.BUS, lane, ahead - 7.2, side * (_edge(stage, lane) + 1.45))
     _run_across(
         *(stage, lane, AgentKind.PEDESTRIAN, ahead, 1.4, parameters["walking_mps"], parameters["trigger_m"])

@@ -21,7 +21,7 @@ from fleetloop.core.types import (
 )
 from fleetloop.sim.paths import lane_point, rail_pose
 from fleetloop.sim.prediction import touching
-from fleetloop.sim.spawn import NEEDED_M, extend_path
+from fleetloop.sim.spawn import COLOURS, LEARNER_NEEDED_M, NEEDED_M, extend_path
 
 _VEHICLES = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK, AgentKind.BUS, AgentKind.EMERGENCY)
 CLEAR_M = 60.0
@@ -99,14 +99,14 @@ class Stage:
                 return beside
         return -1
 
-    def outer_side(self, lane: int) -> float:
+    def outer_side(self) -> float:
         """-1 where the kerb is on the right, +1 where it is on the left (left-hand traffic)."""
         return 1.0 if self.world.town_left_hand[self.state.town[self.w]] else -1.0
 
     def put_learner(self, path: Sequence[int], along_m: float, speed_mps: float) -> None:
         """Put the learner on the first lane of `path`, to drive that way."""
         state, w = self.state, self.w
-        self._put_on_path(EGO, path, along_m, np.float32(1000.0))
+        self._put_on_path(EGO, path, along_m, LEARNER_NEEDED_M)
         x, y, heading, curvature = lane_point(self.world, int(path[0]), float(along_m))
         state.pose[w, EGO] = x, y, heading
         state.curvature[w, EGO], state.speed[w, EGO] = curvature, speed_mps
@@ -133,7 +133,7 @@ class Stage:
         self.actors.append(a)
         state.kind[w, a], state.script[w, a] = kind, script
         state.script_value[w, a], state.script_trigger_m[w, a] = value, trigger_m
-        state.colour[w, a] = self.random.integers(8)
+        state.colour[w, a] = self.random.integers(COLOURS)
         return a
 
     def add(

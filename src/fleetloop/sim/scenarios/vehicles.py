@@ -93,7 +93,7 @@ def _pulling_out(stage: Stage, parameters: Parameters) -> bool:
     if lane is None:
         return False
     half = float(stage.world.lane_width_m[lane]) / 2.0
-    offset = stage.outer_side(lane) * (half + BAY_MIDDLE_M)
+    offset = stage.outer_side() * (half + BAY_MIDDLE_M)
     stage.add(
         *(AgentKind.CAR, [lane], parameters["ahead_m"], 0.0, Script.STAND, 0.0, parameters["trigger_m"]),
         offset_m=offset,
