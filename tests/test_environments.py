@@ -220,6 +220,19 @@ def test_controls_stay_within_what_a_car_can_do(actions: np.ndarray, speed: floa
 WORLDS = LearnerWorlds(toy_world(), 1, EnvironmentConfig(agents=1))
 
 
+def test_worlds_have_all_their_learners() -> None:
+    with pytest.raises(ConfigError, match="num_envs is 5; use a multiple of learners, 2"):
+        DrivingVectorEnv(5, toy_world(), EnvironmentConfig(learners=2))
+
+
+def test_one_learner_is_told_why_its_world_was_retired() -> None:
+    environment = DrivingEnv(toy_world(), EnvironmentConfig(agents=4))
+    environment.reset(seed=3)
+    environment.worlds.state.speed[0, 0] = 500.0
+    *_, terminated, truncated, infos = environment.step(np.zeros(2, np.float32))
+    assert truncated and not terminated and "car 0 has an impossible speed" in infos["failure"]
+
+
 def test_state_tells_of_the_nearest_others_first() -> None:
     environment = DrivingVectorEnv(4, toy_world(), EnvironmentConfig(agents=8))
     observation, _ = environment.reset(seed=9)

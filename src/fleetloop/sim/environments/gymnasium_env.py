@@ -56,9 +56,13 @@ class DrivingVectorEnv(VectorEnv):
         render_mode: str | None = None,
     ) -> None:
         self.config = config or EnvironmentConfig()
-        worlds = -(-num_envs // self.config.learners)
+        worlds, left_over = divmod(num_envs, self.config.learners)
+        if left_over:
+            raise ConfigError(
+                f"environment: num_envs is {num_envs}; use a multiple of learners, {self.config.learners}"
+            )
         self.worlds = LearnerWorlds(world_of(towns, folder), worlds, self.config)
-        self.num_envs, self.render_mode = worlds * self.config.learners, render_mode
+        self.num_envs, self.render_mode = num_envs, render_mode
         self.single_action_space = action_space()
         self.single_observation_space = observation_space(self.config)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -77,8 +81,9 @@ class DrivingVectorEnv(VectorEnv):
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Drive 0.1 s with `actions` [num_envs, 2].
 
-        infos: `danger` [num_envs], the Danger that ended an episode or 0; `scenario`, the name of the family that each
-        began with or nothing; for those that ended `final_obs`; `failure`, when a world was retired, with the reason.
+        infos: `danger` [num_envs], the Danger that ended an episode, TOUCHED (-1) or 0; `scenario`, the name of the
+        family that each began with or nothing; for those that ended `final_obs`; `failure`, when a world was retired,
+        with the reason.
         """
         worlds, shape = self.worlds, (self.worlds.worlds, self.config.learners)
         outcome = worlds.step(np.asarray(actions, np.float32).reshape(*shape, 2))
@@ -119,10 +124,11 @@ class DrivingVectorEnv(VectorEnv):
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """The pictures of all cameras of each learner, side by side, if cameras are observed."""
-        return _pictures(self._views)
+        return pictures_of(self._views)
 
 
-def _pictures(views: Views) -> tuple[np.ndarray, ...] | None:
+def pictures_of(views: Views) -> tuple[np.ndarray, ...] | None:
+    """For each learner the last pictures of the first group of cameras, side by side; None if none are observed."""
     groups = [array for name, array in views.arrays.items() if name.startswith(CAMERAS)]
     if not groups:
         return None
@@ -169,10 +175,12 @@ class DrivingEnv(gymnasium.Env):
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Drive 0.1 s."""
+        """Drive 0.1 s; infos as of DrivingVectorEnv, for the one learner."""
         outcome = self.worlds.step(np.asarray(action, np.float32).reshape(1, 1, 2))
         self.worlds.look_around()
         infos = {"danger": int(outcome.danger[0, 0]), "scenario": self.worlds.scenarios[0]}
+        if self.worlds.failures:
+            infos["failure"] = self.worlds.failures[0]
         ends = bool(outcome.terminated[0, 0]), bool(outcome.truncated[0, 0])
         return self._observe(), float(outcome.reward[0, 0]), *ends, infos
 
@@ -181,7 +189,7 @@ class DrivingEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The pictures of all cameras side by side, if cameras are observed."""
-        pictures = _pictures(self._views)
+        pictures = pictures_of(self._views)
         return pictures[0] if pictures else None
 
 

@@ -196,7 +196,7 @@ class LearnerWorlds:
             seed = int(np.random.default_rng().integers(2**63))
         self._seeded = True
         if seed is not None:
-            self._seed[:] = np.uint64(seed % 2**64)
+            self._seed[:] = np.uint64(int(seed) % 2**64)
             self._episodes[:] = 0
         for w in range(self.worlds):
             self._start_world(w)

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from fleetloop.core.types import World
-from fleetloop.sim.environments.gymnasium_env import DEFAULT_TOWNS, plain, world_of
+from fleetloop.sim.environments.gymnasium_env import DEFAULT_TOWNS, pictures_of, plain, world_of
 from fleetloop.sim.environments.learner_worlds import EnvironmentConfig, LearnerWorlds
 from fleetloop.sim.environments.spaces import action_space, observation_space
 from fleetloop.sim.environments.views import Views
@@ -108,5 +108,5 @@ class DrivingParallelEnv(ParallelEnv):
 
     def render(self) -> np.ndarray | None:
         """The cameras of the first vehicle side by side, if cameras are observed."""
-        groups = [array for kind, array in self._views.arrays.items() if kind.startswith("cameras")]
-        return np.concatenate(list(groups[0][0]), axis=1) if groups else None
+        pictures = pictures_of(self._views)
+        return pictures[0] if pictures else None
