@@ -257,6 +257,8 @@ def test_bad_input_is_named(tmp_path: Path):
         RecordConfig(seconds=0.0)
     with pytest.raises(ConfigError, match="scenario: 'cutin' is unknown"):
         RecordConfig(scenario="cutin")
+    with pytest.raises(ConfigError, match="name the scenario as well"):
+        RecordConfig(parameters=(("speed_mps", 9.5),))
     assert set(FORMATS) == {".mp4", ".mcap", ".rrd"}
 
 

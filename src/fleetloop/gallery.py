@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fleetloop.core.files import replacing_file
+from fleetloop.core.files import replacing_file, storage_errors
 from fleetloop.core.types import (
     BOX_CELL_M,
     EGO,
@@ -76,7 +76,8 @@ def write_gallery(
         MapError: a town cannot be made, or has no place for a scenario.
         StorageError: the folder cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     world = library.world([WEATHER_TOWN])
     steps: list[Iterator[Path]] = [
         _weathers(world, out),

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from fleetloop.core.errors import InputError
 from fleetloop.progress import say, stage
 
-WeatherName = Literal["clear", "overcast", "dusk", "night", "rain", "fog", "night_rain"]
+WeatherName = Literal["clear", "overcast", "dusk", "night", "rain", "fog", "night_rain", "night_fog"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class WorldPreview:
     town: Path | None = None
     """A map; without it the generated town `key`."""
     key: str = "grid-7"
-    """A generated town: grid, organic or spider, and a seed."""
+    """A generated town, by kind and seed."""
     out: Path = Path("preview.png")
     workspace: Path = Path("workspace")
     """Holds the towns."""

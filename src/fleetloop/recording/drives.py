@@ -52,6 +52,8 @@ class RecordConfig:
             raise ConfigError(f"record: agents is {self.agents}; use 1 or more")
         if self.scenario:
             family_named(self.scenario).check(dict(self.parameters))
+        elif self.parameters:
+            raise ConfigError("record: parameters are those of a scenario; name the scenario as well")
 
 
 def scenario_rollout(

@@ -52,7 +52,8 @@ def require_passed(report: Report, name: str) -> None:
     """
     if report.verdict is None:
         raise GateError(
-            f"{name}: there is no release without a passing Report, and the gate has not judged this one"
+            f"{name}: there is no release without a passing Report, and the gate has not judged this one; "
+            "evaluate the network with --out"
         )
     if not report.verdict.passed:
         raise GateError(

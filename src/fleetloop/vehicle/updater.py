@@ -116,7 +116,8 @@ class Updater:
             )
         if target.length > MAXIMUM_BUNDLE_BYTES:
             raise BundleError(
-                f"its {BUNDLE_TARGET} has {target.length} bytes, more than {MAXIMUM_BUNDLE_BYTES}"
+                f"its {BUNDLE_TARGET} has {target.length} bytes, more than {MAXIMUM_BUNDLE_BYTES}; "
+                "publish a smaller one"
             )
         if (
             record is None
