@@ -30,14 +30,14 @@ test-all: venv
 	$(BIN)/pytest
 
 check: venv
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 format: venv
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests examples
+	$(BIN)/ruff format src tests examples
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache
