@@ -1,4 +1,4 @@
-"""Made-up moments of dense traffic, for benchmarks, previews and tests of the cameras."""
+"""Made-up moments of dense traffic, for benchmarks and tests of the cameras."""
 
 import numpy as np
 

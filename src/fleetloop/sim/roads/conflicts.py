@@ -46,9 +46,8 @@ def find_conflicts(
     """Every pair of connectors of one junction that meet, once, first < second, and each with crossings.
 
     Of a crossing or merging pair exactly one yields, unless signals never let both go, or both take turns where a lane
-    of their road ends. A signal that shows an
-    unprotected green against a conflict it must yield to is turned into GREEN_YIELD in place. Only ways of one
-    junction meet: roads that cross on a bridge do not.
+    of their road ends. A signal that shows an unprotected green against a conflict it must yield to is turned into
+    GREEN_YIELD in place. Only ways of one junction meet: roads that cross on a bridge do not.
     """
     by_junction: dict[str, list[int]] = {}
     for number, connector in enumerate(lanes.connectors):

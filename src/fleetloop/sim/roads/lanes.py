@@ -87,7 +87,7 @@ class LaneTable:
 
 
 def make_lanes(network: Network, subject: str) -> LaneTable:
-    """Lanes of `network`, moved so that all coordinates are positive and small.
+    """Lanes of `network`, in its coordinates.
 
     Raises:
         MapError: no car could drive MIN_ROUTE_M in it. The network has a lane for cars.
