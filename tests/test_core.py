@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from fleetloop.core.errors import InputError, StorageError
 from fleetloop.core.files import replacing_file, replacing_folder, write_text
-from fleetloop.core.geometry import to_local, to_outer, wrap_angle
+from fleetloop.core.geometry import wrap_angle
 from fleetloop.core.random import Stream, bits, generator, normal, uniform
 from fleetloop.core.scene import SCENE_BYTES, pack_scenes, unpack_scenes
 from fleetloop.core.types import SCENE_AGENTS, AgentKind, Scene
 
-coordinate = st.floats(-1e4, 1e4)
 angle = st.floats(-50.0, 50.0)
-pose = st.tuples(coordinate, coordinate, angle).map(np.array)
 
 
 class TestGeometry:
@@ -28,19 +26,6 @@ class TestGeometry:
         assert -np.pi <= wrapped < np.pi + 1e-12
         assert np.isclose(np.cos(wrapped), np.cos(yaw), atol=1e-9)
         assert np.isclose(np.sin(wrapped), np.sin(yaw), atol=1e-9)
-
-    @given(pose, pose)
-    def test_to_outer_undoes_to_local(self, origin: np.ndarray, other: np.ndarray) -> None:
-        there_and_back = to_outer(origin, to_local(origin, other))
-        assert np.allclose(there_and_back[:2], other[:2], atol=1e-6)
-        assert abs(wrap_angle(there_and_back[2] - other[2])) < 1e-9
-
-    @given(pose)
-    def test_local_frame_is_forward_left(self, origin: np.ndarray) -> None:
-        ahead = origin + np.array([3.0 * np.cos(origin[2]), 3.0 * np.sin(origin[2]), 0.0])
-        left = origin + np.array([-2.0 * np.sin(origin[2]), 2.0 * np.cos(origin[2]), 0.5])
-        assert np.allclose(to_local(origin, ahead), [3.0, 0.0, 0.0], atol=1e-6)
-        assert np.allclose(to_local(origin, left), [0.0, 2.0, 0.5], atol=1e-6)
 
 
 class TestRandom:

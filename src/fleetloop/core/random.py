@@ -25,7 +25,6 @@ class Stream(IntEnum):
     APPEARANCE = 7
     TOWN = 8
     SAMPLE = 9
-    TRIGGER = 10
     CLOCK = 11
     SCENARIO = 12
     DWELL = 13

@@ -37,7 +37,6 @@ _LANE_COLOURS = {
 }
 _EGO_COLOUR, _OTHER_COLOUR, _PLAN_COLOUR = (40, 130, 255), (170, 170, 170), (40, 220, 120)
 _WANTED_COLOUR, _CARRIED_OUT_COLOUR = (40, 220, 120), (40, 130, 255)
-_EYE_IN_EGO_M = (-18.0, 0.0, 10.0)
 
 
 def rerun_modules() -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from fleetloop.artifacts.bundle import BUNDLE_TARGET, unpack_bundle
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_artifact
 from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import CameraRig
-from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx
+from fleetloop.policy.export import export_onnx, import_onnx
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.runtime import OnnxDriver
@@ -49,17 +49,10 @@ class FoundDriver:
             BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
             InputError: it is a network of somebody's own.
         """
-        network = self._in_torch()
+        network = self.network or import_onnx(self.onnx, self.rig, self.name)
         if not isinstance(network, DriverNetwork):
             raise InputError(f"{self.name}: is no network of fleetloop's own; only those can be looked into")
         return network
-
-    def _in_torch(self) -> DriverModel:
-        return self.network or import_onnx(self.onnx, self.rig, self.name)
-
-    def reference_policy(self, rig: CameraRig, vehicles: int) -> TorchDriver:
-        """The same as `policy`, run by PyTorch."""
-        return TorchDriver(self._in_torch(), rig, vehicles)
 
 
 def find_driver(name: str) -> FoundDriver:

@@ -96,7 +96,7 @@ def desired_speed(world, state, w, a, factor):
 
 
 @device
-def leader_on(world, state, occupancy, w, a, lane, start, front):
+def leader_on(state, occupancy, w, a, lane, start, front):
     """(gap, agent) of the nearest other whose rear axle is on `lane`, ahead of a's at -start along it; or agent -1."""
     best, who = np.float64(FAR_M), -1
     entry = first_entry(occupancy, w, lane)
@@ -123,12 +123,12 @@ def leader(world, state, occupancy, w, a):
     left = state.changing_from[w, a]
     if left >= 0:
         share = start / world.lane_length_m[state.path[w, a, 0]]
-        best, who = leader_on(world, state, occupancy, w, a, left, share * world.lane_length_m[left], front)
+        best, who = leader_on(state, occupancy, w, a, left, share * world.lane_length_m[left], front)
     for i in range(UPCOMING_LANES):
         lane = state.path[w, a, i]
         if lane < 0 or start > reach:
             break
-        gap, b = leader_on(world, state, occupancy, w, a, lane, start, front)
+        gap, b = leader_on(state, occupancy, w, a, lane, start, front)
         if b >= 0:
             # The lanes come in order, so nobody on a later one is nearer.
             return (gap, b) if gap < best else (best, who)

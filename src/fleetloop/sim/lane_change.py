@@ -79,7 +79,7 @@ def _gain(world, state, occupancy, w, a, lane, desired, headway, now):
     """What changing to `lane` brings, m/s^2, others' losses weighed in; negative where it may not be done."""
     share = np.float64(state.along[w, a]) / world.lane_length_m[state.path[w, a, 0]]
     along = share * world.lane_length_m[lane]
-    gap, ahead = leader_on(world, state, occupancy, w, a, lane, -along, np.float64(front_m(state.kind[w, a])))
+    gap, ahead = leader_on(state, occupancy, w, a, lane, -along, np.float64(front_m(state.kind[w, a])))
     if gap < _BESIDE_M:
         return -1.0
     behind_gap, behind = _follower_on(world, state, occupancy, w, a, lane, along)
@@ -105,7 +105,7 @@ def may_pull_out(world, state, occupancy, w, a, headway):
     lane, along = state.path[w, a, 0], np.float64(state.along[w, a])
     if not has_begun(state, w, a) or state.wait_s[w, a] < behaviour.INDICATING_S:
         return state.speed[w, a] > PULLS_OUT_MPS
-    gap, _ = leader_on(world, state, occupancy, w, a, lane, -along, np.float64(front_m(state.kind[w, a])))
+    gap, _ = leader_on(state, occupancy, w, a, lane, -along, np.float64(front_m(state.kind[w, a])))
     behind_gap, behind = _follower_on(world, state, occupancy, w, a, lane, along)
     if gap < _PULL_OUT_GAP_M or behind_gap < _PULL_OUT_GAP_M:
         return False

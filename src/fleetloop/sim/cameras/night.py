@@ -22,9 +22,6 @@ from fleetloop.sim.cameras.pixels import (
 from fleetloop.sim.cameras.polygons import to_camera
 from fleetloop.sim.cameras.windows import DARK_GLASS, DIMMEST_WINDOW, WINDOW_COLOUR, ways_on_wall, window
 
-MIRROR_SHARPNESS = 7
-"""Lamps on a wet road are mirrored with the exponent 2^7 of Blinn's half vector."""
-
 _X, _RANGE, _BEAM = int(LampField.X), int(LampField.RANGE_M), int(LampField.BEAM)
 _COSINE, _SINE, _RED = int(LampField.COSINE), int(LampField.SINE), int(LampField.RED)
 _BOX_COSINE, _BOX_SINE, _BOX_RED = int(BoxField.COSINE), int(BoxField.SINE), int(BoxField.RED)
@@ -250,6 +247,7 @@ def mirrored(lamp, x, y, z, eye_x, eye_y, eye_z):
     hz = dz * inverse + ez * inverse_eye
     power = hz / math.sqrt(hx * hx + hy * hy + hz * hz + _TINY)
     power = max(power, _ZERO)
+    # To the 2^7: a rough road smears a lamp, but does not lose it.
     power *= power
     power *= power
     power *= power

@@ -108,10 +108,6 @@ class PlainNetwork:
         back = self.add_edge(end, start, lanes, limit_kmh, back_shape, False, **more)
         return there, back
 
-    def restrict_lane(self, edge: str, index: int, allow: str) -> None:
-        """Only SUMO's classes `allow` may use a lane; index 0 is the outermost."""
-        ElementTree.SubElement(self.edges[edge], "lane", index=str(index), allow=allow)
-
     def add_connection(self, start: str, from_lane: int, end: str, to_lane: int) -> None:
         """Where an edge has any of these, it has no others."""
         attributes = {"from": start, "to": end, "fromLane": str(from_lane), "toLane": str(to_lane)}

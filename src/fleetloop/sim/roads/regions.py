@@ -21,15 +21,14 @@ class Region:
     """Colour of the line between oncoming traffic."""
     residential_limit_kmh: int
     town_limit_kmh: int
-    country_limit_kmh: int
     highway_limit_kmh: int
 
 
 REGIONS = {
-    # Limits: Germany, StVO section 3 (50, 100), zones of 30, advisory speed 130 on motorways.
-    "continent": Region("continent", False, ((7, 9), (16, 19)), Surface.YELLOW_LINE, 30, 50, 100, 130),
-    # Limits: Ireland, Road Traffic Act 2004 (50, 80, 120), special limit 30.
-    "island": Region("island", True, ((7, 19),), Surface.YELLOW_LINE, 30, 50, 80, 120),
+    # Limits: Germany, StVO section 3 (50), zones of 30, advisory speed 130 on motorways.
+    "continent": Region("continent", False, ((7, 9), (16, 19)), Surface.YELLOW_LINE, 30, 50, 130),
+    # Limits: Ireland, Road Traffic Act 2004 (50, 120), special limit 30.
+    "island": Region("island", True, ((7, 19),), Surface.YELLOW_LINE, 30, 50, 120),
 }
 
 
