@@ -122,7 +122,7 @@ def adapt_checkpoint(
             "preset": asdict(preset),
             "seed": seed,
             "km": km,
-            "replay": None if replay is None else {"dataset": replayed, "share": replay.share},
+            "replay": None if replay is None else {**asdict(replay), "dataset": replayed},
         },
     )
     dataset, version = _drive_region(folder, region, library, preset, seed)

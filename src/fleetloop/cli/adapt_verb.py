@@ -7,6 +7,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from fleetloop.cli.stage_verbs import PresetName, check_distance
+from fleetloop.core.errors import ConfigError
 from fleetloop.progress import say, show
 
 
@@ -28,6 +29,8 @@ class Adapt:
     """Samples of home that are mixed in against forgetting (the newest version)."""
     home_share: float = 0.5
     """Of what is trained on, with --home-dataset."""
+    mirror_home: bool = False
+    """Show the network its home samples in a mirror: for a region where people drive on the other side."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
     preset: PresetName = "laptop"
@@ -68,7 +71,9 @@ class Adapt:
         replay = None
         if self.home_dataset is not None:
             newest = dataset_version(self.home_dataset).version
-            replay = Replay(self.home_dataset, newest, self.home_share)
+            replay = Replay(self.home_dataset, newest, self.home_share, self.mirror_home)
+        elif self.mirror_home:
+            raise ConfigError("adapt: mirror_home needs samples of home; give --home-dataset")
         (key,) = library.keys_of([self.town])
         region = adaptation.region_of_town(key, self.minutes, preset.evaluation_towns, self.seed)
         parts = [adapters.Adapt(part) for part in self.parts]

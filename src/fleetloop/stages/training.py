@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import torch
 
@@ -59,9 +60,11 @@ def train_checkpoint(
         ConfigError: a part of the network to adapt is not there, or a package for figures is not installed.
         StorageError: the disk is full.
     """
-    samples = read_samples(dataset, version)
+    samples, mirrored = read_samples(dataset, version), None
     if replay is not None:
+        own = len(samples)
         samples = replay.mixed_with(samples)
+        mirrored = replay.mirrored & (np.arange(len(samples)) >= own)
     towns = sorted(set(samples.town.tolist()))
     config = preset.imitate
     if initial is None and preset.first_imitate is not None:
@@ -81,6 +84,7 @@ def train_checkpoint(
         "imitate": asdict(config),
         "batches": asdict(batches),
         "replay_share": 0.0 if replay is None else replay.share,
+        "replay_mirrored": replay is not None and replay.mirrored,
     }
     partial = _partial_state(path, parents, content, "training.safetensors")
     with joined_processes(config.gpu) as processes:
@@ -93,7 +97,7 @@ def train_checkpoint(
                 preset.network,
                 DEFAULT_RIG,
                 lambda first: sample_batches(
-                    samples, world, towns, DEFAULT_RIG, batches, seed, first, processes
+                    samples, world, towns, DEFAULT_RIG, batches, seed, first, processes, mirrored
                 ),
                 initial=tensors,
                 partial_state=partial,

@@ -22,6 +22,7 @@ from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
+from fleetloop.train.mirror import mirrored_batch
 from fleetloop.train.processes import ALONE, Processes
 
 _AHEAD = 2
@@ -92,13 +93,14 @@ def sample_batches(
     seed: int,
     start_batch: int = 0,
     processes: Processes = ALONE,
+    mirrored: Bool[np.ndarray, " N"] | None = None,
 ) -> Iterator[Batch]:
     """Endless batches from number `start_batch` on; batch number i is the same whenever it is asked for.
 
     `towns` are the keys of the towns in `world`, in its order. A sample is drawn in proportion to its weight;
-    having been drawn by it, each counts the same in the loss. Of several processes each makes its own rows of
-    the same batch. Batches are made in a thread of their own while the caller trains; closing the iterator
-    ends it.
+    having been drawn by it, each counts the same in the loss. Those that are `mirrored` are seen in a mirror
+    (`mirrored_batch`), in batches of their own. Of several processes each makes its own rows of the same batch.
+    Batches are made in a thread of their own while the caller trains; closing the iterator ends it.
 
     Raises:
         DatasetError: there are no samples, a weight is not usable, a town is not in the world, or a frame is
@@ -106,7 +108,8 @@ def sample_batches(
         ConfigError: the batch cannot be shared out evenly among the processes.
     """
     rows = processes.rows(config.batch_size)
-    source = BatchSource(_moments_of(samples, towns), world, rig, config, seed, samples.frames, rows)
+    moments = _moments_of(samples, towns)
+    source = BatchSource(moments, world, rig, config, seed, samples.frames, rows, mirrored)
     return _ahead(source.batch, start_batch, config.threads)
 
 
@@ -134,6 +137,7 @@ class BatchSource:
         seed: int,
         frames: Sequence[Frames | None] | None = None,
         rows: slice = slice(None),
+        mirrored: Bool[np.ndarray, " N"] | None = None,
     ) -> None:
         count = len(moments.town)
         if count == 0:
@@ -143,7 +147,13 @@ class BatchSource:
             raise DatasetError(
                 "data set: column weight must be finite, not negative and not all zero; curate again"
             )
-        self._cumulative = np.cumsum(weight) / weight.sum()
+        self._mirrored_share = 0.0
+        self._cumulative = {False: np.cumsum(weight) / weight.sum()}
+        if mirrored is not None and mirrored.any():
+            self._mirrored_share = float(weight[mirrored].sum() / weight.sum())
+            for kind in (False, True):
+                cumulative = np.cumsum(weight * (mirrored == kind))
+                self._cumulative[kind] = cumulative / max(cumulative[-1], 1e-300)
         self._frames: Sequence[Frames | None] = () if frames is None else frames
         # Practice makes a source of hundreds of thousands of moments every second: none of them is looked at alone.
         self._framed = np.zeros(count, bool)
@@ -156,9 +166,12 @@ class BatchSource:
         """The rows of batch `number` that are asked for; chance is drawn for all, so that rows do not depend on it."""
         random = generator(self._seed, Stream.SAMPLE, number)
         size, rows = self._config.batch_size, self._rows
+        # All of a batch are seen by one rig, so a batch is mirrored as a whole.
+        is_mirrored = self._mirrored_share > 0.0 and random.random() < self._mirrored_share
+        cumulative = self._cumulative[is_mirrored]
         # Evenly spaced draws with one common offset: each sample comes up as often as its weight says.
         draws = (random.permutation(size) + random.random(size)) / size
-        chosen = np.minimum(np.searchsorted(self._cumulative, draws, side="right"), len(self._cumulative) - 1)
+        chosen = np.minimum(np.searchsorted(cumulative, draws, side="right"), len(cumulative) - 1)
         look = random.integers(0, 2**63, size, dtype=np.uint64)
         rig = self._rig
         if not self._framed[chosen].any():  # recorded pictures were taken by the rig as it is
@@ -188,7 +201,7 @@ class BatchSource:
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
         surroundings = birds_eye(self._world, scene)
         surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN
-        return Batch(
+        batch = Batch(
             observation=Observation(
                 images=images,
                 ego_history=moments.ego_history,
@@ -202,6 +215,7 @@ class BatchSource:
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
         )
+        return mirrored_batch(batch) if is_mirrored else batch
 
     def _exposures(self, random: np.random.Generator, cameras: int) -> Float[np.ndarray, "B cameras"]:
         """How much brighter each camera of a batch makes its pictures; a factor."""
