@@ -113,7 +113,14 @@ def test_adapt_drives_trains_and_compares(tmp_path: Path, capsys: pytest.Capture
     in_mirror = replace(replay, mirrored=True)
     with pytest.raises(ConfigError, match="other settings"):
         adapt_checkpoint(
-            tmp_path / "mixed", tmp_path / "checkpoint", region, [Adapt.EXPERTS], library, preset, 0, in_mirror
+            tmp_path / "mixed",
+            tmp_path / "checkpoint",
+            region,
+            [Adapt.EXPERTS],
+            library,
+            preset,
+            0,
+            in_mirror,
         )
     adapt_checkpoint(
         tmp_path / "mirror", tmp_path / "checkpoint", region, [Adapt.EXPERTS], library, preset, 0, in_mirror

@@ -35,6 +35,7 @@ CONFIG = PractiseConfig(
     batches_per_round=2,
     steps_per_batch=2,
     stage_samples=64,
+    watch_steps=30,
 )
 IMITATION = ImitationConfig(samples=192, batch_size=16, warmup_samples=16, compile=False, gpu=False)
 BATCHES = BatchConfig(batch_size=16)
@@ -108,16 +109,29 @@ def test_moments_survive_their_file(tmp_path: Path):
         read_moments(tmp_path / "m.npz")
 
 
-def run(folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
+def run(folder: Path, seed: int = 0, unseen: range | None = None) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     network = build_network(NetworkConfig(), RIG)
     imitation = replace(IMITATION, seed=seed)
     told: list[tuple[int, dict[str, float]]] = []
     result = practise(
-        CONFIG, imitation, network, toy_world(), 1, BATCHES, folder, lambda *said: told.append(said)
+        CONFIG,
+        imitation,
+        network,
+        toy_world(),
+        1,
+        BATCHES,
+        folder,
+        lambda *said: told.append(said),
+        unseen=unseen,
     )
     assert result.samples_seen == 192 and np.isfinite(result.losses["total"])
     assert [seen for seen, _ in told][-1] == 192
+    watched = [(seen, figures) for seen, figures in told if "unseen_total" in figures]
+    assert [seen for seen, _ in watched] == ([] if unseen is None else [64, 128, 192])
+    for seen, figures in watched:
+        told.remove((seen, figures))
+        assert all(name.startswith("unseen_") and np.isfinite(value) for name, value in figures.items())
     for _, figures in told:
         assert figures["samples_per_s"] > 0.0 and 0.0 <= figures["waiting_share"] <= 1.0
         assert 0.0 < figures["learning_rate"] <= imitation.learning_rate
@@ -129,6 +143,8 @@ def test_same_seed_same_bits_and_a_killed_run_goes_on(tmp_path: Path, monkeypatc
     whole = run(tmp_path / "whole")
     again = run(tmp_path / "again")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+    watched = run(tmp_path / "watched", unseen=range(1))
+    assert all(torch.equal(whole[name], watched[name]) for name in whole)
     assert any(not torch.equal(whole[name], other) for name, other in run(tmp_path / "seed", 1).items())
 
     class KilledError(Exception):

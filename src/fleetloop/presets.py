@@ -49,6 +49,17 @@ class Preset:
         """Keys of the generated towns to train on."""
         return [f"{kind}-{seed}" for seed in range(self.training_towns) for kind in TOWN_KINDS]
 
+    def unseen_keys(self, count: int) -> list[str]:
+        """Keys of `count` generated towns of each kind that are neither trained nor evaluated on.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        first = self.training_towns
+        if not 0 <= count <= EVALUATION_SEED - first:
+            raise ConfigError(f"unseen: {count} towns of each kind; use 0 to {EVALUATION_SEED - first}")
+        return [f"{kind}-{seed}" for seed in range(first, first + count) for kind in TOWN_KINDS]
+
     def evaluation_keys(self, seed: int = 0) -> list[str]:
         """Keys of the generated towns to evaluate on; others for each seed."""
         seeds = evaluation_seeds(self.evaluation_towns, seed)

@@ -244,6 +244,8 @@ class Practise(_LearnByDriving):
     preset: PresetName = "speedrun"
     tensorboard: Path | None = None
     """Folder for figures while it practises. MLflow gets them where MLFLOW_TRACKING_URI is set."""
+    unseen: int = 0
+    """Towns of each kind that it does not practise in, to watch how its losses are there (unseen_total)."""
 
     def run(self) -> None:
         """Run the verb."""
@@ -259,7 +261,14 @@ class Practise(_LearnByDriving):
             preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
         library, towns = self._where(preset)
         practise_checkpoint(
-            self.out, towns, library, preset, self.seed, self.initial, tensorboard=self.tensorboard
+            self.out,
+            towns,
+            library,
+            preset,
+            self.seed,
+            self.initial,
+            tensorboard=self.tensorboard,
+            unseen=preset.unseen_keys(self.unseen),
         )
         say(f"checkpoint in {self.out}")
 

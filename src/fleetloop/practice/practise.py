@@ -49,6 +49,8 @@ from fleetloop.train.waiting import WaitingClock
 from fleetloop.vehicle.drive import DriveConfig
 
 _SETTINGS, _STATE = "practice.json", "state.safetensors"
+_WATCHED = 16
+"""Batches of what the network gets into in unseen towns."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,11 @@ class PractiseConfig:
     """Of all vehicles, driven for each batch trained on."""
     stage_samples: int = 200_000
     """Trained on between two saved states."""
+    watch_steps: int = 200
+    """Driven in unseen towns, if there are any to watch, after each stage."""
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "batches_per_round", "steps_per_batch", "stage_samples"):
+        for name in ("capacity", "batches_per_round", "steps_per_batch", "stage_samples", "watch_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"practise: {name} is {getattr(self, name)}; use 1 or more")
 
@@ -97,18 +101,18 @@ class _Practice:
         self.fresh: list[Moments] = []
         """Of this stage; not yet written."""
 
-    def routes(self, stage: int) -> Iterator[Route]:
+    def routes(self, stage: int, towns: range) -> Iterator[Route]:
         """Routes of a stage, as many as are asked for."""
         drive, seed = self.config.drive, self.imitation.seed * 1_000 + stage
-        share = drive.scenario_share
-        return make_routes(seed, range(self.towns), 10**9, drive.route_m, tuple(FAMILIES), share)
+        return make_routes(seed, towns, 10**9, drive.route_m, tuple(FAMILIES), drive.scenario_share)
 
-    def collect(self, stage: int, by_network: bool) -> Collector:
-        """A collector for a stage."""
-        drive = self.config.drive
-        policy = TorchDriver(self.driver, self.rig, drive.vehicles, self.imitation.bfloat16)
-        driver = policy if by_network else None
-        return Collector(self.world, self.rig, self.routes(stage), driver, drive, self.config.curate)
+    def collect(self, stage: int, network: DriverModel | None, towns: range | None = None) -> Collector:
+        """A collector for a stage, in the towns to practise in if no others are named; None is the demonstrator."""
+        drive, routes = self.config.drive, self.routes(stage, towns or range(self.towns))
+        policy = None
+        if network is not None:
+            policy = TorchDriver(network, self.rig, drive.vehicles, self.imitation.bfloat16)
+        return Collector(self.world, self.rig, routes, policy, drive, self.config.curate)
 
     def learn_from(self, moments: Moments) -> None:
         """Keep moments, in memory and for the file of the stage."""
@@ -117,7 +121,7 @@ class _Practice:
 
     def demonstrate(self, progress: Callable[[float], None] | None) -> None:
         """Let the demonstrator drive."""
-        collector = self.collect(0, by_network=False)
+        collector = self.collect(0, None)
         for number in range(self.config.drive.steps):
             collector.step()
             if progress is not None:
@@ -154,7 +158,7 @@ class _Practice:
                 clock.works()
                 if following is not None:
                     if self.collector is None and number.start * batch_size >= drive_after:
-                        self.collector = self.collect(stage, by_network=True)
+                        self.collector = self.collect(stage, self.driver)
                     self.driver.load_state_dict(self.trainer.averaged.state_dict())
                     batches = pool.submit(self.prepare, following)
                 parts += [self.trainer.update(batch) for batch in drawn]
@@ -166,6 +170,18 @@ class _Practice:
         if self.collector is not None:
             self.learn_from(self.collector.take_all())
         return mean_parts(parts)
+
+    @torch.no_grad()
+    def watch(self, stage: int, towns: range) -> dict[str, float]:
+        """Mean loss parts of the averaged network on what it gets into in towns that it does not learn from."""
+        collector = self.collect(stage, self.trainer.averaged, towns)
+        for _ in range(self.config.watch_steps):
+            collector.step()
+        source = BatchSource(
+            collector.take_all(), self.world, self.rig, self.batches, self.imitation.seed + stage
+        )
+        parts = [self.trainer.losses(source.batch(number), averaged=True) for number in range(_WATCHED)]
+        return {f"unseen_{name}": value for name, value in mean_parts(parts).items()}
 
     def save(self, stage: int) -> None:
         """Write the state at the end of a stage."""
@@ -211,15 +227,18 @@ def practise(
     folder: Path,
     progress: Progress | None = None,
     demonstrating: Callable[[float], None] | None = None,
+    unseen: range | None = None,
 ) -> TrainingResult:
     """Train the network on `imitation.samples` samples of what it and the demonstrator get into.
 
     Args:
         network: its weights are changed.
-        towns: their number in `world`; all are driven in.
+        towns: the first so many of `world` are driven in to learn.
         folder: holds the state between stages; for the caller to remove once the weights are safe.
         progress: called after each round.
         demonstrating: called with the share of the demonstrator's drive that is done, before any training.
+        unseen: towns of `world` to drive in after each stage, not to learn from; the losses there are told as
+            further figures, unseen_total and so on.
 
     Raises:
         ConfigError: the loss is not finite.
@@ -251,6 +270,8 @@ def practise(
             )
         if trainer.batches_seen < total:
             practice.save(stage)
+        if unseen and progress is not None:
+            progress(end * imitation.batch_size, practice.watch(stage, unseen))
         stage += 1
     samples_seen, waiting_share = trainer.batches_seen * imitation.batch_size, clock.waiting_share
     return TrainingResult(trainer.averaged.cpu().eval(), samples_seen, losses, waiting_share)

@@ -152,12 +152,14 @@ def practise_checkpoint(
     initial: Path | None = None,
     title: str = "practise",
     tensorboard: Path | None = None,
+    unseen: Sequence[str] = (),
 ) -> None:
     """Train a network by practice in `towns` and write the checkpoint to `path`; killed, it goes on midway.
 
     Args:
         initial: the checkpoint to start from.
         tensorboard: as for `train_checkpoint`.
+        unseen: towns that it does not practise in, in which its losses are watched.
 
     Raises:
         CheckpointError: `initial` cannot be used.
@@ -183,7 +185,8 @@ def practise_checkpoint(
         "towns": list(towns),
     }
     partial = _partial_state(path, parents, content, "practice")
-    world, before = make_world(library, towns), 0.01  # the share that the demonstrator's drive takes
+    world = make_world(library, [*towns, *unseen])
+    before = 0.01  # the share that the demonstrator's drive takes
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
 
         def report(samples_seen: int, figures: dict[str, float]) -> None:
@@ -200,6 +203,7 @@ def practise_checkpoint(
             partial,
             report,
             lambda share: show_share(before * share),
+            range(len(towns), len(towns) + len(unseen)),
         )
     figures = _figures(result)
     write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)

@@ -145,15 +145,20 @@ class Trainer:
         if config.compile:
             self.forward = torch.compile(network.forward_pair, dynamic=False)
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser and of the average."""
+    def losses(self, batch: Batch, averaged: bool = False) -> dict[str, Tensor]:
+        """`loss_parts` of the network, or of the averaged one, on a batch."""
+        forward = self.averaged.forward_pair if averaged else self.forward
         inputs: Inputs = inputs_from(batch.observation, batch.rig, self.device)
         earlier = (
             None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
         )
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            outputs = self.forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
-        parts = loss_parts(outputs, batch, self.config, self.processes)
+            outputs = forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
+        return loss_parts(outputs, batch, self.config, self.processes)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser and of the average."""
+        parts = self.losses(batch)
         parts["total"].backward()
         self.processes.average_gradients(self.learning.values())
         torch.nn.utils.clip_grad_norm_(self.learning.values(), self.config.gradient_norm)
