@@ -110,7 +110,7 @@ PRESETS = {
     ),
     "speedrun": Preset(
         turns=1,
-        training_towns=100,
+        training_towns=16,
         evaluation_towns=4,
         demonstrate=DriveConfig(),
         drive=DriveConfig(),
