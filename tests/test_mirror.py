@@ -85,7 +85,7 @@ def somebody_at(left_m: float, turned: float) -> tuple[tuple[np.ndarray, ...], n
     scene.agent_kind[0, 0] = AgentKind.TRUCK
     rig = DEFAULT_RIG if left_m > 0.0 else mirrored_rig(DEFAULT_RIG)
     pairs = zip(render(world, rig, scene, nominal(1)), render(world, rig, nobody, nominal(1)), strict=True)
-    covered = tuple((np.abs(seen.astype(int) - empty) > 4).any(axis=-1)[0] for seen, empty in pairs)
+    covered = tuple(np.any(np.abs(seen[0].astype(int) - empty[0]) > 4, axis=-1) for seen, empty in pairs)
     return covered, birds_eye(world, scene)[0, BirdsEyeLayer.VEHICLES]
 
 

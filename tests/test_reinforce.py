@@ -69,7 +69,8 @@ def test_advantages_are_the_discounted_sum_of_surprises(seed: int):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_next_to_nothing_to_learn_from_is_finite(count: int):
-    step = experience(*np.ones((2, 3), np.float32), np.zeros(3, bool))
+    ones = np.ones(3, np.float32)
+    step = experience(ones, ones, np.zeros(3, bool))
     step = replace(step, counts=torch.arange(3) < count, memory=torch.zeros(3, 4), state=torch.zeros(3, 5))
     taught = end_to_end([step, step], torch.ones(2, 3))
     assert len(taught.action) == len(taught.batch.weight) == 2 * count
