@@ -245,7 +245,7 @@ class Practise(_LearnByDriving):
     tensorboard: Path | None = None
     """Folder for figures while it practises. MLflow gets them where MLFLOW_TRACKING_URI is set."""
     unseen: int = 0
-    """Towns of each kind that it does not practise in, to watch its losses there: unseen_total in TensorBoard or MLflow."""
+    """Towns of each kind that it does not practise in: its losses there go to TensorBoard or MLflow (unseen_total)."""
 
     def run(self) -> None:
         """Run the verb."""
