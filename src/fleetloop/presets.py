@@ -1,5 +1,6 @@
 """Presets: how large a turn of the loop is. Sizes are counts, never minutes, so that a run can be repeated."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fleetloop.core.errors import ConfigError
@@ -47,7 +48,7 @@ class Preset:
 
     def training_keys(self) -> list[str]:
         """Keys of the generated towns to train on."""
-        return [f"{kind}-{seed}" for seed in range(self.training_towns) for kind in TOWN_KINDS]
+        return _keys(range(self.training_towns))
 
     def unseen_keys(self, count: int) -> list[str]:
         """Keys of `count` generated towns of each kind that are neither trained nor evaluated on.
@@ -58,12 +59,16 @@ class Preset:
         first = self.training_towns
         if not 0 <= count <= EVALUATION_SEED - first:
             raise ConfigError(f"unseen: {count} towns of each kind; use 0 to {EVALUATION_SEED - first}")
-        return [f"{kind}-{seed}" for seed in range(first, first + count) for kind in TOWN_KINDS]
+        return _keys(range(first, first + count))
 
     def evaluation_keys(self, seed: int = 0) -> list[str]:
         """Keys of the generated towns to evaluate on; others for each seed."""
-        seeds = evaluation_seeds(self.evaluation_towns, seed)
-        return [f"{kind}-{seed}" for seed in seeds for kind in TOWN_KINDS]
+        return _keys(evaluation_seeds(self.evaluation_towns, seed))
+
+
+def _keys(seeds: Iterable[int]) -> list[str]:
+    """Keys of the generated towns of each kind with these seeds."""
+    return [f"{kind}-{seed}" for seed in seeds for kind in TOWN_KINDS]
 
 
 def evaluation_seeds(count: int, seed: int) -> list[int]:

@@ -12,11 +12,13 @@ from fleetloop.bench.measure import REPEATS, Measurement, median_of
 from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig, curate
 from fleetloop.policy.network import NetworkConfig
+from fleetloop.policy.precision import uses_bfloat16
 from fleetloop.presets import preset_named
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.train.batches import BatchConfig, sample_batches
 from fleetloop.train.imitate import ImitationConfig, train
+from fleetloop.train.processes import ALONE
 from fleetloop.vehicle.drive import DriveConfig, drive
 
 
@@ -81,7 +83,7 @@ def measure_training(name: str, world: World, towns: list[str], size: TrainingSi
         batch_size=imitate.batch_size,
         samples_per_repeat=count,
         network=str(network.size),
-        bfloat16=imitate.bfloat16,
+        bfloat16=uses_bfloat16(ALONE.device(imitate.gpu), imitate.bfloat16),
         compiled=imitate.compile,
         torch_threads=imitate.threads,
         render_threads=batches.threads,

@@ -21,6 +21,7 @@ from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import build_network, config_from_dict, config_to_dict
+from fleetloop.policy.precision import autocast
 from fleetloop.policy.runtime import (
     GEOMETRY_INPUT_NAMES,
     IMAGE_INPUT_NAMES,
@@ -178,7 +179,7 @@ class TorchDriver:
 
     def _run(self, inputs: Inputs) -> tuple[Outputs, Float[Tensor, "W width"]]:
         """The network's outputs, and what to remember."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+        with autocast(torch.device("cpu"), self._bfloat16):
             return self._network(inputs, self._memory[:, 0], self._valid[:, 0])
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -135,12 +135,17 @@ def _watched(
         yield None
         return
     with stage(title) as show_share, metrics_to(title, settings, tensorboard) as log:
+        yield _told(samples, show_share, log)
 
-        def report(samples_seen: int, figures: dict[str, float]) -> None:
-            show_share(samples_seen / samples)
-            log(samples_seen, figures)
 
-        yield report
+def _told(samples: int, show_share: Callable[[float], None], log: Progress, before: float = 0.0) -> Progress:
+    """Shows the share of `samples` that are learned from, the rest of the bar after `before`, and logs the figures."""
+
+    def report(samples_seen: int, figures: dict[str, float]) -> None:
+        show_share(before + (1.0 - before) * samples_seen / samples)
+        log(samples_seen, figures)
+
+    return report
 
 
 def practise_checkpoint(
@@ -188,11 +193,6 @@ def practise_checkpoint(
     world = make_world(library, [*towns, *unseen])
     before = 0.01  # the share that the demonstrator's drive takes
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
-
-        def report(samples_seen: int, figures: dict[str, float]) -> None:
-            show_share(before + (1.0 - before) * samples_seen / imitate.samples)
-            log(samples_seen, figures)
-
         result = practise(
             config,
             imitate,
@@ -201,7 +201,7 @@ def practise_checkpoint(
             len(towns),
             batches,
             partial,
-            report,
+            _told(imitate.samples, show_share, log, before),
             lambda share: show_share(before * share),
             range(len(towns), len(towns) + len(unseen)),
         )

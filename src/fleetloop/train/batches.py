@@ -14,7 +14,7 @@ from PIL import Image
 
 from fleetloop.artifacts.dataset import Frames, Samples
 from fleetloop.core.errors import DatasetError
-from fleetloop.core.labels import Labels, empty_labels, with_label_columns, without_label_columns
+from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
@@ -66,8 +66,8 @@ class Moments(NamedTuple):
 
     def select(self, rows: Int64[np.ndarray, " M"] | Bool[np.ndarray, " N"] | slice) -> "Moments":
         """The moments at `rows`."""
-        columns = with_label_columns(self._asdict())
-        return Moments(**without_label_columns({name: values[rows] for name, values in columns.items()}))
+        parts = self._asdict().items()
+        return Moments(**{name: part.select(rows) if name == "labels" else part[rows] for name, part in parts})
 
 
 def empty_moments(count: int) -> Moments:

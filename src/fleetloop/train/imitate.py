@@ -21,6 +21,7 @@ from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import AnyNetwork, build_network
+from fleetloop.policy.precision import autocast
 from fleetloop.train.batch import Batch
 from fleetloop.train.losses import loss_parts
 from fleetloop.train.processes import ALONE, Processes
@@ -62,6 +63,7 @@ class ImitationConfig:
     """What learns; all but ALL start from a trained network and leave the rest of it as it is."""
     adapter_rank: int = 8
     bfloat16: bool = True
+    """Where the device computes with it (`policy.precision`); elsewhere float32, which is then the faster."""
     compile: bool = True
     """About an eighth faster on one core, after some 10 to 20 s of compilation."""
     gpu: bool = True
@@ -152,7 +154,7 @@ class Trainer:
         earlier = (
             None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
         )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with autocast(self.device, self.config.bfloat16):
             outputs = forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
         return loss_parts(outputs, batch, self.config, self.processes)
 

@@ -26,6 +26,7 @@ from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
+from fleetloop.policy.precision import autocast
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
@@ -70,6 +71,7 @@ class ReinforcementConfig:
     variety: float = 0.6
     """Of weather, light and colours."""
     bfloat16: bool = True
+    """As in ImitationConfig."""
     gpu: bool = True
     seed: int = 0
 
@@ -147,7 +149,7 @@ class _Collector:
         """One step of all vehicles."""
         observation, state = self.observation, self.state
         device = next(network.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with autocast(device, self.config.bfloat16):
             memory, valid = self.memory[:, 0].to(device), self.valid[:, 0].to(device)
             outputs, current = network(inputs_from(observation, self.rig, device), memory, valid)
         policy = policy_of(outputs, self.config)
@@ -255,7 +257,7 @@ class _Learner:
 
     def _update_policy(self, some: TaughtSteps) -> dict[str, float]:
         inputs = inputs_from(some.batch.observation, some.batch.rig, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with autocast(self.device, self.config.bfloat16):
             outputs, _ = self.network(inputs, some.memory.to(self.device), some.memory_valid.to(self.device))
         log_probability = policy_of(outputs, self.config).log_prob(some.action.to(self.device)).sum(-1)
         ratio = torch.exp(log_probability - some.log_probability.to(self.device))
