@@ -242,6 +242,10 @@ class Practise(_LearnByDriving):
     initial: Path | None = None
     """A checkpoint to start from."""
     preset: PresetName = "speedrun"
+    towns: int | None = None
+    """Generated towns of each kind to practise in, instead of the preset's number."""
+    learning_rate: float | None = None
+    """At its highest, instead of the preset's."""
     tensorboard: Path | None = None
     """Folder for figures while it practises. MLflow gets them where MLFLOW_TRACKING_URI is set."""
     unseen: int = 0
@@ -259,6 +263,10 @@ class Practise(_LearnByDriving):
             preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
         if self.samples is not None:
             preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
+        if self.learning_rate is not None:
+            preset = replace(preset, imitate=replace(preset.imitate, learning_rate=self.learning_rate))
+        if self.towns is not None:
+            preset = replace(preset, training_towns=at_least_one("towns", self.towns))
         library, towns = self._where(preset)
         practise_checkpoint(
             self.out,
