@@ -15,11 +15,12 @@ from fleetloop.core.types import CameraRig, Observation, Plan
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.practice import practise as practise_module
-from fleetloop.practice.collector import Collector
+from fleetloop.practice.collector import Collector, _Kept
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import make_routes
+from fleetloop.sim.safety_driver import Danger
 from fleetloop.train.batches import BatchConfig, Moments, empty_moments
 from fleetloop.train.imitate import ImitationConfig
 from fleetloop.vehicle.drive import DriveConfig
@@ -95,6 +96,18 @@ def test_what_led_to_a_take_over_weighs_more():
         moved = moments.scene["ego_pose"][:, :2] - moments.earlier_scene["ego_pose"][:, :2]
         # 0.4 s at what the car did meanwhile: never a jump to another route.
         assert np.hypot(*moved.T).max() < 0.4 * (moments.ego_history[:, :, 0].max() + 1.0)
+
+
+def test_a_take_over_says_nothing_of_the_route_before():
+    collector = Collector(toy_world(), RIG, make_routes(3, [0], 10**6, 150.0), Swerve(), DRIVE, CONFIG.curate)
+    of_both = [empty_moments(2)._replace(weight=np.ones(2, np.float32)) for _ in range(2)]
+    vehicles, quiet = np.array([0, 1]), np.zeros(3, np.int32)
+    collector._decide(_Kept(vehicles, np.zeros(2, np.int64), of_both[0]), quiet)
+    collector._routes_ended[0] = 1
+    danger = np.full(3, int(Danger.COLLISION), np.int32)
+    collector._decide(_Kept(vehicles, np.array([1, 0]), of_both[1]), danger)
+    factor = CONFIG.curate.before_take_over_weight
+    assert of_both[0].weight.tolist() == [1.0, factor] and of_both[1].weight.tolist() == [factor, factor]
 
 
 def test_moments_survive_their_file(tmp_path: Path):

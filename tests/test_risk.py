@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fleetloop.core.labels import DANGER_HORIZON_S, TRIED_ACCELERATIONS_MPS2
 from fleetloop.core.types import EGO, State, World
 from fleetloop.policy.heads import RISK_HORIZON_S, RISK_LIMIT, Heads, decode, wary
+from fleetloop.sim.dangers import foretell
 from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.safety_driver import HORIZON_S, Danger, watch
@@ -25,6 +26,7 @@ def taught(world: World, state: State) -> tuple[np.ndarray, list[Danger]]:
     decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
     teaching = empty_teaching(1)
     teach(world, state, decision, teaching, EGO)
+    foretell(world, state, decision, teaching, EGO)
     found, dangers = np.zeros(1, np.int32), []
     for acceleration in TRIED:
         watch(

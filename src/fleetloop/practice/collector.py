@@ -26,6 +26,8 @@ class _Kept(NamedTuple):
     """Moments of one step, and the vehicles they are of."""
 
     vehicle: Int64[np.ndarray, " N"]
+    route: Int64[np.ndarray, " N"]
+    """How many routes the vehicle had ended before."""
     moments: Moments
 
 
@@ -61,13 +63,14 @@ class Collector:
         self._undecided: deque[_Kept] = deque()
         self._ready: list[Moments] = []
         self._route_steps = np.zeros(drive.vehicles, np.int64)
+        self._routes_ended = np.zeros(drive.vehicles, np.int64)
         self._steps = 0
         self.driven = Driven()
 
     def step(self) -> None:
         """Drive one step."""
         rollout, policy, state = self._rollout, self._policy, self._rollout.state
-        rollout.decide()
+        rollout.decide(dangers=True)
         if policy is None:
             _, navigation, time_of_day_h = rollout.look()
             plan = rollout.teaching.plan()
@@ -93,6 +96,7 @@ class Collector:
         self.driven.metres += float(speed_mps[~step.safety_driver].sum()) * STEP_S
         self.driven.critical += int(np.isin(step.danger, CRITICAL).sum())
         self._decide(kept, step.danger)
+        self._routes_ended += step.ended
 
     def _keep(self, navigation: np.ndarray, time_of_day_h: np.ndarray) -> _Kept:
         """Those moments of this step that are looked at."""
@@ -117,17 +121,16 @@ class Collector:
             labels=teaching,
             weight=weight,
         )
-        return _Kept(chosen, moments.select(chosen))
+        return _Kept(chosen, self._routes_ended[chosen], moments.select(chosen))
 
     def _decide(self, kept: _Kept, danger: Int32[np.ndarray, " W"]) -> None:
         """Put `kept` with those that wait; what waited long enough is ready."""
         self._undecided.append(kept)
         began = danger != Danger.NONE
         if self._policy is not None and began.any():
-            for waiting_ones in self._undecided:
-                waiting_ones.moments.weight[began[waiting_ones.vehicle]] *= (
-                    self._curate.before_take_over_weight
-                )
+            for vehicle, route, moments in self._undecided:
+                led_to_it = began[vehicle] & (route == self._routes_ended[vehicle])
+                moments.weight[led_to_it] *= self._curate.before_take_over_weight
         if len(self._undecided) * STEP_S > self._curate.before_take_over_s:
             self._ready.append(self._undecided.popleft().moments)
 

@@ -6,12 +6,7 @@ import numpy as np
 from numba import njit, prange
 
 from fleetloop.core.kernels import device
-from fleetloop.core.labels import (
-    DANGER_HORIZON_S,
-    TRIED_ACCELERATIONS_MPS2,
-    Labels,
-    empty_labels,
-)
+from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.types import (
     PLAN_POSE_INTERVAL_S,
     PLAN_POSES,
@@ -26,15 +21,12 @@ from fleetloop.sim.behaviour import LOOKAHEAD_M, beyond_brisk
 from fleetloop.sim.following import front_m
 from fleetloop.sim.foresight import foreseen
 from fleetloop.sim.paths import path_point, wrap
-from fleetloop.sim.safety_driver import first_danger
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.steering import calm_lookahead_m, pursuit_curvature
 from fleetloop.sim.traffic import Decision
 
 _ROAD, _SIGNAL, _NOBODY = int(LaneKind.ROAD), int(Control.SIGNAL), int(AgentKind.NONE)
 _JUNCTION = int(LaneKind.JUNCTION)
-_FORETELL_S = 0.2
-"""How soon an acceleration ends badly is told to this."""
 
 
 def empty_teaching(worlds: int) -> Labels:
@@ -90,18 +82,6 @@ def _next_control(world, state, w, a):
     return np.int64(-1)
 
 
-@device
-def _foretell(world, state, decision, teaching, w, a):
-    """Fill how soon each acceleration, with the demonstrator's steering, would end badly."""
-    curvature = np.float64(teaching.curvature_1pm[w])
-    for i in range(len(TRIED_ACCELERATIONS_MPS2)):
-        acceleration = TRIED_ACCELERATIONS_MPS2[i]
-        _, time = first_danger(
-            *(world, state, decision, w, a, curvature, acceleration, DANGER_HORIZON_S, _FORETELL_S)
-        )
-        teaching.danger_s[w, i] = time
-
-
 @device(entry=False)
 def teach_one(world, state, decision, teaching, w, a):
     """Fill what the demonstrator would do in the place of agent a of world w."""
@@ -129,12 +109,14 @@ def teach_one(world, state, decision, teaching, w, a):
     teaching.lead_speed_mps[w] = decision.lead_speed[w, a]
     teaching.junction_control[w] = _next_control(world, state, w, a)
     teaching.halt_m[w] = min(decision.halt_m[w, a], LOOKAHEAD_M)
-    _foretell(world, state, decision, teaching, w, a)
 
 
 @njit(cache=True, parallel=True)
 def teach(world: World, state: State, decision: Decision, teaching: Labels, agent):
-    """Fill what the demonstrator would do in the place of an agent of each world, given the decision of this step."""
+    """Fill what the demonstrator would do in the place of an agent of each world, given the decision of this step.
+
+    But for `danger_s`, which `sim.dangers.foretell` fills.
+    """
     for index in prange(state.seed.shape[0]):
         # One call with a signed index: prange counts in uint64, for which all callees would be compiled again.
         teach_one(world, state, decision, teaching, np.int64(index), np.int64(agent))

@@ -19,8 +19,8 @@ from fleetloop.train.processes import ALONE, Processes
 
 _USERS_EMPHASIS = 5.0
 """Users of the road fill few of the cells seen from above, and matter more than the road."""
-_SOMEBODY_EMPHASIS = 4.0
-"""Nearly all cells of a picture are empty: to miss somebody weighs more than to see a ghost."""
+_SOMEBODY_EMPHASIS = (4.0, 12.0)
+"""Of vehicles and people: nearly all cells are empty, so to miss somebody weighs more than to see a ghost."""
 
 if TYPE_CHECKING:
     # It trains with these losses, and its configuration weighs them.

@@ -141,7 +141,7 @@ class _Collector:
     def _look(self) -> tuple[Observation, Tensor]:
         """What the policy sees before its next step, and what the critic sees."""
         rollout = self.rollout
-        rollout.decide()
+        rollout.decide(dangers=True)
         observation = rollout.observe(self.rig, self.config.variety)
         describe(self.world, rollout.state, rollout.decision, self._state)
         return observation, torch.from_numpy(self._state[:, 0].copy())
