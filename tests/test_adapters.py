@@ -19,10 +19,7 @@ from test_train import RIG, SMALL, same, square_batches, weights
 
 CONFIG = dataclasses.replace(SMALL, samples=32 * 8, warmup_samples=0, save_every_samples=32 * 5)
 EXPERT_PREFIX = "blocks."
-ADAPTED = (
-    *("encoder.project", "encoder.project_found", "enter"),
-    *("blocks.0.up", "blocks.0.down", "blocks.1.up", "blocks.1.down"),
-)
+ADAPTED = ("encoder.project", "enter", "blocks.0.up", "blocks.0.down", "blocks.1.up", "blocks.1.down")
 
 
 def fresh() -> DriverNetwork:

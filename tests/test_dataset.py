@@ -24,7 +24,7 @@ from fleetloop.artifacts.dataset import (
 from fleetloop.artifacts.describe import describe_artifact
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_artifact
 from fleetloop.core.errors import DatasetError, StorageError
-from fleetloop.core.labels import TRIED_ACCELERATIONS_MPS2, Labels, with_label_columns
+from fleetloop.core.labels import Labels, with_label_columns
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import NAVIGATION_VALUES
 
@@ -52,7 +52,6 @@ def make_samples(count: int, seed: int = 0, frames: bool = False) -> Samples:
             signal_colour=random.integers(-1, 5, count).astype(np.int8),
             stop_line_m=np.full(count, np.inf, np.float32), lead_gap_m=numbers(), lead_speed_mps=numbers(),
             junction_control=random.integers(-1, 5, count).astype(np.int8), halt_m=numbers(),
-            danger_s=numbers(len(TRIED_ACCELERATIONS_MPS2)),
         ),
         frames=[(b"jpeg", bytes([index % 256])) if frames and index % 2 else None for index in range(count)],
     )  # fmt: skip

@@ -6,19 +6,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetloop.core.types import BirdsEyeLayer, Observation, SightingLayer
+from fleetloop.core.types import BirdsEyeLayer, Observation
 from fleetloop.evaluate.inside_view import (
     PREDICTED,
     TRUE,
     Truth,
     attention_opacity,
     birds_eye_picture,
-    draw_sightings,
     predictions_picture,
-    sighting_boxes,
     truth_of,
 )
-from fleetloop.policy.encoder import STRIDE, cells_of
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.inside import InspectedDriver, look_inside
@@ -95,10 +92,6 @@ def test_looking_inside_changes_nothing(network: DriverNetwork):
         np.testing.assert_allclose(inside.experts.sum(axis=1), 1.0, atol=1e-6)
         assert ((inside.experts > 0.0).sum(axis=1) == 2).all() and inside.experts.shape == (2, 4)
         assert set(inside.attention) == {camera.name for camera in DEFAULT_RIG.cameras}
-        cells = cells_of(inside.readings.sightings[0], DEFAULT_RIG)
-        assert {name: part.shape[:2] for name, part in cells.items()} == {
-            name: part.shape for name, part in inside.attention.items()
-        }
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
@@ -107,9 +100,7 @@ def readings(gap_m: float, line_m: float = 79.0, signal: int = 0) -> Readings:
     probabilities[0, signal] = 1.0
     line, gap, speed = (np.array([value], np.float32) for value in (line_m, gap_m, 3.0))
     rule, halt = np.eye(6, dtype=np.float32)[:1], np.full(1, 79.0, np.float32)
-    around, risks = np.zeros((1, 3, 16, 24), np.float32), np.zeros((1, 7), np.float32)
-    seen = np.zeros((1, 0, 2), np.float32)
-    return Readings(probabilities, line, gap, speed, rule, halt, around, risks, seen)
+    return Readings(probabilities, line, gap, speed, rule, halt, np.zeros((1, 3, 16, 24), np.float32))
 
 
 def straight() -> np.ndarray:
@@ -142,7 +133,7 @@ def test_the_truth_stands_beside_what_is_said():
         np.full((len(group), group[0].height, group[0].width, 3), 90, np.uint8)
         for group in DEFAULT_RIG.groups
     )
-    said, truth = readings(10.0, 12.0, signal=1), Truth(1, 12.0, 20.0, 3.0, 4, 12.0, 2.4)
+    said, truth = readings(10.0, 12.0, signal=1), Truth(1, 12.0, 20.0, 3.0, 4, 12.0)
     plain = predictions_picture(images, DEFAULT_RIG, straight(), 3)
     both = predictions_picture(images, DEFAULT_RIG, straight(), 3, said, 0, truth)
     assert both.shape[0] > plain.shape[0] and both.shape[1] == plain.shape[1]
@@ -150,18 +141,6 @@ def test_the_truth_stands_beside_what_is_said():
     # Nothing is drawn of what is nowhere.
     nowhere = predictions_picture(images, DEFAULT_RIG, straight(), 3, readings(75.0))
     assert not len(rows_of(nowhere, PREDICTED))
-
-
-def test_a_frame_stands_where_somebody_is_seen():
-    camera = DEFAULT_RIG.groups[0][1]
-    cells = np.zeros((camera.height // STRIDE, camera.width // STRIDE, 2), np.float32)
-    cells[2, 3, SightingLayer.VEHICLE], cells[1, 0, SightingLayer.PERSON] = 0.9, 0.6
-    boxes = sighting_boxes(camera, cells)
-    assert boxes == [((0.0, 11.0, 9.0, 25.0), PREDICTED), ((43.0, 27.0, 57.0, 41.0), (120, 170, 255))]
-    image = np.full((camera.height * 2, camera.width * 2, 3), 90, np.uint8)
-    drawn = draw_sightings(image, camera, {camera.name: cells})
-    assert (image == 90).all() and (drawn[54, 90] == (120, 170, 255)).all() and (drawn[68, 100] == 90).all()
-    assert draw_sightings(image, camera, {}) is image
 
 
 def test_a_dark_signal_is_none():

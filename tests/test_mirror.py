@@ -41,7 +41,6 @@ def made_up(seed: int, count: int = 3) -> Batch:
         earlier_valid=random.random(count) < 0.5,
         labels=labels,
         birds_eye=random.integers(0, 2, (count, len(BirdsEyeLayer), *BIRDS_EYE_CELLS)).astype(np.uint8),
-        sightings=random.random((count, 102, 3)).astype(np.float32),
         weight=np.ones(count, np.float32),
     )
 
@@ -76,7 +75,6 @@ def test_twice_mirrored_is_not_mirrored(seed: int):
         once.observation.navigation[:, [0, 2, 3, 5]], batch.observation.navigation[:, [0, 2, 3, 5]]
     )
     assert np.array_equal(once.birds_eye[:, :, :, 0], batch.birds_eye[:, :, :, -1])
-    assert np.isnan(once.sightings).all()
 
 
 def somebody_at(left_m: float, turned: float) -> tuple[tuple[np.ndarray, ...], np.ndarray]:

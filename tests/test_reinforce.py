@@ -33,7 +33,7 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     )
     labels = Batch(
         *(seen, RIG, None, np.ones(count, bool), empty_labels(count)),
-        *(np.zeros((count, 3, 16, 24), np.uint8), np.zeros((count, 0, 3), np.float32), empty),
+        *(np.zeros((count, 3, 16, 24), np.uint8), empty),
     )
     nothing = torch.zeros(count)
     return Experience(

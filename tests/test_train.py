@@ -70,7 +70,6 @@ def square_batches(first: int) -> Iterator[Batch]:
             birds_eye=np.where(
                 random.random((size, 3, 16, 24)) < 0.5, side[:, None, None, None] > 0, 255
             ).astype(np.uint8),
-            sightings=np.full((size, 10, 3), np.nan, np.float32),
             weight=np.ones(size, np.float32),
         )
         number += 1

@@ -12,11 +12,6 @@ from jaxtyping import Bool, Float32, Int8, Int64
 
 from fleetloop.core.types import PLAN_POSES, Plan
 
-TRIED_ACCELERATIONS_MPS2 = (-6.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0)
-"""For each of them a label tells how soon it would end badly."""
-DANGER_HORIZON_S = 4.0
-"""Of those labels: what does not end badly within this time is said to do so then."""
-
 
 class Labels(NamedTuple):
     """Of N moments; those of a single one have no first axis."""
@@ -37,9 +32,6 @@ class Labels(NamedTuple):
     """Control of the way through the next junction, or -1 for none near."""
     halt_m: Float32[np.ndarray, " *N"]
     """To where the rules of right of way ask it to stop; far away where they do not."""
-    danger_s: Float32[np.ndarray, "*N tried"]
-    """Seconds until the safety driver's rule finds danger if the car keeps each of TRIED_ACCELERATIONS_MPS2 and steers
-    as the demonstrator would, DANGER_HORIZON_S where it finds none; NaN where it is not known."""
 
     def select(self, rows: Int64[np.ndarray, " M"] | Bool[np.ndarray, " N"] | slice | int) -> "Labels":
         """Those of the moments at `rows`; views where NumPy's indexing gives views."""
@@ -67,7 +59,6 @@ def empty_labels(count: int, far_m: float = np.inf) -> Labels:
         lead_speed_mps=np.zeros(count, np.float32),
         junction_control=np.full(count, -1, np.int8),
         halt_m=np.full(count, far_m, np.float32),
-        danger_s=np.full((count, len(TRIED_ACCELERATIONS_MPS2)), np.nan, np.float32),
     )
 
 

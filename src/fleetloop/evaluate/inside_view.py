@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from fleetloop.core.labels import DANGER_HORIZON_S, TRIED_ACCELERATIONS_MPS2, Labels
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import (
     BIRDS_EYE_CELL_M,
     BIRDS_EYE_ORIGIN_M,
@@ -16,9 +16,7 @@ from fleetloop.core.types import (
     BirdsEyeLayer,
     Camera,
     CameraRig,
-    SightingLayer,
 )
-from fleetloop.policy.encoder import FIRST_CENTRE_PX, STRIDE, cells_of
 from fleetloop.policy.inside import Inside
 from fleetloop.policy.runtime import Readings
 from fleetloop.sim.behaviour import LOOKAHEAD_M
@@ -39,9 +37,7 @@ _FARTHEST_M = 100.0
 """Of a plan that is drawn."""
 _STRONGEST_OPACITY = 170
 _BIRDS_EYE_PIXELS_PER_M = 1
-_STEADY = TRIED_ACCELERATIONS_MPS2.index(0.0)
-"""The danger that is shown is that of keeping the speed."""
-_PANEL_HEIGHT, _BACKGROUND, _TEXT, _DIM = 92, (18, 18, 20), (235, 235, 235), (150, 150, 156)
+_PANEL_HEIGHT, _BACKGROUND, _TEXT, _DIM = 74, (18, 18, 20), (235, 235, 235), (150, 150, 156)
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,6 @@ class Truth:
     junction: int
     """Index into JUNCTION_NAMES."""
     halt_m: float
-    danger_s: float
-    """If it keeps its speed; NaN where it is not known."""
 
 
 def truth_of(teaching: Labels, w: int) -> Truth:
@@ -70,7 +64,6 @@ def truth_of(teaching: Labels, w: int) -> Truth:
         lead_speed_mps=float(teaching.lead_speed_mps[w]),
         junction=int(teaching.junction_control[w]) + 1,
         halt_m=float(teaching.halt_m[w]),
-        danger_s=float(teaching.danger_s[w, _STEADY]),
     )
 
 
@@ -98,13 +91,12 @@ def predictions_picture(
     # A network may ask for anything; a picture shows what is near.
     poses = np.clip(np.nan_to_num(np.asarray(poses_in_ego, np.float64)), -_FARTHEST_M, _FARTHEST_M)
     readings = readings if inside is None else inside.readings
-    sightings = {} if readings is None else cells_of(readings.sightings[w], rig)
     shown = []
     for index, (group, of_group) in enumerate(zip(rig.groups, images, strict=True)):
         large = of_group.repeat(scale, axis=1).repeat(scale, axis=2)
         drawn = []
         for camera, image in zip(group, large, strict=True):
-            picture = draw_sightings(image, camera, sightings)
+            picture = image
             if inside is not None:
                 picture = draw_attention(picture, camera, inside.attention)
             if index == 0:
@@ -138,42 +130,6 @@ def draw_attention(
     opacity = attention_opacity(cells, attention)
     glow.putalpha(Image.fromarray(opacity).resize(picture.size, Image.Resampling.BILINEAR))
     return np.asarray(Image.alpha_composite(picture, glow).convert("RGB"))
-
-
-def sighting_boxes(
-    camera: Camera, cells: Float32[np.ndarray, "rows columns 2"]
-) -> list[tuple[tuple[float, float, float, float], tuple[int, int, int]]]:
-    """Where in a camera's image somebody is more likely than not, and the colour for whom.
-
-    Left, top, right and bottom in pixels of the camera: around the middle of what a cell stands for.
-    """
-    boxes = []
-    half = 0.5 * STRIDE - 1.0
-    for row, column, layer in np.argwhere(cells > 0.5).tolist():
-        x, y = column * STRIDE + FIRST_CENTRE_PX, row * STRIDE + FIRST_CENTRE_PX
-        corners = (
-            max(x - half, 0.0),
-            max(y - half, 0.0),
-            min(x + half, camera.width),
-            min(y + half, camera.height),
-        )
-        boxes.append((corners, PREDICTED if layer == SightingLayer.PERSON else _BAND_COLOUR))
-    return boxes
-
-
-def draw_sightings(
-    image: UInt8[np.ndarray, "height width 3"],
-    camera: Camera,
-    sightings: Mapping[str, Float32[np.ndarray, "rows columns 2"]],
-) -> UInt8[np.ndarray, "height width 3"]:
-    """A copy of a camera's image with a frame around each cell in which the network sees somebody."""
-    if camera.name not in sightings:
-        return image
-    picture = Image.fromarray(image)
-    pen, scale = ImageDraw.Draw(picture), image.shape[1] / camera.width
-    for corners, colour in sighting_boxes(camera, sightings[camera.name]):
-        pen.rectangle([scale * corner for corner in corners], outline=colour)
-    return np.asarray(picture)
 
 
 def attention_opacity(
@@ -283,10 +239,7 @@ def _rows(readings: Readings, w: int, truth: Truth | None) -> list[tuple[str, st
     rule = JUNCTION_NAMES[int(np.argmax(readings.junction_probabilities[w]))]
     halt = _amount(float(readings.halt_m[w]), "m")
     known = "" if truth is None else f"{JUNCTION_NAMES[truth.junction]}, {_amount(truth.halt_m, 'm')}"
-    rows.append(("rule, halt", f"{rule}, {halt}", known))
-    risk = float(np.nan_to_num(readings.risks[w, _STEADY]))
-    known = "" if truth is None else _seconds(truth.danger_s)
-    return [*rows, ("danger", f"{risk:.0%}", known)]
+    return [*rows, ("rule, halt", f"{rule}, {halt}", known)]
 
 
 def birds_eye_picture(
@@ -312,12 +265,6 @@ def _amount(value: float, unit: str) -> str:
     if not np.isfinite(value) or (far and value >= SHOWN_M):
         return "none" if far else "–"
     return f"{value:.0f} {unit}" if far else f"{value:.1f} {unit}"
-
-
-def _seconds(value: float) -> str:
-    if not np.isfinite(value):
-        return ""
-    return "none" if value >= DANGER_HORIZON_S else f"in {value:.1f} s"
 
 
 def _draw_experts(

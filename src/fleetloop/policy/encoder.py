@@ -7,15 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
-from torch.nn import functional
 
-from fleetloop.core.types import Camera, CameraRig, SightingLayer
+from fleetloop.core.types import Camera, CameraRig
 
 STRIDE = 16
 """Pixels of an image that one cell of the feature map stands for, along each axis."""
 
-FIRST_CENTRE_PX = 2.0
-"""From the edge of an image to the middle of what the first cell stands for."""
+_FIRST_CENTRE_PX = 2.0
 _RAY_OCTAVES = 5
 GEOMETRY_FEATURES = 3 * (1 + 2 * _RAY_OCTAVES) + 3 + 1
 
@@ -28,8 +26,8 @@ def cell_rays(camera: Camera) -> Float32[np.ndarray, "cells 3"]:
     edge.
     """
     focal_px = 0.5 * camera.width / math.tan(0.5 * camera.horizontal_field_of_view)
-    column_px = np.arange(0, camera.width, STRIDE) + FIRST_CENTRE_PX - 0.5 * camera.width
-    row_px = np.arange(0, camera.height, STRIDE) + FIRST_CENTRE_PX - 0.5 * camera.height
+    column_px = np.arange(0, camera.width, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.width
+    row_px = np.arange(0, camera.height, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.height
     row, column = np.meshgrid(row_px, column_px, indexing="ij")
     forward, left, up = np.ones(row.size), -column.ravel() / focal_px, -row.ravel() / focal_px
     pitched_forward = math.cos(camera.pitch) * forward - math.sin(camera.pitch) * up
@@ -66,65 +64,25 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
     return np.concatenate(features).astype(np.float32)
 
 
-def cell_count(camera: Camera) -> int:
-    """How many cells the picture of a camera has."""
-    return (camera.height // STRIDE) * (camera.width // STRIDE)
-
-
-def cells_of(
-    values: Float32[np.ndarray, "cells layers"], rig: CameraRig
-) -> dict[str, Float32[np.ndarray, "rows columns layers"]]:
-    """What was said of the cells of all cameras, one after the other, by name of the camera; empty for no cells."""
-    parts: dict[str, np.ndarray] = {}
-    first = 0
-    for camera in rig.cameras if len(values) else ():
-        last = first + cell_count(camera)
-        parts[camera.name] = values[first:last].reshape(camera.height // STRIDE, camera.width // STRIDE, -1)
-        first = last
-    return parts
-
-
 @lru_cache(maxsize=64)
 def rig_geometry(rig: CameraRig) -> tuple[Float32[np.ndarray, "cells features"], ...]:
     """`geometry_features` of each group of the rig: the network's input that says where its cameras are."""
     return tuple(map(geometry_features, rig.groups))
 
 
-class _Context(nn.Module):
-    """Each cell learns what its neighbours saw: x + convolutions of x, nothing at first."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.look = nn.Conv2d(channels, channels, 3, padding=1)
-        self.add = nn.Conv2d(channels, channels, 1)
-        nn.init.kaiming_normal_(self.look.weight, nonlinearity="relu")
-        nn.init.zeros_(self.look.bias)  # pyright: ignore[reportArgumentType]
-        nn.init.zeros_(self.add.weight)
-        nn.init.zeros_(self.add.bias)  # pyright: ignore[reportArgumentType]
-
-    def forward(
-        self, x: Float[Tensor, "B channels rows columns"]
-    ) -> Float[Tensor, "B channels rows columns"]:
-        """Cells with their surroundings."""
-        return x + self.add(functional.relu(self.look(x)))
-
-
 class CameraEncoder(nn.Module):
-    """Images -> one embedding for each group of cameras, and what is seen in each cell.
+    """Images -> one embedding for each group of cameras.
 
-    A flatten-and-project layer would tie the network to one rig. Here cells are gathered in two ways, both told by the
-    cells' geometry, which is an input, one for the whole batch; so the same weights work with cameras placed
-    elsewhere:
-
-    - `basis` functions of a cell's ray weigh the cells: what is seen in a direction, whatever it is;
-    - `queries` look for something, wherever it is: attention over the cells by what they hold and where they look
-      (Vaswani et al., "Attention is all you need", NeurIPS 2017, with learned queries).
+    A flatten-and-project layer would tie the network to one rig. Here the weight that a cell has in the
+    embedding is generated from the cell's geometry: `basis` functions of the ray weigh the cells, and a
+    linear layer mixes what they gathered. Geometry is an input, one for the whole batch, so the same weights
+    work with cameras placed elsewhere.
 
     The first convolution goes straight to a quarter of the resolution: at equal processor time that beat two
     convolutions of stride 2 in every reading tried (lane offset, heading, gap ahead, signal colour).
     """
 
-    def __init__(self, channels: tuple[int, int, int], basis: int, queries: int, width: int) -> None:
+    def __init__(self, channels: tuple[int, int, int], basis: int, width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for inputs, outputs in zip((3, *channels[:-1]), channels, strict=True):
@@ -133,29 +91,17 @@ class CameraEncoder(nn.Module):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType]
             layers += [convolution, nn.ReLU(inplace=True)]
-        self.convolutions = nn.Sequential(*layers, _Context(channels[-1]))
+        self.convolutions = nn.Sequential(*layers)
         self.channels = channels[-1]
         self.basis = nn.Sequential(nn.Linear(GEOMETRY_FEATURES, 128), nn.ReLU(), nn.Linear(128, basis))
         self.project = nn.Linear(channels[-1] * basis, width)
-        held = 2 * self.channels
-        self.hold = nn.Linear(self.channels, held)
-        self.place = nn.Sequential(nn.Linear(GEOMETRY_FEATURES, 128), nn.ReLU(), nn.Linear(128, held))
-        self.queries = nn.Linear(held, queries)
-        self.project_found = nn.Linear(held * queries, width)
-        nn.init.zeros_(self.project_found.weight)
-        nn.init.zeros_(self.project_found.bias)
-        self.sightings = nn.Linear(self.channels, len(SightingLayer))
 
     def forward(
         self,
         images: UInt8[Tensor, "B cameras height width 3"],
         geometry: Float32[Tensor, "cells features"],
-    ) -> tuple[Float[Tensor, "B width"], Float[Tensor, "B cells layers"]]:
-        """Of the cameras of one group of a rig, and that group's `geometry_features`.
-
-        Returns:
-            The embedding, and for each cell logits and a scaled distance by SightingLayer.
-        """
+    ) -> Float[Tensor, "B width"]:
+        """Embedding of the cameras of one group of a rig, and that group's `geometry_features`."""
         batch, cameras, height, width, _ = images.shape
         # Already channels-last in memory: the permutation copies nothing.
         pixels = images.reshape(batch * cameras, height, width, 3).permute(0, 3, 1, 2)
@@ -166,8 +112,4 @@ class CameraEncoder(nn.Module):
         cells = cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
         weights = self.basis(geometry) / math.sqrt(cells.shape[1])
         gathered = torch.matmul(cells.transpose(1, 2), weights.to(cells.dtype))
-        held = functional.relu(self.hold(cells) + self.place(geometry))
-        attention = torch.softmax(self.queries(held), dim=1)
-        found = torch.matmul(held.transpose(1, 2), attention.to(held.dtype))
-        embedding = self.project(gathered.flatten(1)) + self.project_found(found.flatten(1))
-        return embedding, self.sightings(cells)
+        return self.project(gathered.flatten(1))

@@ -7,15 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fleetloop.core.labels import TRIED_ACCELERATIONS_MPS2
-from fleetloop.core.types import (
-    BIRDS_EYE_CELLS,
-    PLAN_POSE_INTERVAL_S,
-    PLAN_POSES,
-    BirdsEyeLayer,
-    Control,
-    SightingLayer,
-)
+from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSE_INTERVAL_S, PLAN_POSES, BirdsEyeLayer, Control
 from fleetloop.policy.features import curvature_from_control
 
 ACCELERATION_SCALE_MPS2 = 3.0
@@ -23,10 +15,6 @@ SIGNAL_CLASSES = 5
 """No signal ahead, then SignalColour.RED to GREEN, each plus one; a dark signal counts as none."""
 JUNCTION_CLASSES = 1 + len(Control)
 """No junction near, then the Control of the way through the next one, each plus one."""
-
-RISK_HORIZON_S = 2.6
-"""The risk of an acceleration is the probability of danger within this time, if it is kept."""
-RISK_LIMIT = 0.05
 
 FAR_M = 80.0
 """Distances beyond this read as "nothing there"."""
@@ -71,12 +59,7 @@ class Outputs(NamedTuple):
     """`scaled_distance` to where right of way asks it to stop."""
     birds_eye_logits: Float[Tensor, "B 3 16 24"]
     """Of there being something, by BirdsEyeLayer."""
-    risk_logits: Float[Tensor, "B tried"]
-    """Of danger within RISK_HORIZON_S, for each of TRIED_ACCELERATIONS_MPS2."""
     balance_loss: Float[Tensor, ""]
-    sightings: Float[Tensor, "B cells 3"]
-    """Of each cell of the pictures, camera by camera, by SightingLayer: logits and `scaled_distance`. No cells where a
-    network, as one of one's own may, does not tell."""
 
 
 class Decoded(NamedTuple):
@@ -94,10 +77,6 @@ class Decoded(NamedTuple):
     halt_m: Float[Tensor, " B"]
     birds_eye: Float[Tensor, "B 3 16 24"]
     """Probabilities."""
-    risks: Float[Tensor, "B tried"]
-    """Probabilities of danger."""
-    sightings: Float[Tensor, "B cells 2"]
-    """Probabilities of a vehicle and of a person in each cell, camera by camera; no cells if the network has none."""
 
 
 def scaled_distance(distance_m: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -113,29 +92,6 @@ def distance_from_scaled(scaled: Float[Tensor, "*batch"]) -> Float[Tensor, "*bat
     return 5.0 * (torch.exp(scaled.clamp(0.0, 1.0) * math.log1p(FAR_M / 5.0)) - 1.0)
 
 
-def wary(acceleration_mps2: Float[Tensor, " B"], risks: Float[Tensor, "B tried"]) -> Float[Tensor, " B"]:
-    """The acceleration wanted, or the highest one below it whose risk is at most RISK_LIMIT.
-
-    Between those tried risks are interpolated linearly; where none will do it is the one of least risk. A safety
-    critic (Srinivasan et al., "Learning to be safe: deep RL with a safety critic", 2020) that is taught by the safety
-    driver's rule.
-    """
-    tried = torch.tensor(TRIED_ACCELERATIONS_MPS2, device=risks.device)
-    low, high = tried[:-1], tried[1:]
-    wanted = acceleration_mps2.clamp(TRIED_ACCELERATIONS_MPS2[0], TRIED_ACCELERATIONS_MPS2[-1])[:, None]
-    # Of each stretch between two tried ones the part up to what is wanted, and the risk at its ends.
-    end = torch.minimum(high, wanted)
-    risk_low = risks[:, :-1]
-    risk_end = risk_low + (risks[:, 1:] - risk_low) * (end - low) / (high - low)
-    crossing = low + (end - low) * (RISK_LIMIT - risk_low) / (risk_end - risk_low).clamp_min(1e-6)
-    none = TRIED_ACCELERATIONS_MPS2[0] - 1.0
-    highest = torch.where(risk_end <= RISK_LIMIT, end, torch.where(risk_low <= RISK_LIMIT, crossing, none))
-    highest = torch.where(low <= wanted, highest, none).amax(dim=1)
-    least = tried[torch.argmin(torch.where(tried <= wanted, risks, 2.0), dim=1)]
-    careful = torch.where(highest > none, highest, least)
-    return torch.where(careful >= wanted[:, 0], acceleration_mps2, torch.minimum(careful, acceleration_mps2))
-
-
 class Heads(nn.Module):
     """One linear layer, cut into the outputs; poses are offsets from going straight at the present speed."""
 
@@ -145,11 +101,6 @@ class Heads(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.linear = nn.Linear(width, sum(_OUTPUTS))
-        riskiness = nn.Linear(width, len(TRIED_ACCELERATIONS_MPS2))
-        self.risk = nn.Sequential(nn.Linear(width, width), nn.ReLU(), riskiness)
-        # At first nothing is risky, and so the acceleration wanted is the one that drives.
-        nn.init.zeros_(riskiness.weight)
-        nn.init.constant_(riskiness.bias, -4.0)
         nn.init.normal_(self.linear.weight, std=0.1 / math.sqrt(width))
         nn.init.zeros_(self.linear.bias)
         times_s = torch.arange(1, PLAN_POSES + 1) * PLAN_POSE_INTERVAL_S
@@ -178,18 +129,15 @@ class Heads(nn.Module):
             junction_logits=parts[8],
             halt=parts[9][:, 0],
             birds_eye_logits=parts[10].reshape(-1, *_BIRDS_EYE),
-            risk_logits=self.risk(x).float(),
             balance_loss=balance_loss,
-            sightings=poses[:, :0],
         )
 
 
 def decode(outputs: Outputs) -> Decoded:
     """Outputs in SI units: what a Plan and a person looking inside need."""
-    risks = torch.sigmoid(outputs.risk_logits)
     return Decoded(
         curvature_1pm=curvature_from_control(outputs.curvature_control),
-        acceleration_mps2=wary(outputs.acceleration * ACCELERATION_SCALE_MPS2, risks),
+        acceleration_mps2=outputs.acceleration * ACCELERATION_SCALE_MPS2,
         poses_in_ego=outputs.poses_in_ego,
         spread_m=outputs.spread_m[:, -1],
         signal_probabilities=torch.softmax(outputs.signal_logits, dim=-1),
@@ -199,6 +147,4 @@ def decode(outputs: Outputs) -> Decoded:
         junction_probabilities=torch.softmax(outputs.junction_logits, dim=-1),
         halt_m=distance_from_scaled(outputs.halt),
         birds_eye=torch.sigmoid(outputs.birds_eye_logits),
-        risks=risks,
-        sightings=torch.sigmoid(outputs.sightings[..., : SightingLayer.DISTANCE_M]),
     )

@@ -66,11 +66,6 @@ class NetworkConfig:
         return 32 * self.factor
 
     @property
-    def queries(self) -> int:
-        """Things that are looked for in all cells."""
-        return 16 * self.factor
-
-    @property
     def embedding_width(self) -> int:
         """Width of an image embedding, and of the memory."""
         return 256 * self.factor
@@ -133,7 +128,7 @@ class DriverNetwork(DriverModel):
         self.config = config
         self.rig = rig
         width = config.embedding_width
-        self.encoder = CameraEncoder(config.channels, config.basis, config.queries, width)
+        self.encoder = CameraEncoder(config.channels, config.basis, width)
         self.normalise_embedding = nn.LayerNorm(width)
         self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
         self.memory = Memory(width) if config.memory else None
@@ -154,7 +149,7 @@ class DriverNetwork(DriverModel):
         geometry: Float32[Tensor, "cells features"],
     ) -> Float[Tensor, "B width"]:
         """The embedding of the forward group that memory keeps."""
-        return self.normalise_forward(self.encoder(images, geometry)[0])
+        return self.normalise_forward(self.encoder(images, geometry))
 
     def forward(
         self,
@@ -167,8 +162,7 @@ class DriverNetwork(DriverModel):
         `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has
         memory.
         """
-        embeddings, sightings = zip(*map(self.encoder, inputs.images, inputs.geometry), strict=True)
-        forward, *around = embeddings
+        forward, *around = map(self.encoder, inputs.images, inputs.geometry)
         embedding = forward
         for part in around:
             embedding = embedding + part
@@ -190,15 +184,12 @@ class DriverNetwork(DriverModel):
             x, block_balance = block(x)
             balance = balance + block_balance / len(self.blocks)
         x = functional.relu(self.normalise(x))
-        outputs = self.heads(x, inputs.ego_history[:, -1, 0], balance)
-        return outputs._replace(sightings=torch.cat(sightings, dim=1).float()), self.normalise_forward(
-            forward
-        )
+        return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
 
     def adaptable_layers(self) -> list[nn.Linear]:
         """Those of the trunk, and the one that projects what the cameras saw."""
         experts = [layer for block in self.blocks for layer in (block.up, block.down)]
-        return [self.encoder.project, self.encoder.project_found, self.enter, *experts]  # pyright: ignore[reportReturnType]
+        return [self.encoder.project, self.enter, *experts]  # pyright: ignore[reportReturnType]
 
 
 @overload

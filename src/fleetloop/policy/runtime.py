@@ -46,10 +46,6 @@ class Readings:
     """To where right of way asks it to stop."""
     birds_eye: Float32[np.ndarray, "W 3 16 24"]
     """Probability of there being something, by BirdsEyeLayer."""
-    risks: Float32[np.ndarray, "W tried"]
-    """Probability of danger for each of TRIED_ACCELERATIONS_MPS2."""
-    sightings: Float32[np.ndarray, "W cells 2"]
-    """Probability of a vehicle and of a person in each cell of the pictures, camera by camera; see `cells_of`."""
 
 
 class OnnxDriver:

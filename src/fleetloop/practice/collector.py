@@ -70,7 +70,7 @@ class Collector:
     def step(self) -> None:
         """Drive one step."""
         rollout, policy, state = self._rollout, self._policy, self._rollout.state
-        rollout.decide(dangers=True)
+        rollout.decide()
         if policy is None:
             _, navigation, time_of_day_h = rollout.look()
             plan = rollout.teaching.plan()

@@ -24,7 +24,6 @@ from fleetloop.core.types import (
 )
 from fleetloop.policy.inside import Inside
 from fleetloop.sim.cameras import Appearance, appearances, render
-from fleetloop.sim.dangers import foretell
 from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.traffic import Decision
@@ -191,7 +190,6 @@ def look(
     navigate(driven.world, state, navigation, agent)
     tell_time(state, time_of_day)
     teach(driven.world, state, decision, teaching, agent)
-    foretell(driven.world, state, decision, teaching, agent)
     images = render(driven.world, rig, scene, looks or appearances(state.seed, variety, time_of_day))
     history = np.ascontiguousarray(state.history[:, agent])
     observation = Observation(images, history, navigation, time_of_day)

@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from fleetloop.artifacts.episode_writer import encode_jpeg
-from fleetloop.core.labels import TRIED_ACCELERATIONS_MPS2
 from fleetloop.evaluate.inside_view import (
     ATTENTION_COLOUR,
     PREDICTED,
@@ -17,10 +16,8 @@ from fleetloop.evaluate.inside_view import (
     attention_opacity,
     marker_corners,
     panel,
-    sighting_boxes,
     truth_of,
 )
-from fleetloop.policy.encoder import cells_of
 from fleetloop.policy.inside import Inside
 from fleetloop.recording.moment import Moment
 
@@ -36,21 +33,11 @@ _BAND_COLOUR = (120, 170, 255)
 def log_inside(stream: Any, rerun: Any, moment: Moment, inside: Inside) -> None:
     """Log what the network that drives sees in this step, says, and whom it asks."""
     truth, readings = truth_of(moment.teaching, 0), inside.readings
-    sightings = cells_of(readings.sightings[0], moment.rig)
     for camera in moment.rig.cameras:
         if camera.name in inside.attention:
             content = _glow(inside, camera.name, (camera.width, camera.height))
             image = rerun.EncodedImage(contents=content, media_type="image/png", draw_order=1.0)
             stream.log(f"{CAMERAS}/{camera.name}/attention", image)
-            boxes = sighting_boxes(camera, sightings[camera.name])
-            marks = rerun.Boxes2D(
-                array=[corners for corners, _ in boxes],
-                array_format=rerun.Box2DFormat.XYXY,
-                colors=[colour for _, colour in boxes],
-                draw_order=2.0,
-            )
-            entity = f"{CAMERAS}/{camera.name}/sightings"
-            stream.log(entity, marks if boxes else rerun.Clear(recursive=False))
     poses = np.nan_to_num(inside.poses_in_ego.astype(np.float64))
     spread = np.nan_to_num(inside.spread_m.astype(np.float64))
     across = spread[:, None] * np.stack([-np.sin(poses[:, 2]), np.cos(poses[:, 2])], axis=1)
@@ -80,8 +67,6 @@ def _log_numbers(stream: Any, rerun: Any, inside: Inside) -> None:
         stream.log(f"{INSIDE}/signal/{name}", rerun.Scalars(float(share)))
     for name in ("stop_line_m", "lead_gap_m", "lead_speed_mps", "halt_m"):
         stream.log(f"{INSIDE}/{name}", rerun.Scalars(float(getattr(readings, name)[0])))
-    for acceleration, risk in zip(TRIED_ACCELERATIONS_MPS2, readings.risks[0], strict=True):
-        stream.log(f"{INSIDE}/risk/{acceleration:+.0f}", rerun.Scalars(float(risk)))
     stream.log(f"{INSIDE}/spread_m", rerun.Scalars(float(inside.spread_m[-1])))
     for block, weights in enumerate(inside.experts):
         stream.log(f"{INSIDE}/experts/{block}", rerun.BarChart(weights.astype(np.float64)))

@@ -17,13 +17,11 @@ from fleetloop.core.second_process import second_process
 from fleetloop.core.types import EGO, NAVIGATION_VALUES, World
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import DEFAULT_RIG, appearances, render
-from fleetloop.sim.dangers import foretell
 from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, empty_state, make_routes
-from fleetloop.sim.sightings import sightings
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import decide, empty_decision
 
@@ -72,11 +70,8 @@ def compile_looking(world: World) -> None:
     see(world, state, scene, EGO)
     navigate(world, state, np.zeros((1, NAVIGATION_VALUES), np.float32), EGO)
     tell_time(state, np.zeros(1, np.float32))
-    decision, teaching = empty_decision(1, _AGENTS), empty_teaching(1)
-    teach(world, state, decision, teaching, EGO)
-    foretell(world, state, decision, teaching, EGO)
+    teach(world, state, empty_decision(1, _AGENTS), empty_teaching(1), EGO)
     birds_eye(world, scene)
-    sightings(world, DEFAULT_RIG, scene, 16, 0.0)
     render(world, DEFAULT_RIG, scene, appearances(state.seed, 0.0))
 
 

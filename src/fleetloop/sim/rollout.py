@@ -24,7 +24,6 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.cameras import Appearance, appearances, render
-from fleetloop.sim.dangers import foretell
 from fleetloop.sim.daytime import start_clocks
 from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.health import find_broken, name_broken
@@ -276,16 +275,10 @@ class Rollout:
         lane = self.state.path[w, EGO, 0]
         return max(float(self.world.lane_reach_m[lane] - self.state.along[w, EGO]) - ROAD_END_M, 1.0)
 
-    def decide(self, dangers: bool = False) -> None:
-        """Let everybody decide, and the demonstrator say what it would do in the learner's place.
-
-        Args:
-            dangers: also how soon accelerations would end badly, for who keeps the labels.
-        """
+    def decide(self) -> None:
+        """Let everybody decide, and the demonstrator say what it would do in the learner's place."""
         decide(self.world, self.state, self.decision, self._occupancy)
         teach(self.world, self.state, self.decision, self.teaching, EGO)
-        if dangers:
-            foretell(self.world, self.state, self.decision, self.teaching, EGO)
 
     def observe(self, rig: CameraRig, variety: float = 0.0, looks: Appearance | None = None) -> Observation:
         """What the learners' cameras, odometers and phones tell now.

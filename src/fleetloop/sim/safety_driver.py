@@ -26,11 +26,11 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.behaviour import beyond_brisk
+from fleetloop.sim.demonstrator import lookahead_m, pursuit_curvature
 from fleetloop.sim.following import front_m
-from fleetloop.sim.paths import FAR_M, locate, project, surface_at, wrap
+from fleetloop.sim.paths import locate, project, surface_at, wrap
 from fleetloop.sim.prediction import runs_into, travelled_m
 from fleetloop.sim.signals import signal_colour
-from fleetloop.sim.steering import lookahead_m, pursuit_curvature
 from fleetloop.sim.traffic import Decision
 
 HORIZON_S = 2.0
@@ -115,17 +115,14 @@ def _out_of_bounds(world, town, path, along, offset, heading, x, y, yaw):
 
 
 @device
-def _to_red_m(world, state, w, a, farthest):
-    """Metres to drive until the front bumper has entered a junction behind a signal that is red, and was a moment ago.
-
-    FAR_M where that is not within `farthest` metres.
-    """
+def _runs_red(world, state, w, a, travelled):
+    """Whether the front bumper enters the junction behind a signal that is red, and was a moment ago."""
     front = front_m(state.kind[w, a])
     start = -np.float64(state.along[w, a])
     for i in range(UPCOMING_LANES):
         lane = state.path[w, a, i]
-        if lane < 0 or start - front + ENTRY_M > farthest:
-            break
+        if lane < 0 or start - front + ENTRY_M > travelled:
+            return False
         if (
             world.lane_kind[lane] != _ROAD
             and start - front > -ENTRY_M
@@ -133,18 +130,13 @@ def _to_red_m(world, state, w, a, farthest):
         ):
             signal, clock = world.lane_signal[lane], state.clock_s[w]
             if signal_colour(world, signal, clock) == _RED:
-                was_red = signal_colour(world, signal, clock - np.float32(RED_GRACE_S)) == _RED
-                return start - front + ENTRY_M if was_red else np.float64(FAR_M)
+                return signal_colour(world, signal, clock - np.float32(RED_GRACE_S)) == _RED
         start += world.lane_length_m[lane]
-    return np.float64(FAR_M)
+    return False
 
 
 @device
-def first_danger(world, state, decision, w, a, curvature, acceleration, horizon, interval):
-    """(Danger, seconds until then) of what the controls of agent a lead to first within `horizon` seconds.
-
-    (none, `horizon`) where they lead to nothing. Looks at every `interval` seconds.
-    """
+def _danger_of(world, state, decision, w, a, curvature, acceleration):
     x, y, yaw = (
         np.float64(state.pose[w, a, 0]),
         np.float64(state.pose[w, a, 1]),
@@ -152,15 +144,14 @@ def first_danger(world, state, decision, w, a, curvature, acceleration, horizon,
     )
     speed, along = np.float64(state.speed[w, a]), np.float64(state.along[w, a])
     path, offset = state.path[w, a], np.float64(state.offset[w, a])
-    at_first, farthest = speed, travelled_m(speed, acceleration, horizon, FAR_M)
-    to_red = _to_red_m(world, state, w, a, farthest)
-    steps = round(horizon / interval)
+    travelled = travelled_m(speed, acceleration, HORIZON_S, 1e6)
+    if _runs_red(world, state, w, a, travelled):
+        return _RED_LIGHT
+    steps = round(HORIZON_S / INTERVAL_S)
     for i in range(steps):
-        time = (i + 1) * interval
-        if travelled_m(at_first, acceleration, time, FAR_M) >= to_red:
-            return _RED_LIGHT, time
-        after = max(speed + acceleration * interval, 0.0)
-        distance = 0.5 * (speed + after) * interval
+        time = (i + 1) * INTERVAL_S
+        after = max(speed + acceleration * INTERVAL_S, 0.0)
+        distance = 0.5 * (speed + after) * INTERVAL_S
         steering = curvature
         if time > HOLD_S + 1e-6:
             look = lookahead_m(speed)
@@ -173,11 +164,11 @@ def first_danger(world, state, decision, w, a, curvature, acceleration, horizon,
         along, offset, heading, _ = project(world, path, along + distance, x, y)
         danger = _out_of_bounds(world, state.town[w], path, along, offset, heading, x, y, yaw)
         if danger != _SAFE:
-            return danger, time
+            return danger
         # Who stands touches nobody.
-        if farthest > 0.05 and _hits(world, state, decision, w, a, time, along, x, y, yaw):
-            return _COLLISION, time
-    return _SAFE, np.float64(horizon)
+        if travelled > 0.05 and _hits(world, state, decision, w, a, time, along, x, y, yaw):
+            return _COLLISION
+    return _SAFE
 
 
 @device(entry=False)
@@ -185,9 +176,8 @@ def watch_one(world, state, decision, curvature, acceleration, danger, w, a):
     """Fill the Danger of the controls of agent a of world w."""
     danger[w] = _SAFE
     if state.kind[w, a] != _NOBODY:
-        steering, acceleration_held = np.float64(curvature[w]), np.float64(acceleration[w])
-        danger[w], _ = first_danger(
-            *(world, state, decision, w, a, steering, acceleration_held, HORIZON_S, INTERVAL_S)
+        danger[w] = _danger_of(
+            world, state, decision, w, a, np.float64(curvature[w]), np.float64(acceleration[w])
         )
 
 

@@ -28,8 +28,6 @@ class Batch:
     """Distances that are not finite count as far away; poses that are not finite are not known, and left out."""
     birds_eye: UInt8[np.ndarray, "B 3 16 24"]
     """1 or 0 by BirdsEyeLayer; BIRDS_EYE_UNKNOWN everywhere in a sample of which it is not known."""
-    sightings: Float32[np.ndarray, "B cells 3"]
-    """Of each cell of the pictures, camera by camera, by SightingLayer; NaN where it is not known."""
     weight: Float32[np.ndarray, " B"]
 
 

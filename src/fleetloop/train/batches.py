@@ -18,10 +18,8 @@ from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
-from fleetloop.policy.encoder import FIRST_CENTRE_PX, STRIDE, cell_count
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
-from fleetloop.sim.sightings import sightings
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
 from fleetloop.train.mirror import mirrored_batch
@@ -205,10 +203,6 @@ class BatchSource:
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
         surroundings = birds_eye(self._world, scene)
         surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN
-        seen = sightings(self._world, rig, scene, STRIDE, FIRST_CENTRE_PX)
-        cells = [cell_count(camera) for camera in rig.cameras]
-        seen[np.repeat(np.concatenate(lost, axis=1)[rows], cells, axis=1)] = np.nan
-        seen[self._framed[chosen]] = np.nan
         batch = Batch(
             observation=Observation(
                 images=images,
@@ -221,7 +215,6 @@ class BatchSource:
             earlier_valid=remembered,
             labels=moments.labels,
             birds_eye=surroundings,
-            sightings=seen,
             weight=np.ones(len(chosen), np.float32),
         )
         return mirrored_batch(batch) if is_mirrored else batch

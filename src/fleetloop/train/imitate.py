@@ -51,11 +51,9 @@ class ImitationConfig:
     poses_weight: float = 0.3
     spread_weight: float = 0.05
     signal_weight: float = 1.0
-    distance_weight: float = 0.5
+    distance_weight: float = 0.1
     right_of_way_weight: float = 0.5
     birds_eye_weight: float = 0.5
-    risk_weight: float = 2.0
-    sightings_weight: float = 1.0
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
     """A sample at the tightest curvature weighs 1 + this, in u-space."""

@@ -10,17 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleetloop.core.labels import Labels
-from fleetloop.core.types import BirdsEyeLayer, SightingLayer
 from fleetloop.policy import heads
 from fleetloop.policy.features import control_from_curvature
 from fleetloop.policy.heads import Outputs
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.processes import ALONE, Processes
-
-_USERS_EMPHASIS = 5.0
-"""Users of the road fill few of the cells seen from above, and matter more than the road."""
-_SOMEBODY_EMPHASIS = (4.0, 12.0)
-"""Of vehicles and people: nearly all cells are empty, so to miss somebody weighs more than to see a ghost."""
 
 if TYPE_CHECKING:
     # It trains with these losses, and its configuration weighs them.
@@ -63,8 +57,6 @@ def loss_parts(
         "spread": (held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1),
         **_reading_losses(outputs, batch.labels, tensor),
         "birds_eye": _birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye)),
-        "sightings": _sightings_if_told(outputs.sightings, tensor(batch.sightings)),
-        "risk": risk_loss(outputs.risk_logits, tensor(batch.labels.danger_s)),
     }
     parts = {name: mean(loss) for name, loss in losses.items()}
     parts["balance"] = outputs.balance_loss
@@ -82,8 +74,6 @@ def _total(parts: dict[str, Tensor], config: "ImitationConfig") -> Tensor:
         + config.distance_weight * parts["distance"]
         + config.right_of_way_weight * parts["right_of_way"]
         + config.birds_eye_weight * parts["birds_eye"]
-        + config.risk_weight * parts["risk"]
-        + config.sightings_weight * parts["sightings"]
         + config.balance_weight * parts["balance"]
     )
 
@@ -113,39 +103,7 @@ def _birds_eye_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the cells, [B]; 0 where they are not known."""
     known = (labels != BIRDS_EYE_UNKNOWN).float()
     losses = functional.binary_cross_entropy_with_logits(logits, labels * known, reduction="none")
-    by_layer = (known * losses).flatten(2).mean(dim=2)
-    users = by_layer[:, BirdsEyeLayer.VEHICLES] + by_layer[:, BirdsEyeLayer.PEOPLE]
-    return (_USERS_EMPHASIS * users + by_layer[:, BirdsEyeLayer.ROAD]) / len(BirdsEyeLayer)
-
-
-def risk_loss(logits: Tensor, danger_s: Tensor) -> Tensor:
-    """Mean cross-entropy over the accelerations tried, [B]; 0 where it is not known what comes of them."""
-    known = torch.isfinite(danger_s)
-    ends_badly = (danger_s <= heads.RISK_HORIZON_S + 1e-3).float()
-    losses = functional.binary_cross_entropy_with_logits(logits, ends_badly, reduction="none")
-    return torch.where(known, losses, 0.0).mean(dim=1)
-
-
-def _sightings_if_told(found: Tensor, truth: Tensor) -> Tensor:
-    """`sightings_loss`, or 0 of a network that does not tell what it sees in its cells."""
-    return sightings_loss(found, truth) if found.shape[1] else found.new_zeros(len(found))
-
-
-def sightings_loss(found: Tensor, truth: Tensor) -> Tensor:
-    """Mean over the cells [B, cells, 3] of who is there and, where somebody is, how far away; [B].
-
-    0 where it is not known.
-    """
-    distance = truth[..., SightingLayer.DISTANCE_M]
-    is_known, is_near = ~torch.isnan(distance), torch.isfinite(distance)
-    there = functional.binary_cross_entropy_with_logits(
-        found[..., : SightingLayer.DISTANCE_M],
-        truth[..., : SightingLayer.DISTANCE_M].nan_to_num(0.0),
-        reduction="none",
-        pos_weight=found.new_tensor(_SOMEBODY_EMPHASIS),
-    ).sum(dim=-1)
-    away = _huber(found[..., SightingLayer.DISTANCE_M] - heads.scaled_distance(distance), 0.1)
-    return (is_known * there + torch.where(is_near, away, 0.0)).mean(dim=1)
+    return (known * losses).flatten(1).mean(dim=1)
 
 
 def _huber(error: Tensor, delta: float) -> Tensor:

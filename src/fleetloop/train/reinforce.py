@@ -22,7 +22,6 @@ from torch.distributions import Normal
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
-from fleetloop.policy.encoder import FIRST_CENTRE_PX, STRIDE
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
@@ -32,7 +31,6 @@ from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
-from fleetloop.sim.sightings import sightings
 from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
 from fleetloop.train.imitate import ImitationConfig, Progress
@@ -141,7 +139,7 @@ class _Collector:
     def _look(self) -> tuple[Observation, Tensor]:
         """What the policy sees before its next step, and what the critic sees."""
         rollout = self.rollout
-        rollout.decide(dangers=True)
+        rollout.decide()
         observation = rollout.observe(self.rig, self.config.variety)
         describe(self.world, rollout.state, rollout.decision, self._state)
         return observation, torch.from_numpy(self._state[:, 0].copy())
@@ -204,7 +202,6 @@ class _Collector:
             earlier_valid=np.ones(self.config.vehicles, bool),
             labels=self.rollout.teaching.copy(),
             birds_eye=birds_eye(self.world, self.rollout.scene),
-            sightings=sightings(self.world, self.rig, self.rollout.scene, STRIDE, FIRST_CENTRE_PX),
             weight=np.ones(self.config.vehicles, np.float32),
         )
 

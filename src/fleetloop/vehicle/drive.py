@@ -162,7 +162,7 @@ class _Fleet:
     def look(self, with_images: bool) -> _Before:
         """Let everybody decide and the driver plan."""
         rollout, policy = self.rollout, self.policy
-        rollout.decide(dangers=True)
+        rollout.decide()
         state = rollout.state
         if policy is not None or with_images:
             observation = rollout.observe(self.rig, self.config.variety)

@@ -23,7 +23,7 @@ from fleetloop.core.types import EGO, STEP_S, AgentKind, CameraRig, World
 from fleetloop.sim.behaviour import BUBBLE_RADIUS_M
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.daytime import start_clocks
-from fleetloop.sim.demonstrator import empty_teaching, teach
+from fleetloop.sim.demonstrator import MAXIMUM_CURVATURE_1PM, empty_teaching, teach
 from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
@@ -32,7 +32,6 @@ from fleetloop.sim.rollout import ROAD_END_M, empty_state
 from fleetloop.sim.safety_driver import Danger, watch
 from fleetloop.sim.scenarios import family_named, set_up_scenario
 from fleetloop.sim.spawn import NEEDED_M, place, spawn_world
-from fleetloop.sim.steering import MAXIMUM_CURVATURE_1PM
 from fleetloop.sim.traffic import decide, empty_decision
 
 STRONGEST_MPS2 = (6.0, 3.0)
