@@ -266,6 +266,8 @@ class Practise(_LearnByDriving):
         if self.learning_rate is not None:
             preset = replace(preset, imitate=replace(preset.imitate, learning_rate=self.learning_rate))
         if self.towns is not None:
+            if self.town is not None:
+                raise ConfigError("practise: --towns is for generated towns; leave it or --town away")
             preset = replace(preset, training_towns=at_least_one("towns", self.towns))
         library, towns = self._where(preset)
         practise_checkpoint(

@@ -14,7 +14,7 @@ def _processor_has_bfloat16() -> bool:
     Without AVX-512's or AMX's instructions for it oneDNN emulates them: the tiny network then trained with 34
     samples/s instead of 299 (docs/benchmarks.md).
     """
-    # PyTorch before 2.10 does not tell; float32 is right everywhere.
+    # An older PyTorch does not tell; float32 is right everywhere.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in _BFLOAT16_CAPABILITIES)
 
