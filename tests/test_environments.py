@@ -35,10 +35,10 @@ from fleetloop.sim.environments import (
     Sees,
 )
 from fleetloop.sim.environments.learner_worlds import LATERAL_MPS2, STRONGEST_MPS2
-from fleetloop.sim.environments.state_view import OTHER_FIELDS, OTHERS, OWN_FIELDS, STATE_FIELDS
 from fleetloop.sim.roads import TownLibrary
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES
+from fleetloop.sim.state_view import OTHER_FIELDS, OTHERS, OWN_FIELDS, STATE_FIELDS
 from toy_world import toy_world
 
 TINY_RIG = equal_rig(24, 16)

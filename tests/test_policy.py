@@ -277,7 +277,15 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         ("field", "value"),
-        [("size", "huge"), ("size", ["tiny"]), ("experts", 1), ("experts", "4"), ("memory", 1), ("speed", 3)],
+        [
+            ("size", "huge"),
+            ("size", ["tiny"]),
+            ("experts", 1),
+            ("experts", "4"),
+            ("memory", 1),
+            ("planner", 0),
+            ("speed", 3),
+        ],
     )
     def test_wrong_field_is_named(self, field: str, value: object):
         with pytest.raises(ConfigError, match=field):
@@ -298,18 +306,23 @@ class TestConfig:
 
 class TestOnnx:
     @pytest.mark.parametrize("memory", [True, False])
-    @pytest.mark.parametrize("past_controls", [True, False])
-    def test_parity_over_a_sequence(self, tmp_path: Path, memory: bool, past_controls: bool):
+    @pytest.mark.parametrize(("past_controls", "planner"), [(True, False), (False, True), (False, False)])
+    def test_parity_over_a_sequence(self, tmp_path: Path, memory: bool, past_controls: bool, planner: bool):
         torch.manual_seed(1)
-        network = build_network(NetworkConfig(memory=memory, past_controls=past_controls), RIG)
+        network = build_network(
+            NetworkConfig(memory=memory, past_controls=past_controls, planner=planner), RIG
+        )
         torch.nn.init.normal_(network.heads.linear.weight, std=0.05)
         export_onnx(network, tmp_path / "network.onnx")
         sequence = [random_observation(3, seed) for seed in range(MEMORY_DELAY_STEPS + 2)]
         assert parity(network, tmp_path / "network.onnx", sequence, 1e-3) < 1e-3
 
-    def test_eight_bits_take_a_fraction_of_the_bytes_and_plan_about_the_same(self, tmp_path: Path):
+    @pytest.mark.parametrize("planner", [True, False])
+    def test_eight_bits_take_a_fraction_of_the_bytes_and_plan_about_the_same(
+        self, tmp_path: Path, planner: bool
+    ):
         torch.manual_seed(1)
-        network = build_network(NetworkConfig(), RIG)
+        network = build_network(NetworkConfig(planner=planner), RIG)
         export_onnx(network, tmp_path / "network.onnx")
         sequence = [random_observation(3, seed) for seed in range(8)]
         quantize_onnx(tmp_path / "network.onnx", tmp_path / "int8.onnx", RIG, sequence[:4])
@@ -430,7 +443,9 @@ class TestOnnx:
             OnnxDriver(open_memory.SerializeToString(), RIG, 1)
 
 
-@pytest.mark.parametrize("config", [NetworkConfig(), NetworkConfig(memory=False, past_controls=True)])
+@pytest.mark.parametrize(
+    "config", [NetworkConfig(planner=True), NetworkConfig(memory=False, past_controls=True)]
+)
 def test_a_network_is_built_again_from_its_onnx_file(config: NetworkConfig, tmp_path: Path):
     torch.manual_seed(3)
     network = build_network(config, RIG).eval()

@@ -15,6 +15,7 @@ from fleetloop.core.types import CameraRig, Observation, Plan
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.practice import practise as practise_module
+from fleetloop.practice.coaching import CoachConfig
 from fleetloop.practice.collector import Collector, _Kept
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.practice.practise import PractiseConfig, practise
@@ -28,8 +29,12 @@ from toy_world import toy_world
 
 RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
 DRIVE = DriveConfig(vehicles=3, steps=40, agents=4, route_m=150.0)
+COACH = CoachConfig(
+    samples=256, batch_size=32, warmup_samples=64, drive=DRIVE, batches_per_round=3, capacity=300
+)
 CONFIG = PractiseConfig(
     drive=DRIVE,
+    coach=COACH,
     curate=CurateConfig(stride=2),
     capacity=400,
     first_drive_samples=32,
@@ -124,7 +129,7 @@ def test_moments_survive_their_file(tmp_path: Path):
 
 def run(folder: Path, seed: int = 0, unseen: range | None = None) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    network = build_network(NetworkConfig(), RIG)
+    network = build_network(NetworkConfig(planner=True), RIG)
     imitation = replace(IMITATION, seed=seed)
     told: list[tuple[int, dict[str, float]]] = []
     result = practise(

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     SCENARIO = 12
     DWELL = 13
     UPLOAD = 14
+    MISLED = 15
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

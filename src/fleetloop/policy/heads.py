@@ -1,4 +1,4 @@
-"""What the network says: control, future poses with their spread, and auxiliary readings that never drive."""
+"""What the network says: the plan, its spread, and auxiliary readings that never drive."""
 
 import math
 from typing import NamedTuple
@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSE_INTERVAL_S, PLAN_POSES, BirdsEyeLayer, Control
+from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSES, BirdsEyeLayer, Control
 from fleetloop.policy.features import curvature_from_control
+from fleetloop.policy.planner import PLAN_OUTPUTS, SITUATION_WIDTH, Planner, PlanScale
 
 ACCELERATION_SCALE_MPS2 = 3.0
 SIGNAL_CLASSES = 5
@@ -22,10 +23,7 @@ SPEED_SCALE_MPS = 10.0
 
 _MIN_SPREAD_M = 0.02
 _BIRDS_EYE = (len(BirdsEyeLayer), *BIRDS_EYE_CELLS)
-_OUTPUTS = (
-    1,
-    1,
-    PLAN_POSES * 3,
+_READINGS = (
     PLAN_POSES,
     SIGNAL_CLASSES,
     1,
@@ -60,6 +58,8 @@ class Outputs(NamedTuple):
     birds_eye_logits: Float[Tensor, "B 3 16 24"]
     """Of there being something, by BirdsEyeLayer."""
     balance_loss: Float[Tensor, ""]
+    situation: Float[Tensor, "B situation"]
+    """What the plan was made from; of no width where it comes straight from the trunk."""
 
 
 class Decoded(NamedTuple):
@@ -93,43 +93,51 @@ def distance_from_scaled(scaled: Float[Tensor, "*batch"]) -> Float[Tensor, "*bat
 
 
 class Heads(nn.Module):
-    """One linear layer, cut into the outputs; poses are offsets from going straight at the present speed."""
+    """One linear layer, cut into the outputs; the plan may come by way of a situation."""
 
-    times_s: Tensor
-    reach: Tensor
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, planner: Planner | None = None) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, sum(_OUTPUTS))
+        self.planner = planner
+        self.tell: nn.Module | None = None
+        if planner is not None:
+            self.tell = nn.Sequential(
+                nn.Linear(width, width),
+                nn.ReLU(),
+                nn.Linear(width, SITUATION_WIDTH),
+                nn.LayerNorm(SITUATION_WIDTH, elementwise_affine=False),
+            )
+        self._parts = [PLAN_OUTPUTS if planner is None else 0, *_READINGS]
+        self.linear = nn.Linear(width, sum(self._parts))
         nn.init.normal_(self.linear.weight, std=0.1 / math.sqrt(width))
         nn.init.zeros_(self.linear.bias)
-        times_s = torch.arange(1, PLAN_POSES + 1) * PLAN_POSE_INTERVAL_S
-        # How far poses stray from straight on: 2 m/s^2 along, about as much across, a few tenths of a radian.
-        reach = torch.stack([times_s.square(), times_s.square(), 0.5 * times_s], dim=-1)
-        self.register_buffer("times_s", times_s, persistent=False)
-        self.register_buffer("reach", reach, persistent=False)
+        self.scale = PlanScale()
 
     def forward(
         self, x: Float[Tensor, "B width"], speed_mps: Float[Tensor, " B"], balance_loss: Float[Tensor, ""]
     ) -> Outputs:
         """Outputs for trunk features `x`."""
-        parts = torch.split(self.linear(x).float(), list(_OUTPUTS), dim=-1)
-        offsets = parts[2].reshape(-1, PLAN_POSES, 3) * self.reach
-        straight_m = speed_mps[:, None] * self.times_s
-        poses = torch.cat([offsets[:, :, :1] + straight_m[:, :, None], offsets[:, :, 1:]], dim=-1)
+        plan, *parts = torch.split(self.linear(x).float(), self._parts, dim=-1)
+        situation = x[:, :0]
+        if self.planner is not None and self.tell is not None:
+            situation = self.tell(x)
+            intention = self.planner(situation, speed_mps)
+            balance_loss = 0.5 * (balance_loss + intention.balance_loss)
+        else:
+            intention = self.scale(plan, speed_mps, balance_loss)
         return Outputs(
-            curvature_control=parts[0][:, 0],
-            acceleration=parts[1][:, 0],
-            poses_in_ego=poses,
-            spread_m=_MIN_SPREAD_M + torch.exp(parts[3].clamp(-6.0, 4.0)),
-            signal_logits=parts[4],
-            stop_line=parts[5][:, 0],
-            lead_gap=parts[6][:, 0],
-            lead_speed=parts[7][:, 0],
-            junction_logits=parts[8],
-            halt=parts[9][:, 0],
-            birds_eye_logits=parts[10].reshape(-1, *_BIRDS_EYE),
+            curvature_control=intention.curvature_control,
+            acceleration=intention.acceleration,
+            poses_in_ego=intention.poses_in_ego,
+            spread_m=_MIN_SPREAD_M + torch.exp(parts[0].clamp(-6.0, 4.0)),
+            signal_logits=parts[1],
+            stop_line=parts[2][:, 0],
+            lead_gap=parts[3][:, 0],
+            lead_speed=parts[4][:, 0],
+            junction_logits=parts[5],
+            halt=parts[6][:, 0],
+            birds_eye_logits=parts[7].reshape(-1, *_BIRDS_EYE),
             balance_loss=balance_loss,
+            situation=situation,
         )
 
 

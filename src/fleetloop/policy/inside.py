@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from fleetloop.core.types import CameraRig, Observation
-from fleetloop.policy.experts import ExpertBlock, mixture
+from fleetloop.policy.experts import mixture
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.heads import Outputs, decode
@@ -109,8 +109,7 @@ def gates_of(network: DriverNetwork) -> Iterator[list[Float[Tensor, "B experts"]
     def keep(_: nn.Module, __: Any, logits: Tensor) -> None:
         gates.append(mixture(logits.detach())[2])
 
-    blocks = [block for block in network.blocks if isinstance(block, ExpertBlock)]
-    hooks = [block.router.register_forward_hook(keep) for block in blocks]
+    hooks = [block.router.register_forward_hook(keep) for block in network.expert_blocks()]
     try:
         yield gates
     finally:

@@ -19,6 +19,7 @@ from fleetloop.policy.features import Inputs
 from fleetloop.policy.heads import Heads, Outputs
 from fleetloop.policy.memory import Memory
 from fleetloop.policy.model import DriverModel, OwnNetwork, build_own_network
+from fleetloop.policy.planner import Planner
 
 GROUP_NAMES = ("forward", "around")
 """Names of a rig's groups: the first looks ahead and is the one that is remembered."""
@@ -49,6 +50,8 @@ class NetworkConfig:
     confusion in imitation learning", NeurIPS 2019).
     """
     experts: int = 4
+    planner: bool = False
+    """Whether the plan is made from a situation that a coach can tell, or straight from the trunk."""
 
     @property
     def factor(self) -> int:
@@ -103,6 +106,8 @@ def config_from_dict(content: Any) -> AnyNetwork:
         )
     if set(content) == {field.name for field in dataclasses.fields(OwnNetwork)}:
         return OwnNetwork(str(content["builder"]), bool(content["memory"]))
+    # Networks from before there was a planner have none.
+    content = {"planner": False, **content}
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
     if set(content) != names:
         raise ConfigError(
@@ -114,7 +119,7 @@ def config_from_dict(content: Any) -> AnyNetwork:
     experts = content["experts"]
     if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:
         raise ConfigError(f"network config: experts is {experts!r}; use a whole number of at least 2")
-    for name in ("memory", "past_controls"):
+    for name in ("memory", "past_controls", "planner"):
         if not isinstance(content[name], bool):
             raise ConfigError(f"network config: {name} is {content[name]!r}; use true or false")
     return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
@@ -141,7 +146,7 @@ class DriverNetwork(DriverModel):
             ExpertBlock(config.trunk_width, config.trunk_width, config.experts) for _ in range(config.blocks)
         )
         self.normalise = nn.LayerNorm(config.trunk_width)
-        self.heads = Heads(config.trunk_width)
+        self.heads = Heads(config.trunk_width, Planner(config.experts) if config.planner else None)
 
     def encode_forward(
         self,
@@ -186,9 +191,13 @@ class DriverNetwork(DriverModel):
         x = functional.relu(self.normalise(x))
         return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
 
+    def expert_blocks(self) -> list[ExpertBlock]:
+        """Those of the trunk, then those of the planner."""
+        return [module for module in self.modules() if isinstance(module, ExpertBlock)]
+
     def adaptable_layers(self) -> list[nn.Linear]:
-        """Those of the trunk, and the one that projects what the cameras saw."""
-        experts = [layer for block in self.blocks for layer in (block.up, block.down)]
+        """Those of the experts, and the ones that project what the cameras saw and enter the trunk."""
+        experts = [layer for block in self.expert_blocks() for layer in (block.up, block.down)]
         return [self.encoder.project, self.enter, *experts]  # pyright: ignore[reportReturnType]
 
 

@@ -15,7 +15,7 @@ from fleetloop.core.types import CameraRig, Observation
 from fleetloop.policy.runtime import OnnxDriver
 
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
-_KEPT = ("heads", "router", "basis")
+_KEPT = ("heads/linear", "planner/linear", "router", "basis")
 """Parts whose few weights stay float32: what they say is used as it is (controls, the choice of experts), or what they
 take are a few numbers (where a camera is)."""
 

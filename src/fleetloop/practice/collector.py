@@ -9,13 +9,15 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from fleetloop.core.scene import pack_scenes
-from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
+from fleetloop.core.types import EGO, STEP_S, CameraRig, Plan, Policy, World
 from fleetloop.curate.curate import EARLIER_STEPS, CurateConfig, label_weight, waiting
 from fleetloop.practice.moments import join_moments
 from fleetloop.safety.limits import SafetyLayer
+from fleetloop.sim.privileged_view import privileged_view
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.train.batches import Moments
+from fleetloop.train.coach import CoachDriver
 from fleetloop.vehicle.drive import DriveConfig, disturb
 
 _OUT_OF_STEP = 7
@@ -51,11 +53,11 @@ class Collector:
         world: World,
         rig: CameraRig,
         routes: Iterator[Route],
-        policy: Policy | None,
+        policy: Policy | CoachDriver | None,
         drive: DriveConfig,
         curate: CurateConfig,
     ) -> None:
-        """The policy drives under the safety driver; None is the demonstrator, disturbed as when it is recorded."""
+        """Who drives, under the safety driver; None is the demonstrator, disturbed as when it is recorded."""
         self._rollout = Rollout(world, routes, drive.vehicles, drive.agents)
         self._rig, self._policy, self._drive, self._curate = rig, policy, drive, curate
         self._safety_layer = SafetyLayer(drive.vehicles, STEP_S)
@@ -71,17 +73,12 @@ class Collector:
         """Drive one step."""
         rollout, policy, state = self._rollout, self._policy, self._rollout.state
         rollout.decide()
-        if policy is None:
-            _, navigation, time_of_day_h = rollout.look()
-            plan = rollout.teaching.plan()
-        else:
-            observation = rollout.observe(self._rig, self._drive.variety)
-            navigation, time_of_day_h = observation.navigation, observation.time_of_day_h
-            plan = policy.plan(observation)
+        rollout.look()
         speed_mps = state.speed[:, EGO].copy()
         self._scenes.append(pack_scenes(rollout.scene))
-        kept = self._keep(navigation, time_of_day_h)
-        controls = self._safety_layer.limit(plan, speed_mps)
+        moments = self._look()
+        kept = self._keep(moments)
+        controls = self._safety_layer.limit(self._plan(moments), speed_mps)
         curvature, acceleration = controls.curvature_1pm, controls.acceleration_mps2
         if policy is None:
             scale_1pm = self._drive.steering_noise_1pm
@@ -98,29 +95,40 @@ class Collector:
         self._decide(kept, step.danger)
         self._routes_ended += step.ended
 
-    def _keep(self, navigation: np.ndarray, time_of_day_h: np.ndarray) -> _Kept:
-        """Those moments of this step that are looked at."""
-        state, teaching = self._rollout.state, self._rollout.teaching
+    def _look(self) -> Moments:
+        """This step's moments of all vehicles; valid until the next step."""
+        rollout, state = self._rollout, self._rollout.state
         ego_history = state.history[:, EGO].copy()
+        return Moments(
+            town=state.town,
+            scene=self._scenes[-1],
+            earlier_scene=self._scenes[0],
+            ego_history=ego_history,
+            navigation=rollout.navigation,
+            time_of_day_h=rollout.time_of_day_h,
+            labels=rollout.teaching,
+            weight=label_weight(rollout.teaching, ego_history[:, -1, 0], self._curate),
+            privileged=privileged_view(rollout),
+        )
+
+    def _plan(self, moments: Moments) -> Plan | None:
+        """What who drives wants to do."""
+        if self._policy is None:
+            return self._rollout.teaching.plan()
+        if isinstance(self._policy, CoachDriver):
+            return self._policy.plan(moments)
+        return self._policy.plan(self._rollout.observe(self._rig, self._drive.variety))
+
+    def _keep(self, moments: Moments) -> _Kept:
+        """Those moments of this step that are looked at."""
         strides = np.where(
-            waiting(ego_history, teaching.acceleration_mps2),
+            waiting(moments.ego_history, moments.labels.acceleration_mps2),
             self._curate.stride * self._curate.standing_stride,
             self._curate.stride,
         )
         turn = self._steps + _OUT_OF_STEP * np.arange(len(strides))
         usable = self._rollout.active & (self._route_steps >= EARLIER_STEPS)
         chosen = np.flatnonzero(usable & (turn % strides == 0))
-        weight = label_weight(teaching, ego_history[:, -1, 0], self._curate)
-        moments = Moments(
-            town=state.town,
-            scene=self._scenes[-1],
-            earlier_scene=self._scenes[0],
-            ego_history=ego_history,
-            navigation=navigation,
-            time_of_day_h=time_of_day_h,
-            labels=teaching,
-            weight=weight,
-        )
         return _Kept(chosen, self._routes_ended[chosen], moments.select(chosen))
 
     def _decide(self, kept: _Kept, danger: Int32[np.ndarray, " W"]) -> None:

@@ -27,6 +27,10 @@ class MomentBuffer:
     def __len__(self) -> int:
         return self._count
 
+    def skip(self, count: int) -> None:
+        """As if `count` moments had been added that others will overwrite."""
+        self._next = (self._next + count) % self._capacity
+
     def append(self, moments: Moments) -> None:
         """Add moments; what is too old gives way."""
         count = len(moments.town)

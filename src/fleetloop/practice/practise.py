@@ -15,26 +15,29 @@ import math
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numba
 import orjson
 import torch
 
-from fleetloop.core.errors import ConfigError
+from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.files import storage_errors, write_bytes
 from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.model import DriverModel
+from fleetloop.policy.planner import planner_of
+from fleetloop.practice.coaching import CoachConfig, train_coach
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
+from fleetloop.practice.threads import use_one_thread
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
+from fleetloop.train.coach import Coach, CoachDriver
 from fleetloop.train.imitate import (
     ImitationConfig,
     Progress,
@@ -48,7 +51,8 @@ from fleetloop.train.imitate import (
 from fleetloop.train.waiting import WaitingClock
 from fleetloop.vehicle.drive import DriveConfig
 
-_SETTINGS, _STATE = "practice.json", "state.safetensors"
+_SETTINGS, _STATE, _COACH = "practice.json", "state.safetensors", "coach.safetensors"
+_COUNTS = "moments.json"
 _WATCHED = 16
 """Batches of what the network gets into in unseen towns."""
 
@@ -60,8 +64,14 @@ class PractiseConfig:
     drive: DriveConfig = field(default_factory=lambda: DriveConfig(scenario_share=0.1))
     """Of the demonstrator first, `steps` steps, and of the network."""
     curate: CurateConfig = field(default_factory=lambda: CurateConfig(stride=2))
+    coach: CoachConfig | None = field(default_factory=CoachConfig)
+    """Who tells the network what situations are; None for nobody."""
+    misled: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2)
+    """How far the coach is misled when it drives for the network to learn from (`CoachDriver`)."""
+    misled_steps_per_batch: int = 3
+    """Of all vehicles, driven by the misled coach for each batch trained on."""
     capacity: int = 700_000
-    """Moments kept, 1.1 kB each."""
+    """Moments kept, 1.5 kB each."""
     first_drive_samples: int = 32_000
     """Trained on the demonstrator's drives before the network drives itself."""
     batches_per_round: int = 8
@@ -90,14 +100,20 @@ class _Practice:
         towns: int,
         batches: BatchConfig,
         folder: Path,
+        coach: Coach | None = None,
     ) -> None:
         self.config, self.imitation, self.batches = config, imitation, batches
         self.world, self.towns, self.folder, self.rig = world, towns, folder, network.rig
+        self.coach = coach
         # What drives is a copy: the trained one changes while it does.
         self.driver = copy.deepcopy(network)
         self.trainer = Trainer(imitation, network)
         self.buffer = MomentBuffer(config.capacity)
         self.collector: Collector | None = None
+        self.misled: Collector | None = None
+        """Where the coach drives; new in each stage, as the network's is."""
+        self.counts: list[int] = []
+        """Moments of each stage that was written."""
         self.fresh: list[Moments] = []
         """Of this stage; not yet written."""
 
@@ -128,14 +144,33 @@ class _Practice:
                 progress((number + 1) / self.config.drive.steps)
         self.learn_from(collector.take_all())
 
+    def mislead(self, stage: int) -> Collector | None:
+        """A collector for a stage in which the coach drives, misled; it thins out nothing but waiting."""
+        if self.coach is None or not self.config.misled_steps_per_batch:
+            return None
+        drive, seed = self.config.drive, self.imitation.seed * 1_000 + stage
+        driver = CoachDriver(self.coach, drive.vehicles, seed, self.config.misled)
+        curate = replace(self.config.curate, stride=1)
+        return Collector(
+            self.world, self.rig, self.routes(500 + stage, range(self.towns)), driver, drive, curate
+        )
+
     def prepare(self, numbers: range) -> list[Batch]:
         """Drive, then draw the batches of these numbers."""
+        if self.misled is not None:
+            for _ in range(len(numbers) * self.config.misled_steps_per_batch):
+                self.misled.step()
+            self.learn_from(self.misled.take())
         if self.collector is not None:
             for _ in range(len(numbers) * self.config.steps_per_batch):
                 self.collector.step()
             self.learn_from(self.collector.take())
-        source = BatchSource(self.buffer.moments, self.world, self.rig, self.batches, self.imitation.seed)
+        source = self.source(self.buffer.moments, self.imitation.seed)
         return [source.batch(number) for number in numbers]
+
+    def source(self, moments: Moments, seed: int) -> BatchSource:
+        """Batches of moments."""
+        return BatchSource(moments, self.world, self.rig, self.batches, seed, coach=self.coach)
 
     @property
     def stage_batches(self) -> int:
@@ -149,8 +184,8 @@ class _Practice:
         size, drive_after = self.config.batches_per_round, self.config.first_drive_samples
         batch_size = self.imitation.batch_size
         parts: list[dict[str, torch.Tensor]] = []
-        self.collector = None
-        with ThreadPoolExecutor(1, "practice", _use_one_thread) as pool:
+        self.collector, self.misled = None, self.mislead(stage)
+        with ThreadPoolExecutor(1, "practice", use_one_thread) as pool:
             rounds = [range(start, min(start + size, end)) for start in range(first, end, size)]
             batches = pool.submit(self.prepare, rounds[0])
             for number, following in zip(rounds, [*rounds[1:], None], strict=True):
@@ -167,8 +202,9 @@ class _Practice:
                 figures["learning_rate"] = learning_rate_at((number.stop - 1) * batch_size, self.imitation)
                 if progress is not None:
                     progress(number.stop * batch_size, figures)
-        if self.collector is not None:
-            self.learn_from(self.collector.take_all())
+        for collector in (self.misled, self.collector):
+            if collector is not None:
+                self.learn_from(collector.take_all())
         return mean_parts(parts)
 
     @torch.no_grad()
@@ -177,34 +213,58 @@ class _Practice:
         collector = self.collect(stage, self.trainer.averaged, towns)
         for _ in range(self.config.watch_steps):
             collector.step()
-        source = BatchSource(
-            collector.take_all(), self.world, self.rig, self.batches, self.imitation.seed + stage
-        )
+        source = self.source(collector.take_all(), self.imitation.seed + stage)
         parts = [self.trainer.losses(source.batch(number), averaged=True) for number in range(_WATCHED)]
         return {f"unseen_{name}": value for name, value in mean_parts(parts).items()}
 
     def save(self, stage: int) -> None:
-        """Write the state at the end of a stage."""
-        write_moments(self.folder / f"moments-{stage:04d}.npz", join_moments(self.fresh))
+        """Write the state at the end of a stage; moments that others have overwritten are not kept."""
+        fresh = join_moments(self.fresh)
+        write_moments(self._moments_path(stage), fresh)
         self.fresh.clear()
+        self.counts.append(len(fresh.town))
+        write_bytes(self.folder / _COUNTS, orjson.dumps(self.counts))
         if stage > 0:
             save_state(self.trainer, self.folder / _STATE)
+        for earlier in range(stage):
+            if self._overwritten(earlier, stage + 1):
+                self._moments_path(earlier).unlink(missing_ok=True)
+
+    def _moments_path(self, stage: int) -> Path:
+        return self.folder / f"moments-{stage:04d}.npz"
+
+    def _overwritten(self, stage: int, stages: int) -> bool:
+        """Whether after so many stages nothing of this one is left in memory."""
+        return sum(self.counts[stage + 1 : stages]) >= self.config.capacity
 
     def resume(self) -> int:
-        """Load what was written; the number of stages done, that of the demonstrator included."""
-        if not (self.folder / "moments-0000.npz").is_file():
+        """Load what was written; the number of stages done, that of the demonstrator included.
+
+        Raises:
+            CheckpointError: what was written is damaged.
+        """
+        path = self.folder / _COUNTS
+        if not path.is_file():
             return 0
         resume_state(self.trainer, self.folder / _STATE)
         done = 1 + self.trainer.batches_seen // self.stage_batches
-        for stage in range(done):
-            self.buffer.append(read_moments(self.folder / f"moments-{stage:04d}.npz"))
+        self.counts = _read_counts(path)[:done]
+        for stage, count in enumerate(self.counts):
+            if self._overwritten(stage, done):
+                self.buffer.skip(count)
+            else:
+                self.buffer.append(read_moments(self._moments_path(stage)))
         return done
 
 
-def _use_one_thread() -> None:
-    """Of the two cores, one trains and one drives and draws; both settings hold for this thread alone."""
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)
+def _read_counts(path: Path) -> list[int]:
+    try:
+        counts = orjson.loads(path.read_bytes())
+    except ValueError:
+        counts = None
+    if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise CheckpointError(f"{path}: is damaged; delete its folder and begin again")
+    return counts
 
 
 def _open(folder: Path, settings: dict[str, Any]) -> None:
@@ -217,6 +277,27 @@ def _open(folder: Path, settings: dict[str, Any]) -> None:
         write_bytes(path, content)
 
 
+def _coach_for(
+    network: DriverModel,
+    config: PractiseConfig,
+    imitation: ImitationConfig,
+    world: World,
+    towns: int,
+    folder: Path,
+    progress: Callable[[float], None],
+) -> Coach | None:
+    """A coach for this network, which gets its planner; None if it has none or nobody is to coach it."""
+    planner = planner_of(network)
+    if config.coach is None or planner is None:
+        return None
+    path = folder / _COACH
+    coach = train_coach(
+        config.coach, imitation, config.curate, planner, world, network.rig, towns, path, progress
+    )
+    planner.load_state_dict(coach.planner.state_dict())
+    return coach
+
+
 def practise(
     config: PractiseConfig,
     imitation: ImitationConfig,
@@ -226,7 +307,7 @@ def practise(
     batches: BatchConfig,
     folder: Path,
     progress: Progress | None = None,
-    demonstrating: Callable[[float], None] | None = None,
+    preparing: Callable[[float], None] | None = None,
     unseen: range | None = None,
 ) -> TrainingResult:
     """Train the network on `imitation.samples` samples of what it and the demonstrator get into.
@@ -236,7 +317,7 @@ def practise(
         towns: the first so many of `world` are driven in to learn.
         folder: holds the state between stages; for the caller to remove once the weights are safe.
         progress: called after each round.
-        demonstrating: called with the share of the demonstrator's drive that is done, before any training.
+        preparing: called with the share done of what comes before: the coach's practice, the demonstrator's drive.
         unseen: towns of `world` to drive in after each stage, not to learn from; the losses there are told as
             further figures, unseen_total and so on.
 
@@ -250,10 +331,12 @@ def practise(
     torch.manual_seed(imitation.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(imitation.threads)
-    practice = _Practice(config, imitation, network, world, towns, batches, folder)
+    prepared = preparing or (lambda _: None)
+    coach = _coach_for(network, config, imitation, world, towns, folder, lambda share: prepared(0.9 * share))
+    practice = _Practice(config, imitation, network, world, towns, batches, folder, coach)
     stage = practice.resume()
     if stage == 0:
-        practice.demonstrate(demonstrating)
+        practice.demonstrate(lambda share: prepared(0.9 + 0.1 * share))
         practice.save(stage)
         stage = 1
     losses: dict[str, float] = {}

@@ -226,8 +226,9 @@ class Rollout:
         self._touched = np.zeros(worlds, np.int32)
         self._curvature = np.zeros((worlds, agents), np.float32)
         self._broken = np.full((worlds, 2), -1, np.int32)
-        self._navigation = np.zeros((worlds, NAVIGATION_VALUES), np.float32)
-        self._time_of_day = np.zeros(worlds, np.float32)
+        self.navigation = np.zeros((worlds, NAVIGATION_VALUES), np.float32)
+        """The hints of the last `observe` or `look`; likewise the time of day."""
+        self.time_of_day_h = np.zeros(worlds, np.float32)
         self._needed_m = LEARNER_NEEDED_M
         for w in range(worlds):
             self._start_route(w)
@@ -289,16 +290,16 @@ class Rollout:
             looks: instead of that, light, weather and colours, one row for each world.
         """
         see(self.world, self.state, self.scene, EGO)
-        navigate(self.world, self.state, self._navigation, EGO)
-        tell_time(self.state, self._time_of_day)
+        navigate(self.world, self.state, self.navigation, EGO)
+        tell_time(self.state, self.time_of_day_h)
         images = self._render(rig, self.appearance(variety) if looks is None else looks)
         return Observation(
-            images, self.state.history[:, EGO].copy(), self._navigation.copy(), self._time_of_day.copy()
+            images, self.state.history[:, EGO].copy(), self.navigation.copy(), self.time_of_day_h.copy()
         )
 
     def appearance(self, variety: float) -> Appearance:
         """Light, weather and colours of each world, at the hour that `observe` or `look` told last."""
-        return appearances(self.state.seed, variety, self._time_of_day, self._rain)
+        return appearances(self.state.seed, variety, self.time_of_day_h, self._rain)
 
     def _render(self, rig: CameraRig, looks: Appearance) -> tuple[np.ndarray, ...]:
         """Pictures of the active worlds; the others' stay black, so that the tail of a suite costs little."""
@@ -314,11 +315,11 @@ class Rollout:
         return images
 
     def look(self) -> tuple[Scene, Float32[np.ndarray, "W 6"], Float32[np.ndarray, " W"]]:
-        """Scene, navigation hint and time of day, without rendering; valid until the next call."""
+        """`scene`, `navigation` and `time_of_day_h`, without rendering; valid until the next call."""
         see(self.world, self.state, self.scene, EGO)
-        navigate(self.world, self.state, self._navigation, EGO)
-        tell_time(self.state, self._time_of_day)
-        return self.scene, self._navigation, self._time_of_day
+        navigate(self.world, self.state, self.navigation, EGO)
+        tell_time(self.state, self.time_of_day_h)
+        return self.scene, self.navigation, self.time_of_day_h
 
     def step(
         self, curvature: Float32[np.ndarray, " W"], acceleration: Float32[np.ndarray, " W"]

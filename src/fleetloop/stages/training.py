@@ -179,6 +179,8 @@ def practise_checkpoint(
     else:
         network, parent = network_of(initial)
         parents.append(parent)
+        # Its planner speaks of situations as its own coach did, who was not kept.
+        config = replace(config, coach=None)
     memory = network.memory_width is not None
     batches = replace(preset.batches, batch_size=imitate.batch_size, memory=memory)
     content = {
@@ -191,7 +193,7 @@ def practise_checkpoint(
     }
     partial = _partial_state(path, parents, content, "practice")
     world = make_world(library, [*towns, *unseen])
-    before = 0.01  # the share that the demonstrator's drive takes
+    before = 0.01 if config.coach is None else 0.12  # the share of the demonstrator's drive, and of the coach
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
         result = practise(
             config,

@@ -29,6 +29,8 @@ class Batch:
     birds_eye: UInt8[np.ndarray, "B 3 16 24"]
     """1 or 0 by BirdsEyeLayer; BIRDS_EYE_UNKNOWN everywhere in a sample of which it is not known."""
     weight: Float32[np.ndarray, " B"]
+    situation: Float32[np.ndarray, "B 64"] | None = None
+    """What the coach makes of it; None without a coach, not finite in a sample of which it knows nothing."""
 
 
 def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Sequence[Batch]) -> Batch:
@@ -45,6 +47,6 @@ def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Seq
         if isinstance(first, Batch | Observation):
             names = [field.name for field in dataclasses.fields(first)]
             return type(first)(**{name: mapped([getattr(part, name) for part in parts]) for name in names})
-        return first  # the rig, or no earlier images
+        return first  # the rig, or what there is none of
 
     return mapped(batches)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int32, Int64, Shaped, UInt8
 from PIL import Image
 
 from fleetloop.artifacts.dataset import Frames, Samples
@@ -20,8 +20,10 @@ from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
+from fleetloop.sim.privileged_view import PRIVILEGED_FIELDS
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
+from fleetloop.train.coach import Coach
 from fleetloop.train.mirror import mirrored_batch
 from fleetloop.train.processes import ALONE, Processes
 
@@ -63,6 +65,8 @@ class Moments(NamedTuple):
     time_of_day_h: Float32[np.ndarray, " N"]
     labels: Labels
     weight: Float32[np.ndarray, " N"]
+    privileged: Float16[np.ndarray, "N fields"]
+    """Rows of `privileged_view` for the coach; not finite where they were not kept."""
 
     def select(self, rows: Int64[np.ndarray, " M"] | Bool[np.ndarray, " N"] | slice) -> "Moments":
         """The moments at `rows`."""
@@ -83,6 +87,7 @@ def empty_moments(count: int) -> Moments:
         time_of_day_h=np.zeros(count, np.float32),
         labels=empty_labels(count),
         weight=np.zeros(count, np.float32),
+        privileged=np.zeros((count, PRIVILEGED_FIELDS), np.float16),
     )
 
 
@@ -124,7 +129,9 @@ def _moments_of(samples: Samples, towns: Sequence[str]) -> Moments:
         raise DatasetError(f"data set: town {missing[0]} is not among the towns loaded; load it as well")
     # A sample with frames needs no town; what is rendered in its place is overwritten.
     town = np.array([index.get(str(town), 0) for town in samples.town], np.int32)
-    return Moments(town, *(getattr(samples, name) for name in Moments._fields[1:]))
+    kept = {name: getattr(samples, name) for name in Moments._fields if hasattr(samples, name)}
+    unknown = np.full((len(samples), PRIVILEGED_FIELDS), np.nan, np.float16)
+    return empty_moments(0)._replace(**{**kept, "town": town, "privileged": unknown})
 
 
 class BatchSource:
@@ -140,6 +147,7 @@ class BatchSource:
         frames: Sequence[Frames | None] | None = None,
         rows: slice = slice(None),
         mirrored: Bool[np.ndarray, " N"] | None = None,
+        coach: Coach | None = None,
     ) -> None:
         count = len(moments.town)
         if count == 0:
@@ -162,7 +170,7 @@ class BatchSource:
         if frames is not None:
             self._framed[:] = [pictures is not None for pictures in frames]
         self._moments, self._world, self._rig, self._config, self._seed = moments, world, rig, config, seed
-        self._rows = rows
+        self._rows, self._coach = rows, coach
 
     def batch(self, number: int) -> Batch:
         """The rows of batch `number` that are asked for; chance is drawn for all, so that rows do not depend on it."""
@@ -171,9 +179,7 @@ class BatchSource:
         # All of a batch are seen by one rig, so a batch is mirrored as a whole.
         is_mirrored = self._mirrored_share > 0.0 and random.random() < self._mirrored_share
         cumulative = self._cumulative[is_mirrored]
-        # Evenly spaced draws with one common offset: each sample comes up as often as its weight says.
-        draws = (random.permutation(size) + random.random(size)) / size
-        chosen = np.minimum(np.searchsorted(cumulative, draws, side="right"), len(cumulative) - 1)
+        chosen = draw_by_weight(cumulative, random, size)
         look = random.integers(0, 2**63, size, dtype=np.uint64)
         rig = self._rig
         if not self._framed[chosen].any():  # recorded pictures were taken by the rig as it is
@@ -216,6 +222,7 @@ class BatchSource:
             labels=moments.labels,
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
+            situation=None if self._coach is None else self._coach.situations_of(moments),
         )
         return mirrored_batch(batch) if is_mirrored else batch
 
@@ -241,6 +248,17 @@ class BatchSource:
                 raise DatasetError(
                     f"data set: a frame of sample {index} is not a JPEG picture; curate again"
                 ) from error
+
+
+def draw_by_weight(
+    cumulative: Float64[np.ndarray, " N"], random: np.random.Generator, size: int
+) -> Int64[np.ndarray, " size"]:
+    """Rows drawn in proportion to their weight, given the cumulative share of each.
+
+    Evenly spaced draws: each comes up as often as its weight says.
+    """
+    draws = (random.permutation(size) + random.random(size)) / size
+    return np.minimum(np.searchsorted(cumulative, draws, side="right"), len(cumulative) - 1)
 
 
 def _has_past(moments: Moments) -> Bool[np.ndarray, " B"]:

@@ -54,6 +54,7 @@ class ImitationConfig:
     distance_weight: float = 0.1
     right_of_way_weight: float = 0.5
     birds_eye_weight: float = 0.5
+    situation_weight: float = 2.0
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
     """A sample at the tightest curvature weighs 1 + this, in u-space."""

@@ -13,6 +13,7 @@ from fleetloop.core.labels import Labels
 from fleetloop.policy import heads
 from fleetloop.policy.features import control_from_curvature
 from fleetloop.policy.heads import Outputs
+from fleetloop.policy.planner import Intention
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.processes import ALONE, Processes
 
@@ -33,28 +34,19 @@ def loss_parts(
     "On the pitfalls of heteroscedastic uncertainty estimation", ICLR 2022).
     """
 
-    def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(outputs.acceleration.device)
-
-    curvature = control_from_curvature(tensor(batch.labels.curvature_1pm))
-    acceleration = tensor(batch.labels.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
-    emphasis = 1.0 + config.turning_emphasis * curvature.abs()
-    emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
+    tensor = _to_device_of(outputs)
     weight = tensor(batch.weight)
     weight = weight / processes.mean(weight.sum()).clamp_min(1e-6)
 
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
 
-    position_error, yaw_error = _pose_errors(outputs, tensor(batch.labels.poses))
+    position_error, _ = _pose_errors(outputs.poses_in_ego, tensor(batch.labels.poses))
     held_error = position_error.detach()
     losses = {
-        "curvature": emphasis * _huber(outputs.curvature_control - curvature, 0.05),
-        "acceleration": emphasis
-        * _quantile(outputs.acceleration - acceleration, config.acceleration_quantile)
-        * _huber(outputs.acceleration - acceleration, 0.1),
-        "poses": (position_error + 5.0 * yaw_error).mean(dim=1),
+        **plan_losses(outputs, batch.labels, config),
         "spread": (held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1),
+        "situation": _situation_loss(outputs, batch),
         **_reading_losses(outputs, batch.labels, tensor),
         "birds_eye": _birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye)),
     }
@@ -62,6 +54,36 @@ def loss_parts(
     parts["balance"] = outputs.balance_loss
     parts["total"] = _total(parts, config)
     return parts
+
+
+def plan_losses(plan: Outputs | Intention, labels: Labels, config: "ImitationConfig") -> dict[str, Tensor]:
+    """Losses of what is to drive, [B] each."""
+    tensor = _to_device_of(plan)
+    curvature = control_from_curvature(tensor(labels.curvature_1pm))
+    acceleration = tensor(labels.acceleration_mps2) / heads.ACCELERATION_SCALE_MPS2
+    emphasis = 1.0 + config.turning_emphasis * curvature.abs()
+    emphasis = emphasis + config.braking_emphasis * (-acceleration).clamp(0.0, 1.0)
+    position_error, yaw_error = _pose_errors(plan.poses_in_ego, tensor(labels.poses))
+    return {
+        "curvature": emphasis * _huber(plan.curvature_control - curvature, 0.05),
+        "acceleration": emphasis
+        * _quantile(plan.acceleration - acceleration, config.acceleration_quantile)
+        * _huber(plan.acceleration - acceleration, 0.1),
+        "poses": (position_error + 5.0 * yaw_error).mean(dim=1),
+    }
+
+
+def _to_device_of(plan: Outputs | Intention) -> Callable[[np.ndarray], Tensor]:
+    return lambda array: torch.from_numpy(array).to(plan.acceleration.device)
+
+
+def _situation_loss(outputs: Outputs, batch: Batch) -> Tensor:
+    """Mean square error over the numbers of a situation, [B]; 0 where what the coach makes of it is not known."""
+    if outputs.situation.shape[1] == 0 or batch.situation is None:
+        return torch.zeros_like(outputs.acceleration)
+    coached = _to_device_of(outputs)(batch.situation)
+    known = torch.isfinite(coached).all(dim=-1, keepdim=True)
+    return torch.where(known, outputs.situation.float() - coached, 0.0).square().mean(dim=1)
 
 
 def _total(parts: dict[str, Tensor], config: "ImitationConfig") -> Tensor:
@@ -74,6 +96,7 @@ def _total(parts: dict[str, Tensor], config: "ImitationConfig") -> Tensor:
         + config.distance_weight * parts["distance"]
         + config.right_of_way_weight * parts["right_of_way"]
         + config.birds_eye_weight * parts["birds_eye"]
+        + config.situation_weight * parts["situation"]
         + config.balance_weight * parts["balance"]
     )
 
@@ -119,9 +142,9 @@ def _quantile(error: Tensor, quantile: float) -> Tensor:
     return torch.where(error > 0.0, 2.0 * (1.0 - quantile), 2.0 * quantile)
 
 
-def _pose_errors(outputs: Outputs, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _pose_errors(poses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean absolute error of x and y (m) and of yaw (rad), [B, 8] each; 0 where the label is not finite."""
     known = torch.isfinite(labels).all(dim=-1)
-    error = torch.where(known[..., None], outputs.poses_in_ego - labels, 0.0)
+    error = torch.where(known[..., None], poses - labels, 0.0)
     yaw_error = torch.remainder(error[..., 2] + math.pi, 2.0 * math.pi) - math.pi
     return error[..., :2].abs().mean(dim=-1), yaw_error.abs()

@@ -42,6 +42,7 @@ def mirrored_batch(batch: Batch) -> Batch:
         earlier_images=None if earlier is None else _flipped(earlier),
         labels=_mirrored_labels(batch.labels),
         birds_eye=np.ascontiguousarray(batch.birds_eye[..., ::-1]),
+        situation=None,  # nobody has taught the coach to drive in a mirror
     )
 
 

@@ -29,8 +29,8 @@ from fleetloop.policy.model import DriverModel
 from fleetloop.policy.precision import autocast
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
-from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
+from fleetloop.sim.state_view import STATE_FIELDS, describe
 from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
 from fleetloop.train.imitate import ImitationConfig, Progress

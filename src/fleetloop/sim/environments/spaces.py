@@ -6,8 +6,8 @@ from gymnasium import spaces
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES
 from fleetloop.sim.cameras import image_shapes
 from fleetloop.sim.environments.learner_worlds import EnvironmentConfig, Sees
-from fleetloop.sim.environments.state_view import LARGEST, STATE_FIELDS
 from fleetloop.sim.environments.views import CAMERAS, HISTORY, NAVIGATION, STATE
+from fleetloop.sim.state_view import LARGEST, STATE_FIELDS
 
 _FASTEST = 100.0
 _FARTHEST_M = 1000.0

@@ -6,8 +6,8 @@ from jaxtyping import Bool, Int
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, Scene
 from fleetloop.sim.cameras import Appearance, appearances, image_shapes, render
 from fleetloop.sim.environments.learner_worlds import LearnerWorlds, Sees
-from fleetloop.sim.environments.state_view import STATE_FIELDS, describe
 from fleetloop.sim.observe import empty_scene, navigate, see
+from fleetloop.sim.state_view import STATE_FIELDS, describe
 
 STATE, CAMERAS, HISTORY, NAVIGATION = "state", "cameras", "ego_history", "navigation"
 """Names of observations; the cameras of a rig with several groups are cameras_0, cameras_1, ..."""

@@ -1,0 +1,189 @@
+"""The coach practises: it learns to drive from the demonstrator as the network does, but from where everybody is.
+
+Nothing is drawn, so that a minute of it is worth an hour of the network's practice; see `train.coach` for what it is
+and what it is good for.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from fleetloop.core.errors import ConfigError
+from fleetloop.core.random import Stream, generator
+from fleetloop.core.types import CameraRig, World
+from fleetloop.curate.curate import CurateConfig
+from fleetloop.policy.planner import Planner
+from fleetloop.practice.collector import Collector
+from fleetloop.practice.moments import MomentBuffer
+from fleetloop.practice.threads import use_one_thread
+from fleetloop.sim.rollout import Route, make_routes
+from fleetloop.sim.scenarios import FAMILIES
+from fleetloop.train.batches import Moments, draw_by_weight
+from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
+from fleetloop.train.imitate import ImitationConfig, learning_rate_at
+from fleetloop.train.losses import plan_losses
+from fleetloop.train.saved_state import read_state, write_state
+from fleetloop.vehicle.drive import DriveConfig
+
+_EMA_DECAY = 0.998
+
+
+@dataclass(frozen=True)
+class CoachConfig:
+    """How the coach learns; what it minimises is ImitationConfig's."""
+
+    samples: int = 2_000_000
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    warmup_samples: int = 20_000
+    drive: DriveConfig = field(
+        default_factory=lambda: DriveConfig(vehicles=128, steps=500, scenario_share=0.1)
+    )
+    """Of the demonstrator first, `steps` steps, and of the coach: a step for each batch."""
+    batches_per_round: int = 8
+    capacity: int = 700_000
+    """Moments kept, 1.5 kB each."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "batch_size", "batches_per_round", "capacity"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"coach: {name} is {getattr(self, name)}; use 1 or more")
+
+
+class _Coaching:
+    """The coach, its average that drives, and what they learn from."""
+
+    def __init__(
+        self,
+        config: CoachConfig,
+        imitation: ImitationConfig,
+        curate: CurateConfig,
+        planner: Planner,
+        world: World,
+        rig: CameraRig,
+        towns: int,
+    ) -> None:
+        self.config, self.curate, self.world, self.rig, self.towns = config, curate, world, rig, towns
+        self.imitation = replace(
+            imitation,
+            samples=config.samples,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            warmup_samples=config.warmup_samples,
+        )
+        torch.manual_seed(imitation.seed)
+        self.coach = Coach(planner)
+        self.averaged = copy.deepcopy(self.coach).requires_grad_(False).eval()
+        self.driver = copy.deepcopy(self.averaged)
+        self.optimiser = torch.optim.AdamW(
+            self.coach.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
+        )
+        self.buffer = MomentBuffer(config.capacity)
+        self.batches_seen = 0
+
+    def collector(self, number: int, driver: CoachDriver | None) -> Collector:
+        """The number-th drive; None is the demonstrator."""
+        drive, seed = self.config.drive, self.imitation.seed * 1_000 + 999 - number
+        routes: Iterator[Route] = make_routes(
+            seed, range(self.towns), 10**9, drive.route_m, tuple(FAMILIES), drive.scenario_share
+        )
+        return Collector(self.world, self.rig, routes, driver, drive, self.curate)
+
+    def draw(self, numbers: range) -> list[Moments]:
+        """The batches of these numbers."""
+        moments = self.buffer.moments
+        cumulative = np.cumsum(moments.weight, dtype=np.float64)
+        cumulative /= cumulative[-1]
+        drawn: list[Int64[np.ndarray, " B"]] = [
+            draw_by_weight(
+                cumulative, generator(self.imitation.seed, Stream.SAMPLE, number), self.config.batch_size
+            )
+            for number in numbers
+        ]
+        return [moments.select(rows) for rows in drawn]
+
+    def update(self, moments: Moments) -> None:
+        """One step of the optimiser and of the average."""
+        config, seen = self.imitation, self.batches_seen
+        intention = self.coach(coach_inputs(moments))
+        losses = plan_losses(intention, moments.labels, config)
+        loss = losses["curvature"] + config.acceleration_weight * losses["acceleration"]
+        loss = (loss + config.poses_weight * losses["poses"]).mean()
+        loss = loss + config.balance_weight * intention.balance_loss
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.coach.parameters(), config.gradient_norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate_at(seen * config.batch_size, config)
+        self.optimiser.step()
+        decay = min(_EMA_DECAY, (1.0 + seen) / (10.0 + seen))
+        with torch.no_grad():
+            for average, parameter in zip(self.averaged.parameters(), self.coach.parameters(), strict=True):
+                average.lerp_(parameter, 1.0 - decay)
+        self.batches_seen += 1
+
+    def run(self, progress: Callable[[float], None]) -> None:
+        """All of it."""
+        demonstrated = self.collector(0, None)
+        for _ in range(self.config.drive.steps):
+            demonstrated.step()
+        self.buffer.append(demonstrated.take_all())
+        collector = self.collector(1, CoachDriver(self.driver, self.config.drive.vehicles))
+        total, size = max(self.config.samples // self.config.batch_size, 1), self.config.batches_per_round
+
+        def prepare(numbers: range) -> list[Moments]:
+            for _ in numbers:
+                collector.step()
+            self.buffer.append(collector.take())
+            return self.draw(numbers)
+
+        rounds = [range(start, min(start + size, total)) for start in range(0, total, size)]
+        with ThreadPoolExecutor(1, "coach", use_one_thread) as pool:
+            batches = pool.submit(prepare, rounds[0])
+            for number, following in zip(rounds, [*rounds[1:], None], strict=True):
+                drawn = batches.result()
+                if following is not None:
+                    # What drives is a copy: the average changes while it does.
+                    self.driver.load_state_dict(self.averaged.state_dict())
+                    batches = pool.submit(prepare, following)
+                for moments in drawn:
+                    self.update(moments)
+                progress(number.stop / total)
+
+
+def train_coach(
+    config: CoachConfig,
+    imitation: ImitationConfig,
+    curate: CurateConfig,
+    planner: Planner,
+    world: World,
+    rig: CameraRig,
+    towns: int,
+    path: Path,
+    progress: Callable[[float], None] | None = None,
+) -> Coach:
+    """A coach that has practised in the first `towns` of `world`, ready to be asked; from `path` if it is there.
+
+    Args:
+        planner: what it begins with, copied; its own plans as that network's will.
+        path: where its weights are kept for a run that goes on.
+        progress: called with the share done.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    coaching = _Coaching(config, imitation, curate, copy.deepcopy(planner), world, rig, towns)
+    made_with = repr((config, coaching.imitation, curate, towns))
+    found = read_state(path, made_with)
+    if found is None:
+        coaching.run(progress or (lambda _: None))
+        write_state(path, coaching.averaged.state_dict(), coaching.batches_seen, made_with)
+    else:
+        coaching.averaged.load_state_dict(found[0])
+    return coaching.averaged

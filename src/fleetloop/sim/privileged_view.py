@@ -1,0 +1,58 @@
+"""What a driver would know who saw everything around it: the numbers that the coach drives by (`train.coach`).
+
+A row is the observation `state` (`state_view`) without what the rules of right of way ask for and what the car just
+did, and with what signs, lamps and indicators show: who drives by it must find out who goes first as a driver with
+cameras must. Nobody is hidden, and there is no weather.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float16
+
+from fleetloop.core.types import Control, SignalColour
+from fleetloop.sim.behaviour import LOOKAHEAD_M
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.state_view import (
+    OTHER_FIELDS,
+    OTHERS,
+    OWN_FIELDS,
+    PREVIEW_FIELDS,
+    PREVIEW_M,
+    STATE_FIELDS,
+    UNSEEN_FIELDS,
+    describe,
+)
+
+_STATE_OWN = OWN_FIELDS + len(PREVIEW_M) * PREVIEW_FIELDS
+_COLOURS, _CONTROLS, _LIGHTS = 1 + len(SignalColour), 1 + len(Control), 3
+PRIVILEGED_OWN = _STATE_OWN + _COLOURS + 1 + _CONTROLS
+"""Numbers of the vehicle itself, its path and the next junction: as in `state`; one for each SignalColour at the next
+signal, or none, the distance to its line; one for each Control of the next junction, or none."""
+PRIVILEGED_OTHER = OTHER_FIELDS + _LIGHTS + 1
+"""Numbers of each of OTHERS road users: as in `state`; 1 for brake light, left and right indicator; nearness."""
+PRIVILEGED_FIELDS = PRIVILEGED_OWN + OTHERS * PRIVILEGED_OTHER
+_NEARNESS = 5.0
+
+
+def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
+    """A row for the learner of each world, after `decide` and `look` or `observe` of this step."""
+    worlds, labels = len(rollout.active), rollout.teaching
+    state = np.zeros((worlds, 1, STATE_FIELDS), np.float32)
+    describe(rollout.world, rollout.state, rollout.decision, state)
+    rows = np.zeros((worlds, PRIVILEGED_FIELDS), np.float16)
+    rows[:, :_STATE_OWN] = state[:, 0, :_STATE_OWN]
+    rows[:, UNSEEN_FIELDS] = 0.0
+    every = np.arange(worlds)
+    rows[every, _STATE_OWN + 1 + labels.signal_colour] = 1.0
+    line_m = np.minimum(labels.stop_line_m, LOOKAHEAD_M)
+    rows[:, _STATE_OWN + _COLOURS] = np.log1p(line_m / 5.0) / math.log1p(LOOKAHEAD_M / 5.0)
+    rows[every, _STATE_OWN + _COLOURS + 2 + labels.junction_control] = 1.0
+    others = rows[:, PRIVILEGED_OWN:].reshape(worlds, OTHERS, PRIVILEGED_OTHER)
+    others[:, :, :OTHER_FIELDS] = state[:, 0, _STATE_OWN:].reshape(worlds, OTHERS, OTHER_FIELDS)
+    # The scene has them in the same order: by distance.
+    lights = rollout.scene.agent_lights[:, :OTHERS, None] >> np.arange(_LIGHTS, dtype=np.uint8) & 1
+    there = others[:, :, 0]
+    others[:, :, OTHER_FIELDS:-1] = lights * there[:, :, None]
+    others[:, :, -1] = there / (1.0 + _NEARNESS * np.hypot(others[:, :, 1], others[:, :, 2]))
+    return rows

@@ -1,0 +1,205 @@
+"""The coach: what it sees, what it tells, that it learns, and that the network is taught its situations."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetloop.core.errors import ConfigError
+from fleetloop.core.types import EGO, AgentKind, CameraRig
+from fleetloop.curate.curate import CurateConfig
+from fleetloop.policy.features import inputs_from
+from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.policy.planner import SITUATION_WIDTH, Planner, planner_of
+from fleetloop.practice.coaching import CoachConfig, train_coach
+from fleetloop.practice.collector import Collector
+from fleetloop.sim.cameras import equal_rig
+from fleetloop.sim.privileged_view import (
+    PRIVILEGED_FIELDS,
+    PRIVILEGED_OTHER,
+    PRIVILEGED_OWN,
+    privileged_view,
+)
+from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.state_view import OTHERS, OWN_FIELDS, PREVIEW_FIELDS, PREVIEW_M, UNSEEN_FIELDS
+from fleetloop.train.batches import BatchConfig, BatchSource, Moments
+from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
+from fleetloop.train.imitate import ImitationConfig
+from fleetloop.train.losses import loss_parts, plan_losses
+from fleetloop.train.mirror import mirrored_batch
+from fleetloop.vehicle.drive import DriveConfig
+from toy_world import toy_world
+
+RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
+DRIVE = DriveConfig(vehicles=8, steps=120, agents=6, route_m=150.0)
+CONFIG = CoachConfig(
+    samples=16_000,
+    batch_size=64,
+    learning_rate=3e-3,
+    warmup_samples=1_000,
+    drive=DRIVE,
+    batches_per_round=4,
+    capacity=5_000,
+)
+SIGNAL = OWN_FIELDS + len(PREVIEW_M) * PREVIEW_FIELDS
+CONTROL = SIGNAL + 7
+
+
+def driven(driver: CoachDriver | None, seed: int = 3, steps: int = 120) -> Moments:
+    collector = Collector(
+        toy_world(), RIG, make_routes(seed, [0], 10**6, 150.0), driver, DRIVE, CurateConfig(stride=2)
+    )
+    for _ in range(steps):
+        collector.step()
+    return collector.take_all()
+
+
+def fresh_coach(seed: int = 0) -> Coach:
+    torch.manual_seed(seed)
+    return Coach(Planner(4)).eval()
+
+
+def test_it_sees_who_is_there_and_what_signs_and_lamps_show():
+    rollout = Rollout(toy_world(), make_routes(1, [0], 10**6, 200.0), 6, 8)
+    seen_lights = seen_signals = 0
+    for _ in range(80):
+        rollout.decide()
+        rollout.look()
+        rows, state = privileged_view(rollout).astype(np.float64), rollout.state
+        assert rows.shape == (6, PRIVILEGED_FIELDS) and np.isfinite(rows).all()
+        assert (rows[:, UNSEEN_FIELDS] == 0.0).all() and rows[:, 0].any()
+        for w in range(6):
+            colour, control = rollout.teaching.signal_colour[w], rollout.teaching.junction_control[w]
+            assert np.flatnonzero(rows[w, SIGNAL : SIGNAL + 6]).tolist() == [1 + colour]
+            assert np.flatnonzero(rows[w, CONTROL : CONTROL + 6]).tolist() == [1 + control]
+            seen_signals += colour >= 0
+            others = rows[w, PRIVILEGED_OWN:].reshape(OTHERS, PRIVILEGED_OTHER)
+            x, y, yaw = state.pose[w, EGO].astype(np.float64)
+            for i, other in enumerate(others):
+                kind = rollout.scene.agent_kind[w, i]
+                if kind == AgentKind.NONE or other[0] == 0.0:
+                    assert (other == 0.0).all()
+                    continue
+                forward = np.array([np.cos(yaw), np.sin(yaw)])
+                apart = rollout.scene.agent_pose[w, i, :2] - (x, y)
+                assert 50.0 * other[1] == pytest.approx(apart @ forward, abs=0.1)
+                lights = rollout.scene.agent_lights[w, i]
+                assert other[-4:-1].tolist() == [bool(lights & bit) for bit in (1, 2, 4)]
+                assert other[-1] == pytest.approx(1.0 / (1.0 + np.hypot(*apart) / 10.0), abs=2e-3)
+                seen_lights += lights != 0
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
+    assert seen_lights and seen_signals
+
+
+@given(st.integers(0, 2**31 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_situation_does_not_depend_on_the_order_of_road_users(seed: int):
+    random, coach = np.random.default_rng(seed), fresh_coach()
+    moments = driven_once()
+    shuffled = moments.privileged.copy()
+    others = shuffled[:, PRIVILEGED_OWN:].reshape(len(shuffled), OTHERS, PRIVILEGED_OTHER)
+    others[:] = others[:, random.permutation(OTHERS)]
+    told = coach.situations_of(moments)
+    assert told.shape == (len(moments.town), SITUATION_WIDTH)
+    assert np.allclose(told.mean(axis=1), 0.0, atol=1e-4) and np.allclose(told.std(axis=1), 1.0, atol=0.5)
+    assert np.allclose(told, coach.situations_of(moments._replace(privileged=shuffled)), atol=1e-4)
+
+
+_DRIVEN: list[Moments] = []
+
+
+def driven_once() -> Moments:
+    if not _DRIVEN:
+        _DRIVEN.append(driven(None))
+    return _DRIVEN[0]
+
+
+def test_what_was_not_kept_is_not_known():
+    moments = driven_once().select(np.arange(4))
+    moments.privileged[1] = np.nan
+    assert np.isfinite(fresh_coach().situations_of(moments)).all(axis=1).tolist() == [True, False, True, True]
+
+
+def mean_loss(coach: Coach, moments: Moments) -> float:
+    with torch.no_grad():
+        losses = plan_losses(coach(coach_inputs(moments)), moments.labels, ImitationConfig())
+    return float((losses["curvature"] + losses["acceleration"]).mean())
+
+
+def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
+    torch.manual_seed(0)
+    planner = Planner(4)
+    arguments = (
+        CONFIG,
+        ImitationConfig(),
+        CurateConfig(stride=2),
+        planner,
+        toy_world(),
+        RIG,
+        1,
+        tmp_path / "c",
+    )
+    shares: list[float] = []
+    coach = train_coach(*arguments, shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert mean_loss(coach, driven_once()) < 0.85 * mean_loss(Coach(planner).eval(), driven_once())
+    again = train_coach(*arguments, shares.append)
+    assert shares[-1] == 1.0 and shares.count(1.0) == 1
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in coach.state_dict().items())
+    (tmp_path / "c").write_bytes(b"damaged")
+    anew = train_coach(*arguments)
+    assert all(torch.equal(value, anew.state_dict()[name]) for name, value in coach.state_dict().items())
+    # It drives; the safety driver has something to do, for it has hardly learned.
+    assert len(driven(CoachDriver(coach, DRIVE.vehicles)).town) > 50
+
+
+def test_who_is_misled_drives_otherwise():
+    coach, moments = fresh_coach(), driven_once().select(slice(0, 8))
+    torch.nn.init.normal_(coach.planner.linear.weight)
+    knowing, misled = CoachDriver(coach, 8), CoachDriver(coach, 8, 1, (0.0, 1.0))
+    plans = [
+        driver.plan(moments) for driver in (knowing, knowing, misled, CoachDriver(coach, 8, 1, (0.0, 1.0)))
+    ]
+    assert (plans[0].acceleration_mps2 == plans[1].acceleration_mps2).all()
+    assert (plans[2].acceleration_mps2 == plans[3].acceleration_mps2).all()
+    off = ~np.isclose(plans[0].acceleration_mps2, plans[2].acceleration_mps2, atol=0.5)
+    assert (off == (misled._scale > 0.0)).all() and off.any() and not off.all()
+    everybody = np.ones(8, bool)
+    misled.reset(everybody)
+    assert not misled._noise.any()
+
+
+def test_a_network_is_taught_its_situations():
+    coach, moments = fresh_coach(), driven_once()
+    torch.manual_seed(0)
+    network = build_network(NetworkConfig(planner=True), RIG)
+    assert (
+        isinstance(planner_of(network), Planner) and planner_of(build_network(NetworkConfig(), RIG)) is None
+    )
+    source = BatchSource(moments, toy_world(), RIG, BatchConfig(batch_size=16), 0, coach=coach)
+    batch = source.batch(0)
+    assert batch.situation is not None and batch.situation.shape == (16, SITUATION_WIDTH)
+    told = torch.from_numpy(batch.situation).clone()
+    earlier = torch.from_numpy(batch.earlier_images)
+    inputs = inputs_from(batch.observation, batch.rig)
+    with torch.no_grad():
+        outputs = network.forward_pair(inputs, earlier, torch.from_numpy(batch.earlier_valid))
+    config = ImitationConfig()
+    parts = loss_parts(outputs._replace(situation=told), batch, config)
+    assert parts["situation"] == 0.0
+    off_by_one = loss_parts(outputs._replace(situation=told + 1.0), batch, config)
+    assert off_by_one["situation"] == pytest.approx(1.0)
+    weighed = off_by_one["total"] - parts["total"]
+    assert weighed == pytest.approx(config.situation_weight, rel=1e-3)
+    for unknown in (mirrored_batch(batch), replace(batch, situation=np.full_like(batch.situation, np.nan))):
+        assert loss_parts(outputs, unknown, config)["situation"] == 0.0
+    assert loss_parts(outputs._replace(situation=told[:, :0]), batch, config)["situation"] == 0.0
+
+
+def test_settings_that_cannot_be_are_named():
+    with pytest.raises(ConfigError, match="capacity"):
+        CoachConfig(capacity=0)
