@@ -228,6 +228,13 @@ def test_practise_makes_a_checkpoint(tmp_path: Path, command: Cli):
     verify_artifact(out)
     assert read_artifact(out).figures["samples_seen"] == 48
     assert f"{out}" in command.fail(*arguments)
+    shutil.rmtree(out)
+    command.run(*arguments, "--samples", 48, "--towns", 2, "--learning-rate", 2e-4)
+    config = orjson.loads((out / "config.json").read_bytes())
+    assert config["imitate"]["learning_rate"] == 2e-4 and config["towns"] == ["grid-0", "grid-1"]
+    shutil.rmtree(out)
+    assert "--towns is for generated towns" in command.fail(*arguments, "--towns", 1, "--town", "grid-0")
+    assert "towns: 0 is less than 1" in command.fail(*arguments, "--towns", 0)
 
 
 def test_reinforce_makes_a_checkpoint_of_a_checkpoint(finished: Path, tmp_path: Path, command: Cli):

@@ -53,6 +53,8 @@ from fleetloop.vehicle.drive import DriveConfig
 
 _SETTINGS, _STATE, _COACH = "practice.json", "state.safetensors", "coach.safetensors"
 _COUNTS = "moments.json"
+_COACH_SHARE = 8
+"""The coach learns from at most so many times the samples of the network."""
 _WATCHED = 16
 """Batches of what the network gets into in unseen towns."""
 
@@ -290,9 +292,11 @@ def _coach_for(
     planner = planner_of(network)
     if config.coach is None or planner is None:
         return None
-    path = folder / _COACH
+    # Who only tries it out shall not wait for minutes.
+    samples = min(config.coach.samples, _COACH_SHARE * imitation.samples)
+    settings, path = replace(config.coach, samples=samples), folder / _COACH
     coach = train_coach(
-        config.coach, imitation, config.curate, planner, world, network.rig, towns, path, progress
+        settings, imitation, config.curate, planner, world, network.rig, towns, path, progress
     )
     planner.load_state_dict(coach.planner.state_dict())
     return coach
