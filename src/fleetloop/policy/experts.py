@@ -1,7 +1,7 @@
 """A feed-forward layer made of experts, of which the router picks two for each sample."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -60,6 +60,17 @@ class ExpertBlock(nn.Module):
         # Over the whole batch, also where several processes have their rows of it each.
         share = self.mean_share(chosen.mean(dim=0) / ACTIVE_EXPERTS)
         return self.experts * (share * probabilities.mean(dim=0)).sum()
+
+
+def through_blocks(
+    blocks: Iterable[nn.Module], x: Float[Tensor, "B width"]
+) -> tuple[Float[Tensor, "B width"], Float[Tensor, ""]]:
+    """What comes of `x` after all ExpertBlocks, and the mean of their load-balancing losses."""
+    balances: list[Tensor] = []
+    for block in blocks:
+        x, balance = block(x)
+        balances.append(balance)
+    return x, torch.stack(balances).mean()
 
 
 def _as_it_is(share: Tensor) -> Tensor:

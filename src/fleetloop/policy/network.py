@@ -14,7 +14,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy import features
 from fleetloop.policy.encoder import STRIDE, CameraEncoder
-from fleetloop.policy.experts import ExpertBlock
+from fleetloop.policy.experts import ExpertBlock, through_blocks
 from fleetloop.policy.features import Inputs
 from fleetloop.policy.heads import Heads, Outputs
 from fleetloop.policy.memory import Memory
@@ -184,10 +184,7 @@ class DriverNetwork(DriverModel):
             assert earlier is not None and earlier_valid is not None
             parts.append(self.memory(earlier, earlier_valid))
         x = self.enter(torch.cat([part.to(parts[1].dtype) for part in parts], dim=-1))
-        balance = torch.zeros((), device=x.device)
-        for block in self.blocks:
-            x, block_balance = block(x)
-            balance = balance + block_balance / len(self.blocks)
+        x, balance = through_blocks(self.blocks, x)
         x = functional.relu(self.normalise(x))
         return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fleetloop.core.types import PLAN_POSE_INTERVAL_S, PLAN_POSES
-from fleetloop.policy.experts import ExpertBlock
+from fleetloop.policy.experts import ExpertBlock, through_blocks
 
 SITUATION_WIDTH = 64
 PLAN_OUTPUTS = 2 + PLAN_POSES * 3
@@ -70,11 +70,7 @@ class Planner(nn.Module):
 
     def forward(self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]) -> Intention:
         """What to do in a situation."""
-        x = self.enter(situation)
-        balance = torch.zeros((), device=x.device)
-        for block in self.blocks:
-            x, block_balance = block(x)
-            balance = balance + block_balance / len(self.blocks)
+        x, balance = through_blocks(self.blocks, self.enter(situation))
         return self.scale(self.linear(functional.relu(self.normalise(x))), speed_mps, balance)
 
 

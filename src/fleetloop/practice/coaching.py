@@ -26,12 +26,10 @@ from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
 from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
-from fleetloop.train.imitate import ImitationConfig, learning_rate_at
+from fleetloop.train.imitate import ImitationConfig, average_in, learning_rate_at
 from fleetloop.train.losses import plan_losses
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.vehicle.drive import DriveConfig
-
-_EMA_DECAY = 0.998
 
 
 @dataclass(frozen=True)
@@ -122,10 +120,7 @@ class _Coaching:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(seen * config.batch_size, config)
         self.optimiser.step()
-        decay = min(_EMA_DECAY, (1.0 + seen) / (10.0 + seen))
-        with torch.no_grad():
-            for average, parameter in zip(self.averaged.parameters(), self.coach.parameters(), strict=True):
-                average.lerp_(parameter, 1.0 - decay)
+        average_in(self.averaged, self.coach, config.ema_decay, seen)
         self.batches_seen += 1
 
     def run(self, progress: Callable[[float], None]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.types import CameraRig
@@ -120,6 +120,17 @@ def learning_rate_at(samples_seen: int, config: ImitationConfig) -> float:
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(after, 1.0))))
 
 
+@torch.no_grad()
+def average_in(averaged: nn.Module, network: nn.Module, decay: float, batches_seen: int) -> None:
+    """Move the average of the weights towards those of now.
+
+    Early on it follows quickly, so that it does not remember the random weights.
+    """
+    decay = min(decay, (1.0 + batches_seen) / (10.0 + batches_seen))
+    for average, parameter in zip(averaged.parameters(), network.parameters(), strict=True):
+        average.lerp_(parameter, 1.0 - decay)
+
+
 class Trainer:
     """All that changes in training: weights, their average, the optimiser's moments and the batch count."""
 
@@ -169,11 +180,7 @@ class Trainer:
             group["lr"] = learning_rate_at(self.batches_seen * self.config.batch_size, self.config)
         self.optimiser.step()
         self.optimiser.zero_grad()
-        # Early on the average follows quickly, so that it does not remember the random weights.
-        decay = min(self.config.ema_decay, (1.0 + self.batches_seen) / (10.0 + self.batches_seen))
-        with torch.no_grad():
-            for average, parameter in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
-                average.lerp_(parameter, 1.0 - decay)
+        average_in(self.averaged, self.network, self.config.ema_decay, self.batches_seen)
         self.batches_seen += 1
         return {name: part.detach() for name, part in parts.items()}
 
