@@ -94,7 +94,7 @@ def test_adapt_drives_trains_and_compares(tmp_path: Path, capsys: pytest.Capture
         main([*verb, "--samples", "48"])
     assert "was begun with other settings" in capsys.readouterr().err
 
-    # With samples of home, here those of the region again, as they are and seen in a mirror.
+    # With samples of home, here those of the region again, as they are; then the region seen in a mirror.
     replay = Replay(out / "dataset", 1, 0.25)
     region = Region(("grid-1",), ("grid-1000",), 0.15)
     library, preset = TownLibrary(workspace / "towns"), PRESETS["smoke"]
@@ -110,20 +110,20 @@ def test_adapt_drives_trains_and_compares(tmp_path: Path, capsys: pytest.Capture
     mixed = read_artifact(tmp_path / "mixed" / "experts" / "checkpoint")
     assert read_artifact(out / "dataset").id in mixed.parents and len(mixed.parents) == 3
     assert asdict(replay)["share"] == mixed.made_by["config"]["replay_share"]
-    in_mirror = replace(replay, mirrored=True)
+    in_mirror = replace(region, mirrored=True)
     with pytest.raises(ConfigError, match="other settings"):
         adapt_checkpoint(
             tmp_path / "mixed",
             tmp_path / "checkpoint",
-            region,
+            in_mirror,
             [Adapt.EXPERTS],
             library,
             preset,
             0,
-            in_mirror,
+            replay,
         )
     adapt_checkpoint(
-        tmp_path / "mirror", tmp_path / "checkpoint", region, [Adapt.EXPERTS], library, preset, 0, in_mirror
+        tmp_path / "mirror", tmp_path / "checkpoint", in_mirror, [Adapt.EXPERTS], library, preset, 0, replay
     )
     assert read_artifact(tmp_path / "mirror" / "experts" / "checkpoint").id != mixed.id
     samples = read_samples(out / "dataset", 1)

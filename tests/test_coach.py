@@ -1,5 +1,6 @@
 """The coach: what it sees, what it tells, that it learns, and that the network is taught its situations."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.policy.planner import SITUATION_WIDTH, Planner, planner_of
-from fleetloop.practice.coaching import CoachConfig, train_coach
+from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.privileged_view import (
@@ -133,25 +134,20 @@ def mean_loss(coach: Coach, moments: Moments) -> float:
 def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
     torch.manual_seed(0)
     planner = Planner(4)
-    arguments = (
-        CONFIG,
-        ImitationConfig(),
-        CurateConfig(stride=2),
-        planner,
-        toy_world(),
-        RIG,
-        1,
-        tmp_path / "c",
-    )
+
+    def coach_at(progress: Callable[[float], None] | None = None) -> Coach:
+        coaching = Coaching(CONFIG, ImitationConfig(), CurateConfig(stride=2), planner, toy_world(), RIG, 1)
+        return coaching.finish(tmp_path / "c", progress)
+
     shares: list[float] = []
-    coach = train_coach(*arguments, shares.append)
+    coach = coach_at(shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
     assert mean_loss(coach, driven_once()) < 0.85 * mean_loss(Coach(planner).eval(), driven_once())
-    again = train_coach(*arguments, shares.append)
+    again = coach_at(shares.append)
     assert shares[-1] == 1.0 and shares.count(1.0) == 1
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in coach.state_dict().items())
     (tmp_path / "c").write_bytes(b"damaged")
-    anew = train_coach(*arguments)
+    anew = coach_at()
     assert all(torch.equal(value, anew.state_dict()[name]) for name, value in coach.state_dict().items())
     # It drives; the safety driver has something to do, for it has hardly learned.
     assert len(driven(CoachDriver(coach, DRIVE.vehicles)).town) > 50

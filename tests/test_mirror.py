@@ -1,21 +1,28 @@
-"""Samples seen in a mirror: the mirrored rig's pictures are the flipped ones, twice mirrored is not mirrored."""
+"""The world in a mirror: a mirrored rig's pictures are the flipped ones; twice mirrored is not mirrored."""
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camera_scenes import EGO_X_M, empty_scene, nominal
 from fleetloop.core.labels import empty_labels
 from fleetloop.core.types import BIRDS_EYE_CELLS, AgentKind, BirdsEyeLayer, CameraRig, Observation
+from fleetloop.policy.export import export_onnx
+from fleetloop.policy.memory import MEMORY_DELAY_STEPS
+from fleetloop.policy.mirror import MirroredDriver, mirrored_observation, mirrored_rig
+from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import DEFAULT_RIG, render
 from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments, empty_moments
-from fleetloop.train.mirror import mirrored_batch, mirrored_rig
+from fleetloop.train.mirror import mirrored_batch
 from toy_world import toy_world
 
 
@@ -128,3 +135,30 @@ def test_a_batch_is_mirrored_as_a_whole_and_as_often_as_its_samples_weigh():
         mirrored += bool(angles[0] < 0.0)
     # Five standard deviations.
     assert abs(mirrored / count - 5.0 / 8.0) < 5.0 * math.sqrt(5.0 / 8.0 * 3.0 / 8.0 / count)
+
+
+def test_a_mirrored_driver_does_in_a_mirror_what_the_driver_does(tmp_path: Path):
+    torch.manual_seed(3)
+    rig = CameraRig(tuple(group[:2] for group in DEFAULT_RIG.groups))
+    network = build_network(NetworkConfig(), rig)
+    torch.nn.init.normal_(network.heads.linear.weight, std=0.05)
+    export_onnx(network, tmp_path / "network.onnx")
+    driver = OnnxDriver(tmp_path / "network.onnx", rig, 2)
+    in_mirror = MirroredDriver(tmp_path / "network.onnx", mirrored_rig(rig), 2)
+    for seed in range(MEMORY_DELAY_STEPS + 2):
+        random = np.random.default_rng(seed)
+        shapes = [(2, 2, group[0].height, group[0].width, 3) for group in rig.groups]
+        seen = Observation(
+            images=tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
+            ego_history=random.normal(size=(2, 8, 3)).astype(np.float32),
+            navigation=random.uniform(1, 3, size=(2, 6)).astype(np.float32),
+            time_of_day_h=random.uniform(0, 24, 2).astype(np.float32),
+        )
+        plan, other = driver.plan(seen), in_mirror.plan(mirrored_observation(seen))
+        np.testing.assert_allclose(other.curvature_1pm, -plan.curvature_1pm, atol=1e-6)
+        np.testing.assert_allclose(other.acceleration_mps2, plan.acceleration_mps2, atol=1e-5)
+        np.testing.assert_allclose(other.poses_in_ego, plan.poses_in_ego * [1, -1, -1], atol=1e-4)
+        assert np.abs(plan.curvature_1pm).max() > 1e-5 and driver.readings and in_mirror.readings
+        grid = driver.readings.birds_eye
+        np.testing.assert_allclose(in_mirror.readings.birds_eye, grid[..., ::-1], atol=1e-5)
+        assert not np.allclose(grid, grid[..., ::-1], atol=1e-3)

@@ -333,6 +333,17 @@ class TestOnnx:
         with pytest.raises(BundleError, match="at least one observation"):
             quantize_onnx(tmp_path / "network.onnx", tmp_path / "none.onnx", RIG, [])
 
+    def test_products_of_eight_bits_fit_in_sixteen(self, tmp_path: Path, onnx_path: Path):
+        # On processors without VNNI two products of an activation and a weight are added in 16 bits.
+        quantize_onnx(
+            onnx_path, tmp_path / "int8.onnx", RIG, [random_observation(2, seed) for seed in range(4)]
+        )
+        graph = onnx.load(str(tmp_path / "int8.onnx")).graph
+        arrays = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer]
+        weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]
+        assert len(weights) > 5
+        assert all(2 * 255 * np.abs(array.astype(int)).max() <= np.iinfo(np.int16).max for array in weights)
+
     def test_eight_bits_of_other_weights_are_refused(self, tmp_path: Path, onnx_path: Path):
         sequence = [random_observation(2, seed) for seed in range(4)]
         quantize_onnx(onnx_path, tmp_path / "int8.onnx", RIG, sequence)

@@ -51,6 +51,8 @@ class Region:
     evaluation_towns: tuple[str, ...]
     minutes: float
     """Driven in all, by all vehicles together."""
+    mirrored: bool = False
+    """The network drives there, and learns, by what it sees in a mirror: for the other side of the road."""
 
     def __post_init__(self) -> None:
         """Refuse no driving."""
@@ -58,16 +60,18 @@ class Region:
             raise ConfigError(f"adapt: minutes is {self.minutes}; use a number above 0")
 
 
-def region_of_town(key: str, minutes: float, evaluation_towns: int, seed: int) -> Region:
+def region_of_town(
+    key: str, minutes: float, evaluation_towns: int, seed: int, mirrored: bool = False
+) -> Region:
     """The region of a town: for a generated one others of its kind that are not driven to learn, else itself."""
     generated = parse_generated_key(key)
     if generated is None:
-        return Region((key,), (key,), minutes)
+        return Region((key,), (key,), minutes, mirrored)
     seeds = evaluation_seeds(evaluation_towns, seed)
     if generated.seed in seeds:
         seeds = evaluation_seeds(evaluation_towns, seed + 1)
     others = tuple(replace(generated, seed=number).key for number in seeds)
-    return Region((key,), others, minutes)
+    return Region((key,), others, minutes, mirrored)
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,22 @@ def adapt_checkpoint(
             say_complete(title)
             continue
         learning = replace(preset, imitate=replace(preset.imitate, adapt=part))
-        train_checkpoint(path, dataset, version, library, learning, seed, checkpoint, title, replay=replay)
+        train_checkpoint(
+            path,
+            dataset,
+            version,
+            library,
+            learning,
+            seed,
+            checkpoint,
+            title,
+            replay=replay,
+            mirrored=region.mirrored,
+        )
+    there = replace(preset, evaluate=replace(preset.evaluate, mirrored=region.mirrored))
     suites = {
         "home": Suite(library, preset.evaluation_keys(seed), preset, seed),
-        "region": Suite(library, region.evaluation_towns, preset, seed),
+        "region": Suite(library, region.evaluation_towns, there, seed),
     }
     results = []
     for name, path in checkpoints.items():

@@ -7,7 +7,6 @@ from typing import Literal
 from tyro.conf import Positional
 
 from fleetloop.cli.stage_verbs import PresetName, check_distance
-from fleetloop.core.errors import ConfigError
 from fleetloop.progress import say, show
 
 
@@ -29,8 +28,8 @@ class Adapt:
     """Samples of home that are mixed in against forgetting (the newest version)."""
     home_share: float = 0.5
     """Of what is trained on, with --home-dataset."""
-    mirror_home: bool = False
-    """Show the network its home samples in a mirror: for a region where people drive on the other side."""
+    mirror: bool = False
+    """Let the network drive and learn there by what it sees in a mirror: where people drive on the other side."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
     preset: PresetName = "laptop"
@@ -71,11 +70,9 @@ class Adapt:
         replay = None
         if self.home_dataset is not None:
             newest = dataset_version(self.home_dataset).version
-            replay = Replay(self.home_dataset, newest, self.home_share, self.mirror_home)
-        elif self.mirror_home:
-            raise ConfigError("adapt: mirror_home needs samples of home; give --home-dataset")
+            replay = Replay(self.home_dataset, newest, self.home_share)
         (key,) = library.keys_of([self.town])
-        region = adaptation.region_of_town(key, self.minutes, preset.evaluation_towns, self.seed)
+        region = adaptation.region_of_town(key, self.minutes, preset.evaluation_towns, self.seed, self.mirror)
         parts = [adapters.Adapt(part) for part in self.parts]
         results = adaptation.adapt_checkpoint(
             self.out, self.checkpoint, region, parts, library, preset, self.seed, replay, self.km

@@ -60,6 +60,8 @@ class Drive:
     """Of 0.1 s, for each vehicle, instead of the preset's number."""
     plan_budget_ms: float | None = None
     """Take plans that the network needs longer for as late, by the clock on the wall; else a run can be repeated."""
+    mirror: bool = False
+    """The network drives by what it sees in a mirror: for towns on the other side of the road than it learnt on."""
     scenario_share: float | None = None
     """Of routes that begin with a scenario, 0 to 1; instead of the preset's."""
     network: str | None = None
@@ -71,12 +73,14 @@ class Drive:
         watched = self.view or self.view_file is not None
         if watched == (self.out is not None) or (self.view and self.view_file is not None):
             raise ConfigError("drive: give one of --out (Episodes), --view and --view-file")
-        if watched and (self.scenario_share is not None or self.plan_budget_ms is not None):
+        if watched and (self.scenario_share is not None or self.plan_budget_ms is not None or self.mirror):
             raise ConfigError(
-                "drive: --scenario-share and --plan-budget-ms are for Episodes; give --out instead"
+                "drive: --scenario-share, --plan-budget-ms and --mirror are for Episodes; give --out instead"
             )
-        if self.plan_budget_ms is not None and self.release is None:
-            raise ConfigError("drive: --plan-budget-ms is for a network; give --release as well")
+        if (self.plan_budget_ms is not None or self.mirror) and self.release is None:
+            raise ConfigError(
+                "drive: --plan-budget-ms and --mirror are for a network; give --release as well"
+            )
         if self.network is not None:
             from fleetloop.policy.model import allow_builder
 
@@ -101,7 +105,8 @@ class Drive:
         config, policy, release = preset.demonstrate, None, ""
         if self.release is not None:
             driver, config = find_driver(self.release), preset.drive
-            policy, release = driver.policy(DEFAULT_RIG, config.vehicles, preset.threads), driver.id
+            policy = driver.policy(DEFAULT_RIG, config.vehicles, preset.threads, self.mirror)
+            release = driver.id
         if policy is not None and self.plan_budget_ms is not None:
             policy = DeadlinePolicy(policy, self.plan_budget_ms / 1000.0)
         if self.steps is not None:
@@ -185,6 +190,8 @@ class Evaluate:
     """It rains on all routes."""
     rig: str | None = None
     """Name of the cameras of the vehicles, default or shuttle, instead of the preset's."""
+    mirror: bool = False
+    """Drive by what the network sees in a mirror: for towns on the other side of the road than it learnt on."""
     int8: bool = False
     """Drive with the network in 8-bit integers, made as `fleetloop release --int8` makes it."""
     network: str | None = None
@@ -218,7 +225,7 @@ class Evaluate:
             "hour": self.hour,
         }
         given = {name: value for name, value in instead.items() if value is not None}
-        given |= {"scenario": self.scenario, "rain": self.rain}
+        given |= {"scenario": self.scenario, "rain": self.rain, "mirrored": self.mirror}
         return replace(preset, evaluate=replace(preset.evaluate, **given))
 
     def _evaluate(self) -> "Report":

@@ -68,6 +68,8 @@ class EvaluateConfig:
     """Of the day at which all routes begin, 0 to 24; without it each route's seed draws one."""
     rain: bool = False
     """It rains on all routes; without it on those that their seed draws."""
+    mirrored: bool = False
+    """The network drives by what it sees in a mirror (`MirroredDriver`): for the other side of the road."""
 
     def __post_init__(self) -> None:
         for name in ("routes", "vehicles", "agents"):

@@ -6,7 +6,6 @@ and what it is good for.
 
 import copy
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.planner import Planner
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer
-from fleetloop.practice.threads import use_one_thread
+from fleetloop.practice.rounds import prepared_ahead
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
@@ -54,7 +53,7 @@ class CoachConfig:
                 raise ConfigError(f"coach: {name} is {getattr(self, name)}; use 1 or more")
 
 
-class _Coaching:
+class Coaching:
     """The coach, its average that drives, and what they learn from."""
 
     def __init__(
@@ -67,6 +66,7 @@ class _Coaching:
         rig: CameraRig,
         towns: int,
     ) -> None:
+        """It practises in the first `towns` of `world`; `planner` is copied: what it begins with."""
         self.config, self.curate, self.world, self.rig, self.towns = config, curate, world, rig, towns
         self.imitation = replace(
             imitation,
@@ -76,8 +76,9 @@ class _Coaching:
             warmup_samples=config.warmup_samples,
         )
         torch.manual_seed(imitation.seed)
-        self.coach = Coach(planner)
+        self.coach = Coach(copy.deepcopy(planner))
         self.averaged = copy.deepcopy(self.coach).requires_grad_(False).eval()
+        # What drives is a copy: the average changes while it does.
         self.driver = copy.deepcopy(self.averaged)
         self.optimiser = torch.optim.AdamW(
             self.coach.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
@@ -124,13 +125,13 @@ class _Coaching:
         self.batches_seen += 1
 
     def run(self, progress: Callable[[float], None]) -> None:
-        """All of it."""
+        """Practise from the beginning to the end."""
         demonstrated = self.collector(0, None)
         for _ in range(self.config.drive.steps):
             demonstrated.step()
         self.buffer.append(demonstrated.take_all())
         collector = self.collector(1, CoachDriver(self.driver, self.config.drive.vehicles))
-        total, size = max(self.config.samples // self.config.batch_size, 1), self.config.batches_per_round
+        total = max(self.config.samples // self.config.batch_size, 1)
 
         def prepare(numbers: range) -> list[Moments]:
             for _ in numbers:
@@ -138,47 +139,31 @@ class _Coaching:
             self.buffer.append(collector.take())
             return self.draw(numbers)
 
-        rounds = [range(start, min(start + size, total)) for start in range(0, total, size)]
-        with ThreadPoolExecutor(1, "coach", use_one_thread) as pool:
-            batches = pool.submit(prepare, rounds[0])
-            for number, following in zip(rounds, [*rounds[1:], None], strict=True):
-                drawn = batches.result()
-                if following is not None:
-                    # What drives is a copy: the average changes while it does.
-                    self.driver.load_state_dict(self.averaged.state_dict())
-                    batches = pool.submit(prepare, following)
-                for moments in drawn:
-                    self.update(moments)
-                progress(number.stop / total)
+        def renew_driver(trained: int) -> None:
+            self.driver.load_state_dict(self.averaged.state_dict())
 
+        for numbers, batches in prepared_ahead(
+            range(total), self.config.batches_per_round, prepare, renew_driver
+        ):
+            for moments in batches:
+                self.update(moments)
+            progress(numbers.stop / total)
 
-def train_coach(
-    config: CoachConfig,
-    imitation: ImitationConfig,
-    curate: CurateConfig,
-    planner: Planner,
-    world: World,
-    rig: CameraRig,
-    towns: int,
-    path: Path,
-    progress: Callable[[float], None] | None = None,
-) -> Coach:
-    """A coach that has practised in the first `towns` of `world`, ready to be asked; from `path` if it is there.
+    def finish(self, path: Path, progress: Callable[[float], None] | None = None) -> Coach:
+        """The coach when it has practised, ready to be asked; from `path` if it is there.
 
-    Args:
-        planner: what it begins with, copied; its own plans as that network's will.
-        path: where its weights are kept for a run that goes on.
-        progress: called with the share done.
+        Args:
+            path: where its weights are kept for a run that goes on.
+            progress: called with the share done.
 
-    Raises:
-        StorageError: the disk is full.
-    """
-    coaching = _Coaching(config, imitation, curate, copy.deepcopy(planner), world, rig, towns)
-    made_with = repr((config, coaching.imitation, curate, towns))
-    found = read_state(path, made_with)
-    if found is None:
-        coaching.run(progress or (lambda _: None))
-        write_state(path, coaching.averaged.state_dict(), coaching.batches_seen, made_with)
-    else:
-        coaching.averaged.load_state_dict(found[0])
-    return coaching.averaged
+        Raises:
+            StorageError: the disk is full.
+        """
+        made_with = repr((self.config, self.imitation, self.curate, self.towns))
+        found = read_state(path, made_with)
+        if found is None:
+            self.run(progress or (lambda _: None))
+            write_state(path, self.averaged.state_dict(), self.batches_seen, made_with)
+        else:
+            self.averaged.load_state_dict(found[0])
+        return self.averaged

@@ -5,16 +5,14 @@ AISTATS 2011) without turns: the demonstrator drives first; then the present net
 every moment that it gets into goes, with the demonstrator's answer, into the memory that batches are drawn from.
 
 While one thread trains on the batches of a round, another drives with the network as it was when the round began, and
-draws the next round's batches. Neither waits for the other within a round, so the same seed gives the same bits. A run
-is cut into stages of its own seeds, and its state is written after each but the last: one that was killed goes on
-from there.
+draws the next round's batches (`practice.rounds`). A run is cut into stages of its own seeds, and its state is written
+after each but the last: one that was killed goes on from there.
 """
 
 import copy
 import math
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +27,10 @@ from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.planner import planner_of
-from fleetloop.practice.coaching import CoachConfig, train_coach
+from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
-from fleetloop.practice.threads import use_one_thread
+from fleetloop.practice.rounds import prepared_ahead
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batch import Batch
@@ -183,27 +181,24 @@ class _Practice:
         self, stage: int, first: int, end: int, clock: WaitingClock, progress: Progress | None
     ) -> dict[str, float]:
         """Train on the batches [first, end) of a stage; the mean loss parts."""
-        size, drive_after = self.config.batches_per_round, self.config.first_drive_samples
         batch_size = self.imitation.batch_size
         parts: list[dict[str, torch.Tensor]] = []
         self.collector, self.misled = None, self.mislead(stage)
-        with ThreadPoolExecutor(1, "practice", use_one_thread) as pool:
-            rounds = [range(start, min(start + size, end)) for start in range(first, end, size)]
-            batches = pool.submit(self.prepare, rounds[0])
-            for number, following in zip(rounds, [*rounds[1:], None], strict=True):
-                drawn = batches.result()
-                clock.works()
-                if following is not None:
-                    if self.collector is None and number.start * batch_size >= drive_after:
-                        self.collector = self.collect(stage, self.driver)
-                    self.driver.load_state_dict(self.trainer.averaged.state_dict())
-                    batches = pool.submit(self.prepare, following)
-                parts += [self.trainer.update(batch) for batch in drawn]
-                clock.waits()
-                figures = mean_parts(parts[-len(number) :]) | clock.lap(len(number) * batch_size)
-                figures["learning_rate"] = learning_rate_at((number.stop - 1) * batch_size, self.imitation)
-                if progress is not None:
-                    progress(number.stop * batch_size, figures)
+
+        def renew_driver(trained: int) -> None:
+            if self.collector is None and trained * batch_size >= self.config.first_drive_samples:
+                self.collector = self.collect(stage, self.driver)
+            self.driver.load_state_dict(self.trainer.averaged.state_dict())
+
+        rounds = prepared_ahead(range(first, end), self.config.batches_per_round, self.prepare, renew_driver)
+        for numbers, batches in rounds:
+            clock.works()
+            parts += [self.trainer.update(batch) for batch in batches]
+            clock.waits()
+            figures = mean_parts(parts[-len(numbers) :]) | clock.lap(len(numbers) * batch_size)
+            figures["learning_rate"] = learning_rate_at((numbers.stop - 1) * batch_size, self.imitation)
+            if progress is not None:
+                progress(numbers.stop * batch_size, figures)
         for collector in (self.misled, self.collector):
             if collector is not None:
                 self.learn_from(collector.take_all())
@@ -295,9 +290,8 @@ def _coach_for(
     # Who only tries it out shall not wait for minutes.
     samples = min(config.coach.samples, _COACH_SHARE * imitation.samples)
     settings, path = replace(config.coach, samples=samples), folder / _COACH
-    coach = train_coach(
-        settings, imitation, config.curate, planner, world, network.rig, towns, path, progress
-    )
+    coaching = Coaching(settings, imitation, config.curate, planner, world, network.rig, towns)
+    coach = coaching.finish(path, progress)
     planner.load_state_dict(coach.planner.state_dict())
     return coach
 

@@ -9,6 +9,7 @@ from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_arti
 from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy.export import export_onnx, import_onnx
+from fleetloop.policy.mirror import MirroredDriver
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.runtime import OnnxDriver
@@ -38,9 +39,10 @@ class FoundDriver:
     network: DriverModel | None
     """The same in PyTorch, of a checkpoint; of a Bundle it is built again by `for_inspection`."""
 
-    def policy(self, rig: CameraRig, vehicles: int, threads: int = 1) -> OnnxDriver:
-        """What drives `vehicles` vehicles with these cameras."""
-        return OnnxDriver(self.onnx, rig, vehicles, threads)
+    def policy(self, rig: CameraRig, vehicles: int, threads: int = 1, mirrored: bool = False) -> OnnxDriver:
+        """What drives `vehicles` vehicles with these cameras; by what it sees in a mirror if asked for."""
+        make = MirroredDriver if mirrored else OnnxDriver
+        return make(self.onnx, rig, vehicles, threads)
 
     def for_inspection(self) -> DriverNetwork:
         """The network in PyTorch, which can be looked into.

@@ -17,6 +17,7 @@ from fleetloop.evaluate.clips import clips_beside, save_clips
 from fleetloop.evaluate.closed_loop import EvaluateConfig, FailureClip, drive_distance, drive_suite, summarise
 from fleetloop.evaluate.gate import decide
 from fleetloop.policy.export import export_onnx
+from fleetloop.policy.mirror import MirroredDriver
 from fleetloop.policy.network import build_network
 from fleetloop.policy.quantize import is_int8
 from fleetloop.policy.runtime import OnnxDriver
@@ -30,8 +31,8 @@ from fleetloop.stages.workspace import make_world, network_of
 UNTRAINED = "untrained"
 REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
 _DEFAULTS = asdict(EvaluateConfig())
-_NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress")
-"""Settings in which two results that are compared may differ: rates are compared, whatever the distance."""
+_NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress", "mirrored")
+"""Settings in which two results that are compared may differ: rates are compared, whatever the distance and driver."""
 
 
 class Suite:
@@ -77,7 +78,8 @@ class Suite:
         rig, routes = rig_named(config.rig), config.routes
 
         def make_policy(vehicles: int) -> OnnxDriver:
-            return OnnxDriver(network, rig, vehicles, self.preset.threads)
+            make = MirroredDriver if config.mirrored else OnnxDriver
+            return make(network, rig, vehicles, self.preset.threads)
 
         where = (world, self.towns, rig, config, self.seed)
         if km is None:

@@ -44,6 +44,7 @@ def train_checkpoint(
     title: str = "train",
     *,
     replay: Replay | None = None,
+    mirrored: bool = False,
     tensorboard: Path | None = None,
 ) -> None:
     """Train on a version of the data set and write the checkpoint to `path`; killed, it goes on midway.
@@ -53,6 +54,7 @@ def train_checkpoint(
     Args:
         initial: the checkpoint to start from.
         replay: samples to mix in.
+        mirrored: let the network see the samples in a mirror, but not those mixed in: for a `MirroredDriver`.
         tensorboard: folder for figures of the training, as TensorBoard reads them.
 
     Raises:
@@ -61,11 +63,11 @@ def train_checkpoint(
         ConfigError: a part of the network to adapt is not there, or a package for figures is not installed.
         StorageError: the disk is full.
     """
-    samples, mirrored = read_samples(dataset, version), None
+    samples = read_samples(dataset, version)
+    own = len(samples)
     if replay is not None:
-        own = len(samples)
         samples = replay.mixed_with(samples)
-        mirrored = replay.mirrored & (np.arange(len(samples)) >= own)
+    in_mirror = mirrored & (np.arange(len(samples)) < own)
     towns = sorted(set(samples.town.tolist()))
     config = preset.imitate
     if initial is None and preset.first_imitate is not None:
@@ -85,7 +87,7 @@ def train_checkpoint(
         "imitate": asdict(config),
         "batches": asdict(batches),
         "replay_share": 0.0 if replay is None else replay.share,
-        "replay_mirrored": replay is not None and replay.mirrored,
+        "mirrored": mirrored,
     }
     partial = _partial_state(path, parents, content, "training.safetensors")
     with joined_processes(config.gpu) as processes:
@@ -98,7 +100,7 @@ def train_checkpoint(
                 preset.network,
                 DEFAULT_RIG,
                 lambda first: sample_batches(
-                    samples, world, towns, DEFAULT_RIG, batches, seed, first, processes, mirrored
+                    samples, world, towns, DEFAULT_RIG, batches, seed, first, processes, in_mirror
                 ),
                 initial=tensors,
                 partial_state=partial,

@@ -17,8 +17,6 @@ class Replay:
     version: int
     share: float
     """Of what is trained on, more than 0 and less than 1."""
-    mirrored: bool = False
-    """Seen in a mirror: for a region where people drive on the other side of the road."""
 
     def __post_init__(self) -> None:
         """Refuse what is no mixture."""
