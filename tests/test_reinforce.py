@@ -39,7 +39,7 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     return Experience(
         labels, nothing, nothing, nothing, nothing, nothing,
         torch.from_numpy(value), torch.from_numpy(reward), torch.from_numpy(ended),
-        torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool), torch.zeros(count, 0),
     )  # fmt: skip
 
 
@@ -78,9 +78,11 @@ def test_next_to_nothing_to_learn_from_is_finite(count: int):
     assert one.advantage.tolist() == [0.0] * count
 
 
-def run(config: ReinforcementConfig) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+def run(
+    config: ReinforcementConfig, network_config: NetworkConfig | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     torch.manual_seed(5)
-    network = build_network(NetworkConfig(), RIG)
+    network = build_network(network_config or NetworkConfig(), RIG)
     taught = reinforce(config, network, RIG, toy_world(), make_routes(1, [0], 10_000, 100.0))
     assert taught.samples == config.samples
     return taught.network.state_dict(), taught.figures
@@ -102,7 +104,26 @@ def test_while_the_critic_warms_up_the_policy_stays():
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
 
 
+def test_of_a_network_with_a_planner_that_alone_may_learn():
+    with_planner = NetworkConfig(planner=True)
+    torch.manual_seed(5)
+    fresh = build_network(with_planner, RIG).state_dict()
+    kept, figures = run(replace(SMALL, planner_only=True), with_planner)
+    moved = {name for name in fresh if not torch.equal(fresh[name], kept[name])}
+    assert moved and all(name.startswith("heads.planner.") for name in moved)
+    assert {"policy", "imitation", "value"} <= set(figures)
+    everything, _ = run(SMALL, with_planner)
+    assert any(
+        not torch.equal(fresh[name], everything[name]) for name in fresh if name.startswith("encoder.")
+    )
+
+
 def test_wrong_settings_are_named():
+    network = build_network(NetworkConfig(), RIG)
+    with pytest.raises(ConfigError, match="no planner"):
+        reinforce(
+            replace(SMALL, planner_only=True), network, RIG, toy_world(), make_routes(1, [0], 10, 100.0)
+        )
     with pytest.raises(ConfigError, match="epochs"):
         ReinforcementConfig(epochs=0)
     with pytest.raises(ConfigError, match="samples"):

@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
@@ -216,8 +216,14 @@ class _LearnByDriving:
     """Holds the towns."""
     town: Path | None = None
     """A map to drive on instead of generated towns."""
+    towns: int | None = None
+    """Generated towns of each kind to drive in, instead of the preset's number."""
     samples: int | None = None
     """To learn from in all, instead of the preset's number."""
+    learning_rate: float | None = None
+    """At its highest, instead of the preset's."""
+    tensorboard: Path | None = None
+    """Folder for figures while it learns. MLflow gets them where MLFLOW_TRACKING_URI is set."""
     network: str | None = None
     """A network of your own, as package.module:function (docs/your-own-network.md)."""
     seed: int = 0
@@ -227,12 +233,22 @@ class _LearnByDriving:
 
         Raises:
             InputError: there is something at `out` already.
+            ConfigError: both a map and a number of towns were given, or none of these.
         """
         from fleetloop.stages.workspace import Workspace
 
+        if self.towns is not None:
+            if self.town is not None:
+                raise ConfigError("towns: --towns is for generated towns; leave it or --town away")
+            preset = replace(preset, training_towns=at_least_one("towns", self.towns))
         check_new(self.out)
         library = Workspace(self.workspace).library
         return library, preset.training_keys() if self.town is None else [library.add_file(self.town)]
+
+    def _asked_for(self) -> dict[str, Any]:
+        """Settings of learning that were given, by the name that the configs have for them."""
+        asked = {"samples": self.samples, "learning_rate": self.learning_rate}
+        return {name: value for name, value in asked.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,12 +258,6 @@ class Practise(_LearnByDriving):
     initial: Path | None = None
     """A checkpoint to start from."""
     preset: PresetName = "speedrun"
-    towns: int | None = None
-    """Generated towns of each kind to practise in, instead of the preset's number."""
-    learning_rate: float | None = None
-    """At its highest, instead of the preset's."""
-    tensorboard: Path | None = None
-    """Folder for figures while it practises. MLflow gets them where MLFLOW_TRACKING_URI is set."""
     unseen: int = 0
     """Towns of each kind that it does not practise in: its losses there go to TensorBoard or MLflow (unseen_total)."""
 
@@ -261,14 +271,7 @@ class Practise(_LearnByDriving):
         preset = preset_named(self.preset)
         if self.network is not None:
             preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
-        if self.samples is not None:
-            preset = replace(preset, imitate=replace(preset.imitate, samples=self.samples))
-        if self.learning_rate is not None:
-            preset = replace(preset, imitate=replace(preset.imitate, learning_rate=self.learning_rate))
-        if self.towns is not None:
-            if self.town is not None:
-                raise ConfigError("practise: --towns is for generated towns; leave it or --town away")
-            preset = replace(preset, training_towns=at_least_one("towns", self.towns))
+        preset = replace(preset, imitate=replace(preset.imitate, **self._asked_for()))
         library, towns = self._where(preset)
         practise_checkpoint(
             self.out,
@@ -288,8 +291,10 @@ class Reinforce(_LearnByDriving):
     """Let the network of a checkpoint learn by reinforcement: it drives, and learns from what comes of it."""
 
     checkpoint: Positional[Path]
-    """A network that drives already, from `fleetloop train`."""
+    """A network that drives already, from `fleetloop train` or `practise`."""
     preset: PresetName = "laptop"
+    planner_only: bool = False
+    """Let only the planner learn, what it is told left as it is: several times faster. For networks that have one."""
 
     def run(self) -> None:
         """Run the verb."""
@@ -300,10 +305,12 @@ class Reinforce(_LearnByDriving):
         if self.network is not None:
             allow_builder(self.network)
         preset = preset_named(self.preset)
-        if self.samples is not None:
-            preset = replace(preset, reinforce=replace(preset.reinforce, samples=self.samples))
+        learning = replace(preset.reinforce, planner_only=self.planner_only, **self._asked_for())
+        preset = replace(preset, reinforce=learning)
         library, towns = self._where(preset)
-        figures = reinforce_checkpoint(self.out, self.checkpoint, towns, library, preset, self.seed)
+        figures = reinforce_checkpoint(
+            self.out, self.checkpoint, towns, library, preset, self.seed, tensorboard=self.tensorboard
+        )
         say(
             f"{figures['critical']:.1f} critical interventions in {figures['km']:.2f} km in a late round; "
             f"checkpoint in {self.out}"

@@ -26,7 +26,7 @@ from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
 from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
 from fleetloop.train.imitate import ImitationConfig, average_in, learning_rate_at
-from fleetloop.train.losses import plan_losses
+from fleetloop.train.losses import plan_loss
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.vehicle.drive import DriveConfig
 
@@ -111,10 +111,7 @@ class Coaching:
         """One step of the optimiser and of the average."""
         config, seen = self.imitation, self.batches_seen
         intention = self.coach(coach_inputs(moments))
-        losses = plan_losses(intention, moments.labels, config)
-        loss = losses["curvature"] + config.acceleration_weight * losses["acceleration"]
-        loss = (loss + config.poses_weight * losses["poses"]).mean()
-        loss = loss + config.balance_weight * intention.balance_loss
+        loss = plan_loss(intention, moments.labels, config) + config.balance_weight * intention.balance_loss
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.coach.parameters(), config.gradient_norm)

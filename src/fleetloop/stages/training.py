@@ -224,6 +224,8 @@ def reinforce_checkpoint(
     preset: Preset,
     seed: int,
     title: str = "reinforce",
+    *,
+    tensorboard: Path | None = None,
 ) -> dict[str, float]:
     """Let the network of a checkpoint learn by reinforcement in `towns`; write what it became to `path`.
 
@@ -239,16 +241,14 @@ def reinforce_checkpoint(
     config = replace(preset.reinforce, seed=seed)
     drive = preset.drive
     routes = make_routes(seed, range(len(towns)), 10**9, drive.route_m, tuple(FAMILIES), drive.scenario_share)
-    with stage(title) as progress:
-        taught = reinforce(
-            config, network, network.rig, world, routes, lambda seen, _: progress(seen / config.samples)
-        )
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),
         "reinforce": asdict(config),
         "towns": list(towns),
     }
+    with _watched(title, config.samples, content, tensorboard, speaks=True) as progress:
+        taught = reinforce(config, network, network.rig, world, routes, progress)
     figures = {"samples_seen": taught.samples, **taught.figures}
     write_checkpoint(path, taught.network.state_dict(), content, [checkpoint_id], seed, figures)
     return taught.figures

@@ -28,6 +28,8 @@ class Experience:
     """A critical intervention began."""
     counts: Bool[Tensor, " W"]
     """The network drove; else the safety driver did, or nobody."""
+    situation: Float[Tensor, "W situation"]
+    """What the network's planner was given; of no width where it has none."""
 
 
 def advantages_of(
@@ -59,6 +61,7 @@ class TaughtSteps:
     state: Tensor
     action: Tensor
     log_probability: Tensor
+    situation: Tensor
     advantage: Tensor
     returns: Tensor
 
@@ -82,7 +85,7 @@ def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> Tau
     whole = map_batches(np.concatenate, [step.batch for step in steps])
     flat = {
         name: torch.cat([getattr(step, name) for step in steps])
-        for name in ("memory", "memory_valid", "state", "action", "log_probability", "value")
+        for name in ("memory", "memory_valid", "state", "action", "log_probability", "situation", "value")
     }
     value, advantage = flat.pop("value"), advantages.flatten()
     taught = TaughtSteps(whole, **flat, advantage=advantage, returns=advantage + value).select(chosen)

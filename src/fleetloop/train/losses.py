@@ -73,6 +73,13 @@ def plan_losses(plan: Outputs | Intention, labels: Labels, config: "ImitationCon
     }
 
 
+def plan_loss(plan: Outputs | Intention, labels: Labels, config: "ImitationConfig") -> Tensor:
+    """Mean of what drives, weighted as in `total`: all that a planner by itself can be taught."""
+    losses = plan_losses(plan, labels, config)
+    loss = losses["curvature"] + config.acceleration_weight * losses["acceleration"]
+    return (loss + config.poses_weight * losses["poses"]).mean()
+
+
 def _to_device_of(plan: Outputs | Intention) -> Callable[[np.ndarray], Tensor]:
     return lambda array: torch.from_numpy(array).to(plan.acceleration.device)
 

@@ -6,13 +6,17 @@ al., 2016). Three things differ from the textbook. The critic sees the state of 
 very states it gets into. And the loop is the one of evaluation: the safety layer limits every action, and where the
 safety driver takes over an episode ends with a penalty; what it then drives teaches nothing.
 
+In a network with a planner, that may be all that learns: it gets the situations as the network tells them, errors
+included, so that it learns what to do when they may be wrong. Nothing goes back through the pictures, which makes a
+sample several times cheaper.
+
 Read from top to bottom: configuration, critic, collecting, losses, loop. What is kept of a step, and the advantages,
 are in `experience`.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,6 +30,7 @@ from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
+from fleetloop.policy.planner import Intention, planner_of
 from fleetloop.policy.precision import autocast
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
@@ -34,7 +39,7 @@ from fleetloop.sim.state_view import STATE_FIELDS, describe
 from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
 from fleetloop.train.imitate import ImitationConfig, Progress
-from fleetloop.train.losses import loss_parts
+from fleetloop.train.losses import loss_parts, plan_loss
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class ReinforcementConfig:
 
     samples: int = 400_000
     """Steps of vehicles to learn from."""
+    planner_only: bool = False
+    """Leave alone what tells the situation from pictures."""
     vehicles: int = 64
     agents: int = 20
     steps: int = 32
@@ -114,7 +121,7 @@ class Critic(nn.Module):
         return self.layers(state).squeeze(-1)
 
 
-def policy_of(outputs: Outputs, config: ReinforcementConfig) -> Normal:
+def policy_of(outputs: Outputs | Intention, config: ReinforcementConfig) -> Normal:
     """The distribution of (cube-spaced curvature, scaled acceleration)."""
     mean = torch.stack([outputs.curvature_control, outputs.acceleration], dim=-1).float()
     spread = torch.tensor([config.curvature_spread, config.acceleration_spread], device=mean.device)
@@ -169,6 +176,7 @@ class _Collector:
             ended=torch.from_numpy(step.ended | (step.danger != 0)),
             critical=torch.from_numpy(_critical(step.danger)),
             counts=torch.from_numpy(active & (~step.safety_driver | (step.danger != 0))),
+            situation=outputs.situation.float().cpu(),
         )
         self._remember(current.float().cpu(), step.ended)
         self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
@@ -195,6 +203,9 @@ class _Collector:
 
     def _labels(self, observation: Observation) -> Batch:
         """What the demonstrator would do here."""
+        if self.config.planner_only:
+            # Pictures are most of what is kept, and the planner never sees them.
+            observation = replace(observation, images=())
         return Batch(
             observation=observation,
             rig=self.rig,
@@ -216,14 +227,24 @@ def _critical(danger: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
 
 
 class _Learner:
-    """Policy, critic and their optimisers."""
+    """Policy, critic and their optimisers.
+
+    Raises:
+        ConfigError: only the planner is to learn, and the network has none.
+    """
 
     def __init__(self, config: ReinforcementConfig, network: DriverModel) -> None:
         self.config = config
         self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
         self.network, self.critic = network.to(self.device), Critic().to(self.device)
+        self.planner = planner_of(network) if config.planner_only else None
+        if config.planner_only and self.planner is None:
+            raise ConfigError(
+                "reinforce: the network has no planner; practise one that has, or let all of it learn"
+            )
+        self.learning: nn.Module = self.planner or network
         self.policy_optimiser = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
+            self.learning.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
         )
         self.critic_optimiser = torch.optim.AdamW(
             self.critic.parameters(), lr=config.critic_learning_rate, weight_decay=0.0, fused=True
@@ -255,19 +276,28 @@ class _Learner:
             parts |= self._update_policy(some)
         return parts
 
-    def _update_policy(self, some: TaughtSteps) -> dict[str, float]:
-        inputs = inputs_from(some.batch.observation, some.batch.rig, self.device)
+    def _plan(self, some: TaughtSteps) -> tuple[Outputs | Intention, Tensor]:
+        """What the policy would do now, and how far that is from what the demonstrator would."""
+        observation = some.batch.observation
         with autocast(self.device, self.config.bfloat16):
+            if self.planner is not None:
+                speed_mps = torch.from_numpy(observation.ego_history[:, -1, 0])
+                intention = self.planner(some.situation.to(self.device), speed_mps.to(self.device))
+                return intention, plan_loss(intention, some.batch.labels, self.imitation)
+            inputs = inputs_from(observation, some.batch.rig, self.device)
             outputs, _ = self.network(inputs, some.memory.to(self.device), some.memory_valid.to(self.device))
-        log_probability = policy_of(outputs, self.config).log_prob(some.action.to(self.device)).sum(-1)
+        return outputs, loss_parts(outputs, some.batch, self.imitation)["total"]
+
+    def _update_policy(self, some: TaughtSteps) -> dict[str, float]:
+        plan, imitation = self._plan(some)
+        log_probability = policy_of(plan, self.config).log_prob(some.action.to(self.device)).sum(-1)
         ratio = torch.exp(log_probability - some.log_probability.to(self.device))
         advantage = some.advantage.to(self.device)
         clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
         surrogate = -torch.min(ratio * advantage, clipped * advantage).mean()
-        imitation = loss_parts(outputs, some.batch, self.imitation)["total"]
         self.policy_optimiser.zero_grad()
         (surrogate + self.config.imitation_weight * imitation).backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.gradient_norm)
+        nn.utils.clip_grad_norm_(self.learning.parameters(), self.config.gradient_norm)
         self.policy_optimiser.step()
         moved = (ratio.detach() - 1.0 - torch.log(ratio.detach())).mean()
         return {"policy": surrogate.item(), "imitation": imitation.item(), "divergence": moved.item()}
@@ -289,7 +319,7 @@ def reinforce(
             metres per second made good, losses.
 
     Raises:
-        ConfigError: the network has no memory, or a loss is not finite.
+        ConfigError: the network has no memory, or no planner where only that is to learn; a loss is not finite.
     """
     if network.memory_width is None:
         raise ConfigError("reinforce: the network has no memory; train one with memory first")
