@@ -541,11 +541,11 @@ def test_a_bundle_that_was_damaged_is_not_published(copied: Path, damage, comman
         ),
         (
             ["drive", "--out", "x", "--plan-budget-ms", "50"],
-            "--plan-budget-ms is for a network; give --release",
+            "--plan-budget-ms and --mirror are for a network; give --release",
         ),
         (
             ["drive", "--view", "--scenario-share", "1"],
-            "--scenario-share and --plan-budget-ms are for Episodes",
+            "--scenario-share, --plan-budget-ms and --mirror are for Episodes",
         ),
         (["loop", "--turns", "0"], "turns: 0 is less than 1; use 1 or more"),
         (["drive", "--out", "x", "--steps", "0"], "drive: steps is 0; use 1 or more"),
