@@ -60,18 +60,16 @@ class Region:
             raise ConfigError(f"adapt: minutes is {self.minutes}; use a number above 0")
 
 
-def region_of_town(
-    key: str, minutes: float, evaluation_towns: int, seed: int, mirrored: bool = False
-) -> Region:
+def region_of_town(key: str, minutes: float, evaluation_towns: int, seed: int) -> Region:
     """The region of a town: for a generated one others of its kind that are not driven to learn, else itself."""
     generated = parse_generated_key(key)
     if generated is None:
-        return Region((key,), (key,), minutes, mirrored)
+        return Region((key,), (key,), minutes)
     seeds = evaluation_seeds(evaluation_towns, seed)
     if generated.seed in seeds:
         seeds = evaluation_seeds(evaluation_towns, seed + 1)
     others = tuple(replace(generated, seed=number).key for number in seeds)
-    return Region((key,), others, minutes, mirrored)
+    return Region((key,), others, minutes)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,8 @@ class Adapt:
             newest = dataset_version(self.home_dataset).version
             replay = Replay(self.home_dataset, newest, self.home_share)
         (key,) = library.keys_of([self.town])
-        region = adaptation.region_of_town(key, self.minutes, preset.evaluation_towns, self.seed, self.mirror)
+        region = adaptation.region_of_town(key, self.minutes, preset.evaluation_towns, self.seed)
+        region = replace(region, mirrored=self.mirror)
         parts = [adapters.Adapt(part) for part in self.parts]
         results = adaptation.adapt_checkpoint(
             self.out, self.checkpoint, region, parts, library, preset, self.seed, replay, self.km

@@ -233,7 +233,7 @@ class _LearnByDriving:
 
         Raises:
             InputError: there is something at `out` already.
-            ConfigError: both a map and a number of towns were given, or none of these.
+            ConfigError: both a map and a number of towns were given, or a number below 1.
         """
         from fleetloop.stages.workspace import Workspace
 

@@ -53,6 +53,13 @@ def negated(values: np.ndarray, columns: tuple[int, ...]) -> np.ndarray:
     return copy
 
 
+def make_driver(
+    network: Path | bytes, rig: CameraRig, vehicles: int, threads: int, mirrored: bool
+) -> OnnxDriver:
+    """An OnnxDriver, or one that is shown a mirror."""
+    return (MirroredDriver if mirrored else OnnxDriver)(network, rig, vehicles, threads)
+
+
 class MirroredDriver(OnnxDriver):
     """A network that learnt to drive on one side of the road, on the other: it is shown a mirror, and its plan is
     turned round.

@@ -25,7 +25,7 @@ from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
 from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
-from fleetloop.train.imitate import ImitationConfig, average_in, learning_rate_at
+from fleetloop.train.imitate import ImitationConfig, average_in, descend
 from fleetloop.train.losses import plan_loss
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.vehicle.drive import DriveConfig
@@ -109,16 +109,12 @@ class Coaching:
 
     def update(self, moments: Moments) -> None:
         """One step of the optimiser and of the average."""
-        config, seen = self.imitation, self.batches_seen
+        config = self.imitation
         intention = self.coach(coach_inputs(moments))
         loss = plan_loss(intention, moments.labels, config) + config.balance_weight * intention.balance_loss
-        self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.coach.parameters(), config.gradient_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(seen * config.batch_size, config)
-        self.optimiser.step()
-        average_in(self.averaged, self.coach, config.ema_decay, seen)
+        descend(self.optimiser, self.coach.parameters(), self.batches_seen, config)
+        average_in(self.averaged, self.coach, config.ema_decay, self.batches_seen)
         self.batches_seen += 1
 
     def run(self, progress: Callable[[float], None]) -> None:

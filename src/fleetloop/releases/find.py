@@ -9,7 +9,7 @@ from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_arti
 from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy.export import export_onnx, import_onnx
-from fleetloop.policy.mirror import MirroredDriver
+from fleetloop.policy.mirror import make_driver
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.runtime import OnnxDriver
@@ -41,8 +41,7 @@ class FoundDriver:
 
     def policy(self, rig: CameraRig, vehicles: int, threads: int = 1, mirrored: bool = False) -> OnnxDriver:
         """What drives `vehicles` vehicles with these cameras; by what it sees in a mirror if asked for."""
-        make = MirroredDriver if mirrored else OnnxDriver
-        return make(self.onnx, rig, vehicles, threads)
+        return make_driver(self.onnx, rig, vehicles, threads, mirrored)
 
     def for_inspection(self) -> DriverNetwork:
         """The network in PyTorch, which can be looked into.

@@ -17,7 +17,7 @@ from fleetloop.evaluate.clips import clips_beside, save_clips
 from fleetloop.evaluate.closed_loop import EvaluateConfig, FailureClip, drive_distance, drive_suite, summarise
 from fleetloop.evaluate.gate import decide
 from fleetloop.policy.export import export_onnx
-from fleetloop.policy.mirror import MirroredDriver
+from fleetloop.policy.mirror import make_driver
 from fleetloop.policy.network import build_network
 from fleetloop.policy.quantize import is_int8
 from fleetloop.policy.runtime import OnnxDriver
@@ -78,8 +78,7 @@ class Suite:
         rig, routes = rig_named(config.rig), config.routes
 
         def make_policy(vehicles: int) -> OnnxDriver:
-            make = MirroredDriver if config.mirrored else OnnxDriver
-            return make(network, rig, vehicles, self.preset.threads)
+            return make_driver(network, rig, vehicles, self.preset.threads, config.mirrored)
 
         where = (world, self.towns, rig, config, self.seed)
         if km is None:

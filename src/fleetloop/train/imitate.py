@@ -6,7 +6,7 @@ Read from top to bottom: configuration, schedule, saved state, loop. What is min
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +131,20 @@ def average_in(averaged: nn.Module, network: nn.Module, decay: float, batches_se
         average.lerp_(parameter, 1.0 - decay)
 
 
+def descend(
+    optimiser: torch.optim.Optimizer,
+    parameters: Iterable[nn.Parameter],
+    batches_seen: int,
+    config: ImitationConfig,
+) -> None:
+    """A step down the gradients that the parameters have, which are limited first and gone afterwards."""
+    torch.nn.utils.clip_grad_norm_(parameters, config.gradient_norm)
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate_at(batches_seen * config.batch_size, config)
+    optimiser.step()
+    optimiser.zero_grad()
+
+
 class Trainer:
     """All that changes in training: weights, their average, the optimiser's moments and the batch count."""
 
@@ -175,11 +189,7 @@ class Trainer:
         parts = self.losses(batch)
         parts["total"].backward()
         self.processes.average_gradients(self.learning.values())
-        torch.nn.utils.clip_grad_norm_(self.learning.values(), self.config.gradient_norm)
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate_at(self.batches_seen * self.config.batch_size, self.config)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        descend(self.optimiser, self.learning.values(), self.batches_seen, self.config)
         average_in(self.averaged, self.network, self.config.ema_decay, self.batches_seen)
         self.batches_seen += 1
         return {name: part.detach() for name, part in parts.items()}
