@@ -7,7 +7,6 @@ situation passes through noise, so that two that lie near each other mean nearly
 an error of that size from pictures can drive by it.
 """
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import Plan
 from fleetloop.policy import features
 from fleetloop.policy.features import curvature_from_control
@@ -24,17 +22,17 @@ from fleetloop.policy.heads import ACCELERATION_SCALE_MPS2
 from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner
 from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN
 from fleetloop.sim.state_view import OTHERS
+from fleetloop.train.blur import Blur, blurred
+from fleetloop.train.misleading import SEES_ALL, Misleading, Misled
 
 if TYPE_CHECKING:
     # Batches tell its situations.
     from fleetloop.train.batches import Moments
 
-SITUATION_NOISE = 0.5
+SITUATION_NOISE = 0.3
 """Standard deviation of what is added to each number of a situation while the coach learns."""
 _WIDTH, _OTHER_WIDTH = 256, 128
 _SUM_SCALE = 0.3
-_PERSISTENCE = 0.95
-"""Of what misleads, from one step to the next: it lasts for two seconds."""
 
 
 class CoachInputs(NamedTuple):
@@ -64,8 +62,10 @@ class Coach(nn.Module):
     largest answer and the sum.
     """
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, blur: Blur | None = None) -> None:
+        """`blur`: how badly it sees while it learns; `Blur()` if it is not given."""
         super().__init__()
+        self.blur = blur or Blur()
         measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
         self.own = nn.Sequential(
             nn.Linear(PRIVILEGED_OWN + measured, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU()
@@ -102,7 +102,9 @@ class Coach(nn.Module):
         return self.situation(coach_inputs(moments)).numpy()
 
     def forward(self, inputs: CoachInputs) -> Intention:
-        """The plan; in training from a situation with noise on it."""
+        """The plan; in training it sees no better than cameras do, and the situation has noise on it."""
+        if self.training:
+            inputs = inputs._replace(privileged=blurred(inputs.privileged, self.blur))
         situation = self.situation(inputs)
         if self.training:
             situation = situation + SITUATION_NOISE * torch.randn_like(situation)
@@ -112,34 +114,29 @@ class Coach(nn.Module):
 class CoachDriver:
     """The coach at the wheel of many vehicles; it may be misled, as a network is that sees badly.
 
-    What it takes the situation for is off by noise that lasts for seconds, more in some vehicles than in others, and so
-    it gets into what such a network gets into, a hundred times faster.
+    It takes the situation for another one, does not see some others or the rule of a junction, and so it gets into what
+    such a network gets into, a hundred times faster.
     """
 
-    def __init__(
-        self, coach: Coach, vehicles: int, seed: int = 0, misled: tuple[float, ...] = (0.0,)
-    ) -> None:
-        """`misled`: standard deviations of the noise, one of which is drawn for each vehicle on each route."""
+    def __init__(self, coach: Coach, vehicles: int, seed: int = 0, misleading: Misleading = SEES_ALL) -> None:
         self.coach = coach
-        self._random = generator(seed, Stream.MISLED, 0)
-        self._misled = np.array(misled, np.float32)
-        self._noise = np.zeros((vehicles, SITUATION_WIDTH), np.float32)
-        self._scale = self._random.choice(self._misled, vehicles)
+        self.misled = None if misleading == SEES_ALL else Misled(misleading, vehicles, seed)
 
     def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
-        """Another noise for the vehicles in `mask`."""
-        self._scale[mask] = self._random.choice(self._misled, int(mask.sum()))
-        self._noise[mask] = 0.0
+        """The vehicles in `mask` are misled otherwise."""
+        if self.misled is not None:
+            self.misled.reset(mask)
 
     @torch.no_grad()
     def plan(self, moments: "Moments") -> Plan:
         """Plans for all vehicles."""
-        situation = self.coach.situation(coach_inputs(moments))
-        if self._misled.any():
-            fresh = self._random.standard_normal(self._noise.shape).astype(np.float32)
-            self._noise = _PERSISTENCE * self._noise + math.sqrt(1.0 - _PERSISTENCE**2) * fresh
-            off = torch.from_numpy(self._noise * self._scale[:, None])
-            situation = self.coach.normalise(situation + off)
+        if self.misled is None:
+            situation = self.coach.situation(coach_inputs(moments))
+        else:
+            self.misled.step()
+            seen = moments._replace(privileged=self.misled.seen(moments.privileged))
+            off = torch.from_numpy(self.misled.noise * self.misled.scale[:, None])
+            situation = self.coach.normalise(self.coach.situation(coach_inputs(seen)) + off)
         intention = self.coach.planner(situation, torch.from_numpy(moments.ego_history[:, -1, 0]))
         return Plan(
             curvature_from_control(intention.curvature_control).numpy(),
