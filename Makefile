@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKSPACE ?= workspace
 PRESET ?= laptop
+# Processes that test side by side; each of them computes on one thread.
+WORKERS ?= 2
+TEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: loop speedrun venv test test-all check format smoke clean
 
@@ -24,10 +27,10 @@ smoke: venv
 	$(BIN)/fleetloop loop --preset smoke --workspace $(WORKSPACE)
 
 test: venv
-	$(BIN)/pytest -m "not slow"
+	$(TEST) -m "not slow"
 
 test-all: venv
-	$(BIN)/pytest
+	$(TEST)
 
 check: venv
 	$(BIN)/ruff check src tests examples

@@ -35,7 +35,7 @@ from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
-from fleetloop.train.coach import Coach, CoachDriver
+from fleetloop.train.coach import Coach, CoachDriver, stakes_emphasis
 from fleetloop.train.imitate import (
     ImitationConfig,
     Progress,
@@ -132,7 +132,10 @@ class _Practice:
         return Collector(self.world, self.rig, routes, policy, drive, self.config.curate)
 
     def learn_from(self, moments: Moments) -> None:
-        """Keep moments, in memory and for the file of the stage."""
+        """Keep moments, in memory and for the file of the stage; they are drawn by what is at stake."""
+        if self.coach is not None:
+            stakes = self.coach.stakes_mps2(moments)
+            moments = moments._replace(weight=moments.weight * stakes_emphasis(stakes))
         self.buffer.append(moments)
         self.fresh.append(moments)
 

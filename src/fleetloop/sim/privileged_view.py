@@ -29,7 +29,8 @@ _COLOURS, _CONTROLS, _LIGHTS = 1 + len(SignalColour), 1 + len(Control), 3
 PRIVILEGED_OWN = _STATE_OWN + _COLOURS + 1 + _CONTROLS
 """Numbers of the vehicle itself, its path and the next junction: as in `state`; one for each SignalColour at the next
 signal, or none, the distance to its line; one for each Control of the next junction, or none."""
-LINE_FIELD = _STATE_OWN + _COLOURS
+SIGNAL_FIELDS = slice(_STATE_OWN, _STATE_OWN + _COLOURS)
+LINE_FIELD = SIGNAL_FIELDS.stop
 CONTROL_FIELDS = slice(LINE_FIELD + 1, PRIVILEGED_OWN)
 PRIVILEGED_OTHER = OTHER_FIELDS + _LIGHTS + 1
 """Numbers of each of OTHERS road users: as in `state`; 1 for brake light, left and right indicator; nearness."""

@@ -25,7 +25,7 @@ from fleetloop.sim.privileged_view import PRIVILEGED_FIELDS
 from fleetloop.sim.sightings import sightings
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
-from fleetloop.train.coach import Coach
+from fleetloop.train.coach import Coach, stakes_emphasis
 from fleetloop.train.mirror import mirrored_batch
 from fleetloop.train.processes import ALONE, Processes
 
@@ -232,6 +232,9 @@ class BatchSource:
             labels=moments.labels,
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
+            plan_weight=None
+            if self._coach is None
+            else 1.0 / stakes_emphasis(self._coach.stakes_mps2(moments)),
             sightings=seen,
             situation=None if self._coach is None else self._coach.situations_of(moments),
         )

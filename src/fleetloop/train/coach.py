@@ -23,7 +23,7 @@ from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner
 from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN
 from fleetloop.sim.state_view import OTHERS
 from fleetloop.train.blur import Blur, blurred
-from fleetloop.train.misleading import SEES_ALL, Misleading, Misled
+from fleetloop.train.misleading import SEES_ALL, Misleading, Misled, ruling, unsignalled, without
 
 if TYPE_CHECKING:
     # Batches tell its situations.
@@ -33,6 +33,7 @@ SITUATION_NOISE = 0.3
 """Standard deviation of what is added to each number of a situation while the coach learns."""
 _WIDTH, _OTHER_WIDTH = 256, 128
 _SUM_SCALE = 0.3
+_EMPHASIS_S2PM, _MOST_AT_STAKE_MPS2 = 2.0, 3.0
 
 
 class CoachInputs(NamedTuple):
@@ -101,6 +102,22 @@ class Coach(nn.Module):
         """What matters in moments; not finite where what the coach sees was not kept."""
         return self.situation(coach_inputs(moments)).numpy()
 
+    @torch.no_grad()
+    def stakes_mps2(self, moments: "Moments") -> Float32[np.ndarray, " N"]:
+        """By how much it would accelerate otherwise if it overlooked everybody else, the signal, or the rule ahead.
+
+        0 where what the coach sees was not kept.
+        """
+        rows, everything = moments.privileged, np.ones(len(moments.town), bool)
+        nobody = np.ones((len(rows), OTHERS), bool)
+        overlooking = (rows, without(rows, nobody, everything), unsignalled(rows), ruling(rows, everything))
+        known, *others = (
+            self.planner(self.situation(inputs), inputs.ego_history[:, -1, 0]).acceleration
+            for inputs in (coach_inputs(moments._replace(privileged=seen)) for seen in overlooking)
+        )
+        changes = torch.stack([(known - other).abs() for other in others])
+        return np.nan_to_num(ACCELERATION_SCALE_MPS2 * changes.amax(dim=0).numpy())
+
     def forward(self, inputs: CoachInputs) -> Intention:
         """The plan; in training it sees no better than cameras do, and the situation has noise on it."""
         if self.training:
@@ -109,6 +126,11 @@ class Coach(nn.Module):
         if self.training:
             situation = situation + SITUATION_NOISE * torch.randn_like(situation)
         return self.planner(situation, inputs.ego_history[:, -1, 0])
+
+
+def stakes_emphasis(stakes_mps2: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
+    """How much more often than others moments are drawn in which so much is at stake."""
+    return 1.0 + _EMPHASIS_S2PM * np.minimum(stakes_mps2, _MOST_AT_STAKE_MPS2)
 
 
 class CoachDriver:

@@ -46,10 +46,12 @@ def loss_parts(
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
 
+    plan_weight = torch.ones_like(weight) if batch.plan_weight is None else tensor(batch.plan_weight)
+    plan_weight = plan_weight / processes.mean((weight * plan_weight).sum()).clamp_min(1e-6)
     position_error, _ = _pose_errors(outputs.poses_in_ego, tensor(batch.labels.poses))
     held_error = position_error.detach()
     losses = {
-        **plan_losses(outputs, batch.labels, config),
+        **{name: plan_weight * loss for name, loss in plan_losses(outputs, batch.labels, config).items()},
         "spread": (held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1),
         "situation": _situation_loss(outputs, batch),
         **_reading_losses(outputs, batch.labels, tensor),

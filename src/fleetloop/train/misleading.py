@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32
 
 from fleetloop.core.random import Stream, generator
-from fleetloop.core.types import Control
+from fleetloop.core.types import Control, SignalColour
 from fleetloop.policy.planner import SITUATION_WIDTH
-from fleetloop.sim.privileged_view import CONTROL_FIELDS, PRIVILEGED_OTHER, PRIVILEGED_OWN
+from fleetloop.sim.privileged_view import CONTROL_FIELDS, PRIVILEGED_OTHER, PRIVILEGED_OWN, SIGNAL_FIELDS
 from fleetloop.sim.state_view import LEAD_FIELDS, OTHERS
 
 _PERSISTENCE = 0.95
@@ -97,6 +97,15 @@ def without(
     others_of(rows)[unseen] = 0.0
     gap, speed = LEAD_FIELDS
     rows[follows_nobody, gap], rows[follows_nobody, speed] = 1.0, 0.0
+    return rows
+
+
+def unsignalled(privileged: Float16[np.ndarray, "N fields"]) -> Float16[np.ndarray, "N fields"]:
+    """The rows, as they would be if the signal ahead were green."""
+    rows = privileged.copy()
+    ahead = rows[:, SIGNAL_FIELDS.start] == 0.0
+    rows[ahead, SIGNAL_FIELDS] = 0.0
+    rows[ahead, SIGNAL_FIELDS.start + 1 + int(SignalColour.GREEN)] = 1.0
     return rows
 
 
