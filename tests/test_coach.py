@@ -153,6 +153,22 @@ def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
     assert len(driven(CoachDriver(coach, DRIVE.vehicles)).town) > 50
 
 
+def test_who_is_misled_drives_otherwise():
+    coach, moments = fresh_coach(), driven_once().select(slice(0, 8))
+    torch.nn.init.normal_(coach.planner.linear.weight)
+    knowing, misled = CoachDriver(coach, 8), CoachDriver(coach, 8, 1, (0.0, 1.0))
+    plans = [
+        driver.plan(moments) for driver in (knowing, knowing, misled, CoachDriver(coach, 8, 1, (0.0, 1.0)))
+    ]
+    assert (plans[0].acceleration_mps2 == plans[1].acceleration_mps2).all()
+    assert (plans[2].acceleration_mps2 == plans[3].acceleration_mps2).all()
+    off = ~np.isclose(plans[0].acceleration_mps2, plans[2].acceleration_mps2, atol=0.5)
+    assert (off == (misled._scale > 0.0)).all() and off.any() and not off.all()
+    everybody = np.ones(8, bool)
+    misled.reset(everybody)
+    assert not misled._noise.any()
+
+
 def test_a_network_is_taught_its_situations():
     coach, moments = fresh_coach(), driven_once()
     torch.manual_seed(0)

@@ -341,17 +341,6 @@ class BirdsEyeLayer(IntEnum):
     """Where one could drive."""
 
 
-class SightingLayer(IntEnum):
-    """What a cell of a picture tells about who is in it."""
-
-    VEHICLE = 0
-    """Or what else stands or lies on the road."""
-    PERSON = 1
-    """On foot or on a bicycle."""
-    DISTANCE_M = 2
-    """To the nearest of them, on the ground from the camera."""
-
-
 BIRDS_EYE_CELLS = (16, 24)
 """Ahead, and from right to left."""
 BIRDS_EYE_CELL_M = (4.0, 3.0)

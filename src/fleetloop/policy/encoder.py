@@ -13,8 +13,7 @@ from fleetloop.core.types import Camera, CameraRig
 STRIDE = 16
 """Pixels of an image that one cell of the feature map stands for, along each axis."""
 
-FIRST_CENTRE_PX = 2.0
-"""From the edge of an image to the middle of what the first cell stands for."""
+_FIRST_CENTRE_PX = 2.0
 _RAY_OCTAVES = 5
 GEOMETRY_FEATURES = 3 * (1 + 2 * _RAY_OCTAVES) + 3 + 1
 
@@ -27,8 +26,8 @@ def cell_rays(camera: Camera) -> Float32[np.ndarray, "cells 3"]:
     edge.
     """
     focal_px = 0.5 * camera.width / math.tan(0.5 * camera.horizontal_field_of_view)
-    column_px = np.arange(0, camera.width, STRIDE) + FIRST_CENTRE_PX - 0.5 * camera.width
-    row_px = np.arange(0, camera.height, STRIDE) + FIRST_CENTRE_PX - 0.5 * camera.height
+    column_px = np.arange(0, camera.width, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.width
+    row_px = np.arange(0, camera.height, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.height
     row, column = np.meshgrid(row_px, column_px, indexing="ij")
     forward, left, up = np.ones(row.size), -column.ravel() / focal_px, -row.ravel() / focal_px
     pitched_forward = math.cos(camera.pitch) * forward - math.sin(camera.pitch) * up
@@ -65,24 +64,6 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
     return np.concatenate(features).astype(np.float32)
 
 
-def cell_count(camera: Camera) -> int:
-    """How many cells the picture of a camera has."""
-    return (camera.height // STRIDE) * (camera.width // STRIDE)
-
-
-def cells_of(
-    values: Float32[np.ndarray, "cells layers"], rig: CameraRig
-) -> dict[str, Float32[np.ndarray, "rows columns layers"]]:
-    """What was said of the cells of all cameras, one after the other, by name of the camera; empty for no cells."""
-    parts: dict[str, np.ndarray] = {}
-    first = 0
-    for camera in rig.cameras if len(values) else ():
-        last = first + cell_count(camera)
-        parts[camera.name] = values[first:last].reshape(camera.height // STRIDE, camera.width // STRIDE, -1)
-        first = last
-    return parts
-
-
 @lru_cache(maxsize=64)
 def rig_geometry(rig: CameraRig) -> tuple[Float32[np.ndarray, "cells features"], ...]:
     """`geometry_features` of each group of the rig: the network's input that says where its cameras are."""
@@ -115,8 +96,12 @@ class CameraEncoder(nn.Module):
         self.basis = nn.Sequential(nn.Linear(GEOMETRY_FEATURES, 128), nn.ReLU(), nn.Linear(128, basis))
         self.project = nn.Linear(channels[-1] * basis, width)
 
-    def cells(self, images: UInt8[Tensor, "B cameras height width 3"]) -> Float[Tensor, "B cells channels"]:
-        """The feature maps of the cameras of one group of a rig, camera by camera and row by row."""
+    def forward(
+        self,
+        images: UInt8[Tensor, "B cameras height width 3"],
+        geometry: Float32[Tensor, "cells features"],
+    ) -> Float[Tensor, "B width"]:
+        """Embedding of the cameras of one group of a rig, and that group's `geometry_features`."""
         batch, cameras, height, width, _ = images.shape
         # Already channels-last in memory: the permutation copies nothing.
         pixels = images.reshape(batch * cameras, height, width, 3).permute(0, 3, 1, 2)
@@ -124,14 +109,7 @@ class CameraEncoder(nn.Module):
             torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
         )
         cells = self.convolutions(scaled * (1.0 / 64.0) - 2.0)
-        return cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
-
-    def forward(
-        self,
-        cells: Float[Tensor, "B cells channels"],
-        geometry: Float32[Tensor, "cells features"],
-    ) -> Float[Tensor, "B width"]:
-        """Embedding of the cells of one group of a rig, and that group's `geometry_features`."""
+        cells = cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
         weights = self.basis(geometry) / math.sqrt(cells.shape[1])
         gathered = torch.matmul(cells.transpose(1, 2), weights.to(cells.dtype))
         return self.project(gathered.flatten(1))

@@ -60,9 +60,6 @@ class Outputs(NamedTuple):
     balance_loss: Float[Tensor, ""]
     situation: Float[Tensor, "B situation"]
     """What the plan was made from; of no width where it comes straight from the trunk."""
-    sightings: Float[Tensor, "B cells 3"]
-    """Of each cell of the pictures, camera by camera, by SightingLayer: logits and `scaled_distance`. No cells where a
-    network does not tell."""
 
 
 class Decoded(NamedTuple):
@@ -141,7 +138,6 @@ class Heads(nn.Module):
             birds_eye_logits=parts[7].reshape(-1, *_BIRDS_EYE),
             balance_loss=balance_loss,
             situation=situation,
-            sightings=x[:, None, :3][:, :0].float(),
         )
 
 

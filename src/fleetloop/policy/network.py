@@ -13,10 +13,9 @@ from torch.nn import functional
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy import features
-from fleetloop.policy.encoder import STRIDE, CameraEncoder, cell_count
+from fleetloop.policy.encoder import STRIDE, CameraEncoder
 from fleetloop.policy.experts import ExpertBlock, through_blocks
 from fleetloop.policy.features import Inputs
-from fleetloop.policy.glances import Glances
 from fleetloop.policy.heads import Heads, Outputs
 from fleetloop.policy.memory import Memory
 from fleetloop.policy.model import DriverModel, OwnNetwork, build_own_network
@@ -53,8 +52,6 @@ class NetworkConfig:
     experts: int = 4
     planner: bool = False
     """Whether the plan is made from a situation that a coach can tell, or straight from the trunk."""
-    glances: bool = False
-    """Whether each cell of the pictures also tells who is in it, and is thought about by itself."""
 
     @property
     def factor(self) -> int:
@@ -77,11 +74,6 @@ class NetworkConfig:
         return 256 * self.factor
 
     @property
-    def glance_width(self) -> int:
-        """Answers of each cell."""
-        return 64 * self.factor
-
-    @property
     def trunk_width(self) -> int:
         """Width of the trunk."""
         return 256 * self.factor
@@ -94,11 +86,6 @@ class NetworkConfig:
 
 AnyNetwork = NetworkConfig | OwnNetwork
 """What must be known to build a network, ours or the user's own."""
-
-
-def tells_sightings(config: AnyNetwork) -> bool:
-    """Whether a network tells who is in each cell of the pictures (`Outputs.sightings`), so batches need the truth."""
-    return isinstance(config, NetworkConfig) and config.glances
 
 
 def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
@@ -119,8 +106,8 @@ def config_from_dict(content: Any) -> AnyNetwork:
         )
     if set(content) == {field.name for field in dataclasses.fields(OwnNetwork)}:
         return OwnNetwork(str(content["builder"]), bool(content["memory"]))
-    # Networks from before there were a planner and glances have none.
-    content = {"planner": False, "glances": False, **content}
+    # Networks from before there was a planner have none.
+    content = {"planner": False, **content}
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
     if set(content) != names:
         raise ConfigError(
@@ -132,7 +119,7 @@ def config_from_dict(content: Any) -> AnyNetwork:
     experts = content["experts"]
     if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:
         raise ConfigError(f"network config: experts is {experts!r}; use a whole number of at least 2")
-    for name in ("memory", "past_controls", "planner", "glances"):
+    for name in ("memory", "past_controls", "planner"):
         if not isinstance(content[name], bool):
             raise ConfigError(f"network config: {name} is {content[name]!r}; use true or false")
     return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
@@ -149,19 +136,12 @@ class DriverNetwork(DriverModel):
         self.encoder = CameraEncoder(config.channels, config.basis, width)
         self.normalise_embedding = nn.LayerNorm(width)
         self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
+        self.memory = Memory(width) if config.memory else None
         self.memory_width = width if config.memory else None
-        self.glances = None
-        if config.glances:
-            self.glances = Glances(config.channels[-1], width + 128, config.glance_width)
-            if config.memory:
-                self.memory_width = width + config.channels[-1] * sum(map(cell_count, rig.groups[0]))
-        self.memory = Memory(self.memory_width) if self.memory_width is not None else None
         measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
         measured += features.PAST_CONTROL_FEATURES if config.past_controls else 0
         self.measured = nn.Sequential(nn.Linear(measured, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
-        entering = width + 128 + (width if config.memory else 0)
-        entering += 2 * config.glance_width if config.glances else 0
-        self.enter = nn.Linear(entering, config.trunk_width)
+        self.enter = nn.Linear(width + 128 + (width if config.memory else 0), config.trunk_width)
         self.blocks = nn.ModuleList(
             ExpertBlock(config.trunk_width, config.trunk_width, config.experts) for _ in range(config.blocks)
         )
@@ -172,32 +152,22 @@ class DriverNetwork(DriverModel):
         self,
         images: UInt8[Tensor, "B cameras height width 3"],
         geometry: Float32[Tensor, "cells features"],
-    ) -> Float[Tensor, "B memory"]:
-        """What memory keeps of the forward group: its embedding and, for glances, its cells."""
-        cells = self.encoder.cells(images)
-        return self._to_remember(self.encoder(cells, geometry), cells)
-
-    def _to_remember(
-        self, embedding: Float[Tensor, "B width"], cells: Float[Tensor, "B cells channels"]
-    ) -> Float[Tensor, "B memory"]:
-        normalised = self.normalise_forward(embedding)
-        if self.glances is None:
-            return normalised
-        return torch.cat([normalised, cells.flatten(1).to(normalised.dtype)], dim=-1)
+    ) -> Float[Tensor, "B width"]:
+        """The embedding of the forward group that memory keeps."""
+        return self.normalise_forward(self.encoder(images, geometry))
 
     def forward(
         self,
         inputs: Inputs,
-        earlier: Float[Tensor, "B memory"] | None = None,
+        earlier: Float[Tensor, "B width"] | None = None,
         earlier_valid: Bool[Tensor, " B"] | None = None,
-    ) -> tuple[Outputs, Float[Tensor, "B memory"]]:
-        """Outputs, and what to remember of the forward group.
+    ) -> tuple[Outputs, Float[Tensor, "B width"]]:
+        """Outputs, and the embedding of the forward group to remember.
 
         `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has
         memory.
         """
-        cells = [self.encoder.cells(images) for images in inputs.images]
-        forward, *around = map(self.encoder, cells, inputs.geometry)
+        forward, *around = map(self.encoder, inputs.images, inputs.geometry)
         embedding = forward
         for part in around:
             embedding = embedding + part
@@ -210,24 +180,13 @@ class DriverNetwork(DriverModel):
             dim=-1,
         )
         parts = [self.normalise_embedding(embedding), self.measured(measured)]
-        context = torch.cat([part.to(parts[1].dtype) for part in parts], dim=-1)
-        earlier_cells, sightings = None, None
         if self.memory is not None:
             assert earlier is not None and earlier_valid is not None
-            remembered = self.memory(earlier, earlier_valid)
-            parts.append(remembered[:, : self.config.embedding_width])
-            earlier_cells = remembered[:, self.config.embedding_width :].unflatten(1, (-1, cells[0].shape[2]))
-        if self.glances is not None:
-            geometry = torch.cat(inputs.geometry)
-            answers, sightings = self.glances(torch.cat(cells, dim=1), geometry, earlier_cells, context)
-            parts.append(answers)
+            parts.append(self.memory(earlier, earlier_valid))
         x = self.enter(torch.cat([part.to(parts[1].dtype) for part in parts], dim=-1))
         x, balance = through_blocks(self.blocks, x)
         x = functional.relu(self.normalise(x))
-        outputs = self.heads(x, inputs.ego_history[:, -1, 0], balance)
-        if sightings is not None:
-            outputs = outputs._replace(sightings=sightings.float())
-        return outputs, self._to_remember(forward, cells[0])
+        return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
 
     def expert_blocks(self) -> list[ExpertBlock]:
         """Those of the trunk, then those of the planner."""

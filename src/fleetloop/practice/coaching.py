@@ -24,11 +24,9 @@ from fleetloop.practice.rounds import prepared_ahead
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
-from fleetloop.train.blur import Blur
 from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
 from fleetloop.train.imitate import ImitationConfig, average_in, descend
 from fleetloop.train.losses import plan_loss
-from fleetloop.train.misleading import Misleading
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.vehicle.drive import DriveConfig
 
@@ -45,10 +43,6 @@ class CoachConfig:
         default_factory=lambda: DriveConfig(vehicles=128, steps=500, scenario_share=0.1)
     )
     """Of the demonstrator first, `steps` steps, and of the coach: a step for each batch."""
-    blur: Blur = field(default_factory=Blur)
-    """How badly it sees while it learns: no better than a network can."""
-    misleading: Misleading = field(default_factory=Misleading)
-    """How badly it sees while it drives: so it learns what to do where a network gets into."""
     batches_per_round: int = 8
     capacity: int = 700_000
     """Moments kept, 1.5 kB each."""
@@ -82,7 +76,7 @@ class Coaching:
             warmup_samples=config.warmup_samples,
         )
         torch.manual_seed(imitation.seed)
-        self.coach = Coach(copy.deepcopy(planner), config.blur)
+        self.coach = Coach(copy.deepcopy(planner))
         self.averaged = copy.deepcopy(self.coach).requires_grad_(False).eval()
         # What drives is a copy: the average changes while it does.
         self.driver = copy.deepcopy(self.averaged)
@@ -129,8 +123,7 @@ class Coaching:
         for _ in range(self.config.drive.steps):
             demonstrated.step()
         self.buffer.append(demonstrated.take_all())
-        vehicles, misleading = self.config.drive.vehicles, self.config.misleading
-        collector = self.collector(1, CoachDriver(self.driver, vehicles, self.imitation.seed, misleading))
+        collector = self.collector(1, CoachDriver(self.driver, self.config.drive.vehicles))
         total = max(self.config.samples // self.config.batch_size, 1)
 
         def prepare(numbers: range) -> list[Moments]:

@@ -35,7 +35,7 @@ from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
-from fleetloop.train.coach import Coach, CoachDriver, stakes_emphasis
+from fleetloop.train.coach import Coach, CoachDriver
 from fleetloop.train.imitate import (
     ImitationConfig,
     Progress,
@@ -46,7 +46,6 @@ from fleetloop.train.imitate import (
     resume_state,
     save_state,
 )
-from fleetloop.train.misleading import Misleading
 from fleetloop.train.waiting import WaitingClock
 from fleetloop.vehicle.drive import DriveConfig
 
@@ -67,16 +66,16 @@ class PractiseConfig:
     curate: CurateConfig = field(default_factory=lambda: CurateConfig(stride=2))
     coach: CoachConfig | None = field(default_factory=CoachConfig)
     """Who tells the network what situations are; None for nobody."""
-    misleading: Misleading = field(default_factory=Misleading)
-    """How badly the coach sees when it drives for the network to learn from (`CoachDriver`)."""
-    misled_steps_per_batch: int = 2
+    misled: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2)
+    """How far the coach is misled when it drives for the network to learn from (`CoachDriver`)."""
+    misled_steps_per_batch: int = 3
     """Of all vehicles, driven by the misled coach for each batch trained on."""
     capacity: int = 700_000
     """Moments kept, 1.5 kB each."""
     first_drive_samples: int = 32_000
     """Trained on the demonstrator's drives before the network drives itself."""
     batches_per_round: int = 8
-    steps_per_batch: int = 2
+    steps_per_batch: int = 1
     """Of all vehicles, driven for each batch trained on."""
     stage_samples: int = 200_000
     """Trained on between two saved states."""
@@ -132,10 +131,7 @@ class _Practice:
         return Collector(self.world, self.rig, routes, policy, drive, self.config.curate)
 
     def learn_from(self, moments: Moments) -> None:
-        """Keep moments, in memory and for the file of the stage; they are drawn by what is at stake."""
-        if self.coach is not None:
-            stakes = self.coach.stakes_mps2(moments)
-            moments = moments._replace(weight=moments.weight * stakes_emphasis(stakes))
+        """Keep moments, in memory and for the file of the stage."""
         self.buffer.append(moments)
         self.fresh.append(moments)
 
@@ -153,7 +149,7 @@ class _Practice:
         if self.coach is None or not self.config.misled_steps_per_batch:
             return None
         drive, seed = self.config.drive, self.imitation.seed * 1_000 + stage
-        driver = CoachDriver(self.coach, drive.vehicles, seed, self.config.misleading)
+        driver = CoachDriver(self.coach, drive.vehicles, seed, self.config.misled)
         curate = replace(self.config.curate, stride=1)
         return Collector(
             self.world, self.rig, self.routes(500 + stage, range(self.towns)), driver, drive, curate

@@ -29,9 +29,6 @@ _COLOURS, _CONTROLS, _LIGHTS = 1 + len(SignalColour), 1 + len(Control), 3
 PRIVILEGED_OWN = _STATE_OWN + _COLOURS + 1 + _CONTROLS
 """Numbers of the vehicle itself, its path and the next junction: as in `state`; one for each SignalColour at the next
 signal, or none, the distance to its line; one for each Control of the next junction, or none."""
-SIGNAL_FIELDS = slice(_STATE_OWN, _STATE_OWN + _COLOURS)
-LINE_FIELD = SIGNAL_FIELDS.stop
-CONTROL_FIELDS = slice(LINE_FIELD + 1, PRIVILEGED_OWN)
 PRIVILEGED_OTHER = OTHER_FIELDS + _LIGHTS + 1
 """Numbers of each of OTHERS road users: as in `state`; 1 for brake light, left and right indicator; nearness."""
 PRIVILEGED_FIELDS = PRIVILEGED_OWN + OTHERS * PRIVILEGED_OTHER
@@ -49,8 +46,8 @@ def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
     every = np.arange(worlds)
     rows[every, _STATE_OWN + 1 + labels.signal_colour] = 1.0
     line_m = np.minimum(labels.stop_line_m, LOOKAHEAD_M)
-    rows[:, LINE_FIELD] = np.log1p(line_m / 5.0) / math.log1p(LOOKAHEAD_M / 5.0)
-    rows[every, CONTROL_FIELDS.start + 1 + labels.junction_control] = 1.0
+    rows[:, _STATE_OWN + _COLOURS] = np.log1p(line_m / 5.0) / math.log1p(LOOKAHEAD_M / 5.0)
+    rows[every, _STATE_OWN + _COLOURS + 2 + labels.junction_control] = 1.0
     others = rows[:, PRIVILEGED_OWN:].reshape(worlds, OTHERS, PRIVILEGED_OTHER)
     others[:, :, :OTHER_FIELDS] = state[:, 0, _STATE_OWN:].reshape(worlds, OTHERS, OTHER_FIELDS)
     # The scene has them in the same order: by distance.

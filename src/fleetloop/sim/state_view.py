@@ -22,7 +22,6 @@ speed limit; metres to where the rules say to stop, gap to and speed of the vehi
 UNSEEN_FIELDS = (1, 2, 8, 11)
 """Of these numbers, those that the network does not know: what it did just now, and how long it has stood, would teach
 it to go on like that (`NetworkConfig.past_controls`); where the rules say to stop it has to find out."""
-OFFSET_FIELD, HEADING_FIELDS, LEAD_FIELDS = 3, (4, 5), (9, 10)
 PREVIEW_M = (3.0, 6.0, 10.0, 15.0, 21.0, 28.0, 40.0, 55.0)
 PREVIEW_FIELDS = 3
 """Forward, left, curvature."""
@@ -36,9 +35,8 @@ LARGEST = 5.0
 _PREVIEW_M = np.array(PREVIEW_M)
 _NOBODY, _CYCLIST = int(AgentKind.NONE), int(AgentKind.CYCLIST)
 _PEDESTRIAN, _CHILD = int(AgentKind.PEDESTRIAN), int(AgentKind.CHILD)
-SPEED_SCALE_MPS, OFFSET_SCALE_M, NEAR_SCALE_M = 15.0, 2.0, 50.0
-_ACCELERATION, _CURVATURE, _WIDTH = 5.0, 0.2, 4.0
-_FAR, _WAIT, _LENGTH, _BODY = 60.0, 30.0, 10.0, 3.0
+_SPEED, _ACCELERATION, _CURVATURE, _OFFSET, _WIDTH = 15.0, 5.0, 0.2, 2.0, 4.0
+_FAR, _WAIT, _NEAR, _LENGTH, _BODY = 60.0, 30.0, 50.0, 10.0, 3.0
 _SEEN_M = 100.0
 
 
@@ -53,16 +51,16 @@ def _own(world, state, decision, row, w, a):
     lane = state.path[w, a, 0]
     _, _, heading, _ = path_point(world, state.path[w, a], np.float64(state.along[w, a]))
     turned = wrap(np.float64(state.pose[w, a, 2]) - heading)
-    row[0] = state.speed[w, a] / SPEED_SCALE_MPS
+    row[0] = state.speed[w, a] / _SPEED
     row[1] = _bounded(state.acceleration[w, a] / _ACCELERATION)
     row[2] = state.curvature[w, a] / _CURVATURE
-    row[3] = _bounded(state.offset[w, a] / OFFSET_SCALE_M)
+    row[3] = _bounded(state.offset[w, a] / _OFFSET)
     row[4], row[5] = math.sin(turned), math.cos(turned)
     row[6] = world.lane_width_m[lane] / _WIDTH
-    row[7] = _bounded(world.lane_speed_limit_mps[lane] / SPEED_SCALE_MPS)
+    row[7] = _bounded(world.lane_speed_limit_mps[lane] / _SPEED)
     row[8] = min(decision.halt_m[w, a], _FAR) / _FAR
     row[9] = min(max(decision.lead_gap_m[w, a], 0.0), _FAR) / _FAR
-    row[10] = decision.lead_speed[w, a] / SPEED_SCALE_MPS
+    row[10] = decision.lead_speed[w, a] / _SPEED
     row[11] = min(state.wait_s[w, a], _WAIT) / _WAIT
 
 
@@ -74,8 +72,8 @@ def _ahead(world, state, row, first, w, a):
     for i in range(len(_PREVIEW_M)):
         px, py, _, bend = path_point(world, state.path[w, a], np.float64(state.along[w, a]) + _PREVIEW_M[i])
         at = first + i * PREVIEW_FIELDS
-        row[at] = _bounded((cosine * (px - x) + sine * (py - y)) / NEAR_SCALE_M)
-        row[at + 1] = _bounded((-sine * (px - x) + cosine * (py - y)) / NEAR_SCALE_M)
+        row[at] = _bounded((cosine * (px - x) + sine * (py - y)) / _NEAR)
+        row[at + 1] = _bounded((-sine * (px - x) + cosine * (py - y)) / _NEAR)
         row[at + 2] = _bounded(bend / _CURVATURE)
 
 
@@ -88,11 +86,11 @@ def _other(state, row, at, w, a, b):
     dy = np.float64(state.pose[w, b, 1] - state.pose[w, a, 1])
     turned = np.float64(state.pose[w, b, 2]) - yaw
     row[at] = 1.0
-    row[at + 1] = _bounded((cosine * dx + sine * dy) / NEAR_SCALE_M)
-    row[at + 2] = _bounded((-sine * dx + cosine * dy) / NEAR_SCALE_M)
+    row[at + 1] = _bounded((cosine * dx + sine * dy) / _NEAR)
+    row[at + 2] = _bounded((-sine * dx + cosine * dy) / _NEAR)
     row[at + 3], row[at + 4] = math.cos(turned), math.sin(turned)
-    row[at + 5] = _bounded((state.speed[w, b] * math.cos(turned) - state.speed[w, a]) / SPEED_SCALE_MPS)
-    row[at + 6] = _bounded(state.speed[w, b] * math.sin(turned) / SPEED_SCALE_MPS)
+    row[at + 5] = _bounded((state.speed[w, b] * math.cos(turned) - state.speed[w, a]) / _SPEED)
+    row[at + 6] = _bounded(state.speed[w, b] * math.sin(turned) / _SPEED)
     row[at + 7] = VEHICLE_SIZES[kind, 0] / _LENGTH
     row[at + 8] = VEHICLE_SIZES[kind, 1] / _BODY
     row[at + 9] = 1.0 if kind in (_CYCLIST, _PEDESTRIAN, _CHILD) else 0.0

@@ -15,7 +15,7 @@ import torch
 from fleetloop.artifacts.checkpoint import write_checkpoint
 from fleetloop.artifacts.dataset import dataset_version, read_samples
 from fleetloop.artifacts.episode import rig_to_json
-from fleetloop.policy.network import build_network, config_to_dict, tells_sightings
+from fleetloop.policy.network import build_network, config_to_dict
 from fleetloop.policy.planner import planner_of
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
@@ -73,12 +73,7 @@ def train_checkpoint(
     if initial is None and preset.first_imitate is not None:
         config = preset.first_imitate
     config = replace(config, seed=seed)
-    batches = replace(
-        preset.batches,
-        batch_size=config.batch_size,
-        memory=preset.network.memory,
-        sightings=tells_sightings(preset.network),
-    )
+    batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
     parents = [dataset_version(dataset, version).artifact.id]
     if replay is not None:
         parents.append(dataset_version(replay.dataset, replay.version).artifact.id)
@@ -190,12 +185,7 @@ def practise_checkpoint(
         # Its planner speaks of situations as its own coach did, who was not kept.
         config = replace(config, coach=None)
     memory = network.memory_width is not None
-    batches = replace(
-        preset.batches,
-        batch_size=imitate.batch_size,
-        memory=memory,
-        sightings=tells_sightings(network.config),
-    )
+    batches = replace(preset.batches, batch_size=imitate.batch_size, memory=memory)
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),

@@ -31,11 +31,6 @@ class Batch:
     weight: Float32[np.ndarray, " B"]
     situation: Float32[np.ndarray, "B 64"] | None = None
     """What the coach makes of it; None without a coach, not finite in a sample of which it knows nothing."""
-    plan_weight: Float32[np.ndarray, " B"] | None = None
-    """Of what drives, beside `weight`: undoes that moments are drawn by what is at stake; None for 1."""
-    sightings: Float32[np.ndarray, "B cells 3"] | None = None
-    """Of each cell of the pictures, camera by camera, by SightingLayer; NaN where it is not known.
-    None where nobody asks."""
 
 
 def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Sequence[Batch]) -> Batch:

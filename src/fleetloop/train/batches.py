@@ -18,14 +18,12 @@ from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
-from fleetloop.policy.encoder import FIRST_CENTRE_PX, STRIDE, cell_count
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
 from fleetloop.sim.privileged_view import PRIVILEGED_FIELDS
-from fleetloop.sim.sightings import sightings
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
-from fleetloop.train.coach import Coach, stakes_emphasis
+from fleetloop.train.coach import Coach
 from fleetloop.train.mirror import mirrored_batch
 from fleetloop.train.processes import ALONE, Processes
 
@@ -51,8 +49,6 @@ class BatchConfig:
     """Probability that a sample has no memory, as at the start of a drive."""
     memory: bool = True
     """Whether the network wants the earlier forward images."""
-    sightings: bool = False
-    """Whether the network tells who is in each cell of the pictures."""
     threads: int = 1
     """Threads that draw: on two cores, one that draws and one that trains beat two that take turns."""
 
@@ -213,12 +209,6 @@ class BatchSource:
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
         surroundings = birds_eye(self._world, scene)
         surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN
-        seen = None
-        if self._config.sightings:
-            seen = sightings(self._world, rig, scene, STRIDE, FIRST_CENTRE_PX)
-            cells = [cell_count(camera) for camera in rig.cameras]
-            seen[np.repeat(np.concatenate(lost, axis=1)[rows], cells, axis=1)] = np.nan
-            seen[self._framed[chosen]] = np.nan
         batch = Batch(
             observation=Observation(
                 images=images,
@@ -232,10 +222,6 @@ class BatchSource:
             labels=moments.labels,
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
-            plan_weight=None
-            if self._coach is None
-            else 1.0 / stakes_emphasis(self._coach.stakes_mps2(moments)),
-            sightings=seen,
             situation=None if self._coach is None else self._coach.situations_of(moments),
         )
         return mirrored_batch(batch) if is_mirrored else batch

@@ -7,6 +7,7 @@ situation passes through noise, so that two that lie near each other mean nearly
 an error of that size from pictures can drive by it.
 """
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import Plan
 from fleetloop.policy import features
 from fleetloop.policy.features import curvature_from_control
@@ -22,18 +24,17 @@ from fleetloop.policy.heads import ACCELERATION_SCALE_MPS2
 from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner
 from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN
 from fleetloop.sim.state_view import OTHERS
-from fleetloop.train.blur import Blur, blurred
-from fleetloop.train.misleading import SEES_ALL, Misleading, Misled, ruling, unsignalled, without
 
 if TYPE_CHECKING:
     # Batches tell its situations.
     from fleetloop.train.batches import Moments
 
-SITUATION_NOISE = 0.3
+SITUATION_NOISE = 0.5
 """Standard deviation of what is added to each number of a situation while the coach learns."""
 _WIDTH, _OTHER_WIDTH = 256, 128
 _SUM_SCALE = 0.3
-_EMPHASIS_S2PM, _MOST_AT_STAKE_MPS2 = 2.0, 3.0
+_PERSISTENCE = 0.95
+"""Of what misleads, from one step to the next: it lasts for two seconds."""
 
 
 class CoachInputs(NamedTuple):
@@ -63,10 +64,8 @@ class Coach(nn.Module):
     largest answer and the sum.
     """
 
-    def __init__(self, planner: Planner, blur: Blur | None = None) -> None:
-        """`blur`: how badly it sees while it learns; `Blur()` if it is not given."""
+    def __init__(self, planner: Planner) -> None:
         super().__init__()
-        self.blur = blur or Blur()
         measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
         self.own = nn.Sequential(
             nn.Linear(PRIVILEGED_OWN + measured, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU()
@@ -102,63 +101,45 @@ class Coach(nn.Module):
         """What matters in moments; not finite where what the coach sees was not kept."""
         return self.situation(coach_inputs(moments)).numpy()
 
-    @torch.no_grad()
-    def stakes_mps2(self, moments: "Moments") -> Float32[np.ndarray, " N"]:
-        """By how much it would accelerate otherwise if it overlooked everybody else, the signal, or the rule ahead.
-
-        0 where what the coach sees was not kept.
-        """
-        rows, everything = moments.privileged, np.ones(len(moments.town), bool)
-        nobody = np.ones((len(rows), OTHERS), bool)
-        overlooking = (rows, without(rows, nobody, everything), unsignalled(rows), ruling(rows, everything))
-        known, *others = (
-            self.planner(self.situation(inputs), inputs.ego_history[:, -1, 0]).acceleration
-            for inputs in (coach_inputs(moments._replace(privileged=seen)) for seen in overlooking)
-        )
-        changes = torch.stack([(known - other).abs() for other in others])
-        return np.nan_to_num(ACCELERATION_SCALE_MPS2 * changes.amax(dim=0).numpy())
-
     def forward(self, inputs: CoachInputs) -> Intention:
-        """The plan; in training it sees no better than cameras do, and the situation has noise on it."""
-        if self.training:
-            inputs = inputs._replace(privileged=blurred(inputs.privileged, self.blur))
+        """The plan; in training from a situation with noise on it."""
         situation = self.situation(inputs)
         if self.training:
             situation = situation + SITUATION_NOISE * torch.randn_like(situation)
         return self.planner(situation, inputs.ego_history[:, -1, 0])
 
 
-def stakes_emphasis(stakes_mps2: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
-    """How much more often than others moments are drawn in which so much is at stake."""
-    return 1.0 + _EMPHASIS_S2PM * np.minimum(stakes_mps2, _MOST_AT_STAKE_MPS2)
-
-
 class CoachDriver:
     """The coach at the wheel of many vehicles; it may be misled, as a network is that sees badly.
 
-    It takes the situation for another one, does not see some others or the rule of a junction, and so it gets into what
-    such a network gets into, a hundred times faster.
+    What it takes the situation for is off by noise that lasts for seconds, more in some vehicles than in others, and so
+    it gets into what such a network gets into, a hundred times faster.
     """
 
-    def __init__(self, coach: Coach, vehicles: int, seed: int = 0, misleading: Misleading = SEES_ALL) -> None:
+    def __init__(
+        self, coach: Coach, vehicles: int, seed: int = 0, misled: tuple[float, ...] = (0.0,)
+    ) -> None:
+        """`misled`: standard deviations of the noise, one of which is drawn for each vehicle on each route."""
         self.coach = coach
-        self.misled = None if misleading == SEES_ALL else Misled(misleading, vehicles, seed)
+        self._random = generator(seed, Stream.MISLED, 0)
+        self._misled = np.array(misled, np.float32)
+        self._noise = np.zeros((vehicles, SITUATION_WIDTH), np.float32)
+        self._scale = self._random.choice(self._misled, vehicles)
 
     def reset(self, mask: Bool[np.ndarray, " W"]) -> None:
-        """The vehicles in `mask` are misled otherwise."""
-        if self.misled is not None:
-            self.misled.reset(mask)
+        """Another noise for the vehicles in `mask`."""
+        self._scale[mask] = self._random.choice(self._misled, int(mask.sum()))
+        self._noise[mask] = 0.0
 
     @torch.no_grad()
     def plan(self, moments: "Moments") -> Plan:
         """Plans for all vehicles."""
-        if self.misled is None:
-            situation = self.coach.situation(coach_inputs(moments))
-        else:
-            self.misled.step()
-            seen = moments._replace(privileged=self.misled.seen(moments.privileged))
-            off = torch.from_numpy(self.misled.noise * self.misled.scale[:, None])
-            situation = self.coach.normalise(self.coach.situation(coach_inputs(seen)) + off)
+        situation = self.coach.situation(coach_inputs(moments))
+        if self._misled.any():
+            fresh = self._random.standard_normal(self._noise.shape).astype(np.float32)
+            self._noise = _PERSISTENCE * self._noise + math.sqrt(1.0 - _PERSISTENCE**2) * fresh
+            off = torch.from_numpy(self._noise * self._scale[:, None])
+            situation = self.coach.normalise(situation + off)
         intention = self.coach.planner(situation, torch.from_numpy(moments.ego_history[:, -1, 0]))
         return Plan(
             curvature_from_control(intention.curvature_control).numpy(),

@@ -55,7 +55,6 @@ class ImitationConfig:
     right_of_way_weight: float = 0.5
     birds_eye_weight: float = 0.5
     situation_weight: float = 2.0
-    sightings_weight: float = 1.0
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
     """A sample at the tightest curvature weighs 1 + this, in u-space."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from fleetloop.core.labels import Labels
-from fleetloop.core.types import SightingLayer
 from fleetloop.policy import heads
 from fleetloop.policy.features import control_from_curvature
 from fleetloop.policy.heads import Outputs
@@ -21,10 +20,6 @@ from fleetloop.train.processes import ALONE, Processes
 if TYPE_CHECKING:
     # It trains with these losses, and its configuration weighs them.
     from fleetloop.train.imitate import ImitationConfig
-
-
-_SOMEBODY_EMPHASIS = (4.0, 12.0)
-"""Of vehicles and people: nearly all cells are empty, so to miss somebody weighs more than to see a ghost."""
 
 
 def loss_parts(
@@ -46,17 +41,14 @@ def loss_parts(
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
 
-    plan_weight = torch.ones_like(weight) if batch.plan_weight is None else tensor(batch.plan_weight)
-    plan_weight = plan_weight / processes.mean((weight * plan_weight).sum()).clamp_min(1e-6)
     position_error, _ = _pose_errors(outputs.poses_in_ego, tensor(batch.labels.poses))
     held_error = position_error.detach()
     losses = {
-        **{name: plan_weight * loss for name, loss in plan_losses(outputs, batch.labels, config).items()},
+        **plan_losses(outputs, batch.labels, config),
         "spread": (held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1),
         "situation": _situation_loss(outputs, batch),
         **_reading_losses(outputs, batch.labels, tensor),
         "birds_eye": _birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye)),
-        "sightings": _sightings_if_told(outputs, batch),
     }
     parts = {name: mean(loss) for name, loss in losses.items()}
     parts["balance"] = outputs.balance_loss
@@ -112,7 +104,6 @@ def _total(parts: dict[str, Tensor], config: "ImitationConfig") -> Tensor:
         + config.right_of_way_weight * parts["right_of_way"]
         + config.birds_eye_weight * parts["birds_eye"]
         + config.situation_weight * parts["situation"]
-        + config.sightings_weight * parts["sightings"]
         + config.balance_weight * parts["balance"]
     )
 
@@ -143,30 +134,6 @@ def _birds_eye_loss(logits: Tensor, labels: Tensor) -> Tensor:
     known = (labels != BIRDS_EYE_UNKNOWN).float()
     losses = functional.binary_cross_entropy_with_logits(logits, labels * known, reduction="none")
     return (known * losses).flatten(1).mean(dim=1)
-
-
-def _sightings_if_told(outputs: Outputs, batch: Batch) -> Tensor:
-    """`sightings_loss`, [B]; 0 of a network that does not tell who is in its cells, or where the truth is not known."""
-    if batch.sightings is None or outputs.sightings.shape[1] == 0:
-        return torch.zeros_like(outputs.acceleration)
-    return sightings_loss(outputs.sightings, _to_device_of(outputs)(batch.sightings))
-
-
-def sightings_loss(found: Tensor, truth: Tensor) -> Tensor:
-    """Mean over the cells [B, cells, 3] of who is there and, where somebody is, how far away; [B].
-
-    0 where it is not known.
-    """
-    distance = truth[..., SightingLayer.DISTANCE_M]
-    is_known, is_near = ~torch.isnan(distance), torch.isfinite(distance)
-    there = functional.binary_cross_entropy_with_logits(
-        found[..., : SightingLayer.DISTANCE_M],
-        truth[..., : SightingLayer.DISTANCE_M].nan_to_num(0.0),
-        reduction="none",
-        pos_weight=found.new_tensor(_SOMEBODY_EMPHASIS),
-    ).sum(dim=-1)
-    away = _huber(found[..., SightingLayer.DISTANCE_M] - heads.scaled_distance(distance), 0.1)
-    return (is_known * there + torch.where(is_near, away, 0.0)).mean(dim=1)
 
 
 def _huber(error: Tensor, delta: float) -> Tensor:
