@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +66,6 @@ def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observati
 def encode_forward(network: DriverNetwork, rig: CameraRig, observation: Observation) -> torch.Tensor:
     inputs = inputs_from(observation, rig)
     return network.encode_forward(inputs.images[0], inputs.geometry[0])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small networks gain nothing from threads, and a busy machine makes them wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
