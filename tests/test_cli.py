@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
+import torch
 from PIL import Image
 
 from fleetloop import cli
 from fleetloop.artifacts.bundle import unpack_bundle
+from fleetloop.artifacts.checkpoint import read_checkpoint
 from fleetloop.artifacts.dataset import dataset_versions
 from fleetloop.artifacts.lineage import ArtifactKind, content_id, read_artifact, verify_artifact
 from fleetloop.artifacts.report import DriveResult, NetworkFault, Verdict
@@ -184,9 +186,26 @@ def test_a_network_in_8_bits_is_judged_and_the_same_is_released(copied: Path, tm
     for name in (bundle, copied):
         assert command.run("evaluate", "--release", name, *where, "--json") == judged
     assert "is in 8 bits already" in command.fail("evaluate", bundle, "--int8", *where)
+    assert "give the checkpoint instead" in command.fail("restore", bundle, "--out", tmp_path / "restored")
     again = ("release", checkpoint, "--number", 4, "--workspace", copied, "--report", float32, "--int8")
     assert "release 4 published" in command.run(*again)
     assert command.run("evaluate", "--release", copied, *where, "--json") == judged
+
+
+def test_a_release_becomes_the_checkpoint_again_that_it_was_made_from(
+    copied: Path, tmp_path: Path, command: Cli
+):
+    made_from, restored = copied / "turns/01/checkpoint", tmp_path / "restored"
+    assert str(restored) in command.run("restore", copied, "--out", restored)
+    (weights, config, _), (expected, made_with, _) = map(read_checkpoint, (restored, made_from))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+    assert (config["network"], config["rig"]) == (made_with["network"], made_with["rig"])
+    where = ("--preset", "smoke", "--workspace", copied, "--json")
+    assert command.run("evaluate", restored, *where) == command.run("evaluate", made_from, *where)
+    assert "exists already" in command.fail("restore", copied, "--out", restored)
+    command.run("restore", "reference", "--out", tmp_path / "reference")
+    assert read_artifact(tmp_path / "reference").parents == (find.find_driver("reference").id,)
 
 
 def test_one_vehicle_is_watched_and_its_experts_are_mapped(copied: Path, tmp_path: Path, command: Cli):

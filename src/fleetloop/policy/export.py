@@ -141,16 +141,17 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
         model = onnx.load_from_string(content)
         properties = {entry.key: entry.value for entry in model.metadata_props}
         network = build_network(config_from_dict(json.loads(properties[CONFIG_PROPERTY])), rig)
+        initializers = model.graph.initializer
+        held = {tensor.name.removeprefix("network."): tensor for tensor in initializers}
         state = network.state_dict()
-        for initializer in model.graph.initializer:
-            key = initializer.name.removeprefix("network.")
-            if key in state:
-                state[key] = torch.from_numpy(onnx.numpy_helper.to_array(initializer).copy())
+        for key, fresh in state.items():
+            # Of equal vectors, as the zeros of biases that never learnt, the file keeps one.
+            if key in held or fresh.dim() > 1:
+                state[key] = torch.from_numpy(onnx.numpy_helper.to_array(held[key]).copy())
         network.load_state_dict(state)
     except (DecodeError, KeyError, ValueError, RuntimeError, ConfigError) as error:
         raise BundleError(
-            f"{name}: cannot be looked into, for it does not hold its network's config and weights; "
-            "give the checkpoint instead"
+            f"{name}: does not hold its network's config and weights; give the checkpoint instead"
         ) from error
     generator = np.random.default_rng(0)
     shapes = [(1, len(group), group[0].height, group[0].width, 3) for group in rig.groups]

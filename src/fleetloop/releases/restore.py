@@ -1,0 +1,24 @@
+"""From a release back to a checkpoint, to go on learning from it: a Bundle holds every weight of its network."""
+
+from pathlib import Path
+
+from fleetloop.artifacts.checkpoint import write_checkpoint
+from fleetloop.artifacts.episode import rig_to_json
+from fleetloop.artifacts.lineage import Artifact
+from fleetloop.policy.network import config_to_dict
+from fleetloop.releases.find import FoundDriver
+
+
+def restore_checkpoint(found: FoundDriver, path: Path) -> Artifact:
+    """Write the network of a release as a Checkpoint, whose parent is what was found.
+
+    Its plans are compared with the Bundle's. Optimisers begin anew: their state is in no release.
+
+    Raises:
+        InputError: it is a network of somebody's own.
+        BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
+        StorageError: the folder cannot be written.
+    """
+    network = found.for_inspection()
+    content = {"network": config_to_dict(network.config), "rig": rig_to_json(network.rig)}
+    return write_checkpoint(path, network.state_dict(), content, [found.id], 0, {})
