@@ -127,7 +127,7 @@ def _keep_inputs(graph: onnx.GraphProto, tensors: dict[str, Tensor], unbatched: 
 
 
 def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
-    """The network that `export_onnx` wrote, to look inside; proven to give the plans of the ONNX file.
+    """The network that `export_onnx` wrote, to look inside or train on; proven to give the plans of the ONNX file.
 
     Args:
         rig: the one it was trained around, as a Bundle's contract has it.
@@ -141,8 +141,7 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
         model = onnx.load_from_string(content)
         properties = {entry.key: entry.value for entry in model.metadata_props}
         network = build_network(config_from_dict(json.loads(properties[CONFIG_PROPERTY])), rig)
-        initializers = model.graph.initializer
-        held = {tensor.name.removeprefix("network."): tensor for tensor in initializers}
+        held = {tensor.name.removeprefix("network."): tensor for tensor in model.graph.initializer}
         state = network.state_dict()
         for key, fresh in state.items():
             # Of equal vectors, as the zeros of biases that never learnt, the file keeps one.

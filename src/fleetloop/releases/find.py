@@ -44,7 +44,7 @@ class FoundDriver:
         return make_driver(self.onnx, rig, vehicles, threads, mirrored)
 
     def for_inspection(self) -> DriverNetwork:
-        """The network in PyTorch, which can be looked into.
+        """The network in PyTorch, which can be looked into and trained on.
 
         Raises:
             BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
@@ -52,7 +52,9 @@ class FoundDriver:
         """
         network = self.network or import_onnx(self.onnx, self.rig, self.name)
         if not isinstance(network, DriverNetwork):
-            raise InputError(f"{self.name}: is no network of fleetloop's own; only those can be looked into")
+            raise InputError(
+                f"{self.name}: is no network of fleetloop's own; only those can be looked into or restored"
+            )
         return network
 
 
