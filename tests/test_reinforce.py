@@ -120,7 +120,7 @@ def test_of_a_network_with_a_planner_that_alone_may_learn():
 
 def test_wrong_settings_are_named():
     network = build_network(NetworkConfig(), RIG)
-    with pytest.raises(ConfigError, match="no planner"):
+    with pytest.raises(ConfigError, match="0 planners"):
         reinforce(
             replace(SMALL, planner_only=True), network, RIG, toy_world(), make_routes(1, [0], 10, 100.0)
         )

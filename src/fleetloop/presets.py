@@ -1,12 +1,13 @@
 """Presets: how large a turn of the loop is. Sizes are counts, never minutes, so that a run can be repeated."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleetloop.core.errors import ConfigError
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.evaluate.closed_loop import EvaluateConfig
-from fleetloop.policy.network import AnyNetwork, NetworkConfig
+from fleetloop.policy.model import OwnNetwork
+from fleetloop.policy.network import AnyNetwork, EnsembleConfig, NetworkConfig
 from fleetloop.practice.practise import PractiseConfig
 from fleetloop.sim.roads.generate import MAXIMUM_TOWN_SEED
 from fleetloop.train.batches import BatchConfig
@@ -45,6 +46,17 @@ class Preset:
     """Of turn 0, where it differs."""
     threads: int = 2
     """Of ONNX Runtime."""
+
+    def with_members(self, count: int) -> "Preset":
+        """The same with so many networks that drive as one.
+
+        Raises:
+            ConfigError: the network is somebody's own.
+        """
+        if isinstance(self.network, OwnNetwork):
+            raise ConfigError("members: a network of your own has none; leave --members away")
+        one = self.network.members[0] if isinstance(self.network, EnsembleConfig) else self.network
+        return replace(self, network=one if count == 1 else EnsembleConfig((one,) * count))
 
     def training_keys(self) -> list[str]:
         """Keys of the generated towns to train on."""

@@ -14,7 +14,8 @@ import tyro
 from tyro.conf import Positional
 
 from fleetloop.cli.adapt_verb import Adapt
-from fleetloop.cli.driver_verbs import Drive, Evaluate, Experts, Restore
+from fleetloop.cli.checkpoint_verbs import Join, Restore
+from fleetloop.cli.driver_verbs import Drive, Evaluate, Experts
 from fleetloop.cli.gain_verb import Gain
 from fleetloop.cli.stage_verbs import Curate, Loop, Practise, Reinforce, Release, Show, Train
 from fleetloop.cli.world_verbs import WorldGallery, WorldPreview, WorldRecord, WorldScenario, WorldSearch
@@ -61,6 +62,7 @@ _VERBS = {
     "experts": Experts,
     "release": Release,
     "restore": Restore,
+    "join": Join,
     "show": Show,
     "world preview": WorldPreview,
     "world record": WorldRecord,

@@ -346,23 +346,3 @@ class Experts:
             Image.fromarray(expert_picture(found)).save(partial, "PNG")
         write_bytes(self.out.with_suffix(".json"), orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2))
         say(f"{len(found.counts)} situations: {self.out}, {self.out.with_suffix('.json')}")
-
-
-@dataclass(frozen=True)
-class Restore:
-    """Write the network of a release as a checkpoint again, to go on learning from it: adapt, reinforce, train."""
-
-    driver: Positional[str] = ""
-    """Folder of a Bundle, or a workspace; the same as --release."""
-    release: str | None = None
-    """reference, which ships with fleetloop, or a path as above."""
-    out: Path = Path("checkpoint")
-    """Folder of the checkpoint; it must not exist yet."""
-
-    def run(self) -> None:
-        """Run the verb."""
-        from fleetloop.releases.restore import restore_checkpoint
-
-        check_new(self.out)
-        restore_checkpoint(named_driver(self.driver, self.release), self.out)
-        say(f"checkpoint in {self.out}; the optimiser begins anew")

@@ -258,6 +258,8 @@ class Practise(_LearnByDriving):
     initial: Path | None = None
     """A checkpoint to start from."""
     preset: PresetName = "speedrun"
+    members: int | None = None
+    """Networks that drive as one, each of which learns from every sample, instead of the preset's number."""
     unseen: int = 0
     """Towns of each kind that it does not practise in: its losses there go to TensorBoard or MLflow (unseen_total)."""
 
@@ -271,6 +273,8 @@ class Practise(_LearnByDriving):
         preset = preset_named(self.preset)
         if self.network is not None:
             preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
+        if self.members is not None:
+            preset = preset.with_members(at_least_one("members", self.members))
         preset = replace(preset, imitate=replace(preset.imitate, **self._asked_for()))
         library, towns = self._where(preset)
         practise_checkpoint(

@@ -12,7 +12,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, World
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.inside import gates_of
-from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.network import InspectableNetwork
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.roads.generate import LEFT_HAND_PREFIX
 from fleetloop.sim.rollout import Rollout, make_routes
@@ -70,7 +70,7 @@ class ExpertMap:
 
 
 def map_experts(
-    network: DriverNetwork,
+    network: InspectableNetwork,
     world: World,
     towns: Sequence[str],
     rig: CameraRig,

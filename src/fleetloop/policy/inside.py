@@ -23,7 +23,7 @@ from fleetloop.policy.experts import mixture
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.heads import Outputs, decode
-from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.network import InspectableNetwork
 from fleetloop.policy.runtime import OUTPUT_NAMES, Readings
 
 
@@ -45,7 +45,7 @@ class Inside:
 
 
 def look_inside(
-    network: DriverNetwork,
+    network: InspectableNetwork,
     observation: Observation,
     rig: CameraRig,
     earlier: Float[Tensor, "1 width"] | None = None,
@@ -56,14 +56,14 @@ def look_inside(
     Args:
         earlier, earlier_valid: what the network remembers; without it, nothing.
     """
-    if network.memory is not None and earlier is None:
-        earlier = torch.zeros(1, network.config.embedding_width)
+    if network.memory_width is not None and earlier is None:
+        earlier = torch.zeros(1, network.memory_width)
         earlier_valid = torch.zeros(1, dtype=torch.bool)
     return inspect(network, rig, inputs_from(observation, rig), earlier, earlier_valid)[0]
 
 
 def inspect(
-    network: DriverNetwork,
+    network: InspectableNetwork,
     rig: CameraRig,
     inputs: Inputs,
     earlier: Float[Tensor, "1 width"] | None,
@@ -76,16 +76,21 @@ def inspect(
         cells.append(output)
 
     with gates_of(network) as gates, torch.enable_grad():
-        hook = network.encoder.convolutions.register_forward_hook(keep_cells)
+        hooks = [
+            encoder.convolutions.register_forward_hook(keep_cells) for encoder in network.camera_encoders()
+        ]
         try:
             outputs, current = network(inputs, earlier, earlier_valid)
         finally:
-            hook.remove()
-        contributions = [torch.zeros_like(part[:, 0]) for part in cells]
+            for hook in hooks:
+                hook.remove()
+        # One after the other the encoders saw all groups of cameras.
+        groups = len(rig.groups)
+        contributions = [torch.zeros_like(part[:, 0]) for part in cells[:groups]]
         for control in (outputs.curvature_control, outputs.acceleration):
             gradients = torch.autograd.grad(control.sum(), cells, retain_graph=True)
             for index, (part, gradient) in enumerate(zip(cells, gradients, strict=True)):
-                contributions[index] += (part.detach() * gradient).sum(dim=1).abs()
+                contributions[index % groups] += (part.detach() * gradient).sum(dim=1).abs()
     decoded = decode(Outputs(*(value.detach() for value in outputs)))
     inside = Inside(
         readings=Readings(**{name: getattr(decoded, name).numpy() for name in OUTPUT_NAMES[4:]}),
@@ -102,7 +107,7 @@ def inspect(
 
 
 @contextmanager
-def gates_of(network: DriverNetwork) -> Iterator[list[Float[Tensor, "B experts"]]]:
+def gates_of(network: InspectableNetwork) -> Iterator[list[Float[Tensor, "B experts"]]]:
     """A list that the weights of the experts are appended to, block by block, whenever the network runs."""
     gates: list[Tensor] = []
 
@@ -120,7 +125,7 @@ def gates_of(network: DriverNetwork) -> Iterator[list[Float[Tensor, "B experts"]
 class InspectedDriver(TorchDriver):
     """A network that drives one vehicle and is looked into at every step."""
 
-    def __init__(self, network: DriverNetwork, rig: CameraRig) -> None:
+    def __init__(self, network: InspectableNetwork, rig: CameraRig) -> None:
         super().__init__(network, rig, vehicles=1)
         self._inspected = network
         self.inside: Inside | None = None

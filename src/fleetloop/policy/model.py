@@ -2,7 +2,7 @@
 
 import abc
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,10 @@ class DriverModel(nn.Module, abc.ABC):
             with torch.no_grad():
                 earlier = self.encode_forward(earlier_images, inputs.geometry[0])
         return self(inputs, earlier, earlier_valid)[0]
+
+    def learners(self) -> "Sequence[DriverModel]":
+        """The networks that learn each by itself: this one, if it is no ensemble."""
+        return [self]
 
     def adaptable_layers(self) -> list[nn.Linear]:
         """The layers on which low-rank adapters are put: all linear ones but the heads', if not overridden."""

@@ -14,6 +14,7 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy import features
 from fleetloop.policy.encoder import STRIDE, CameraEncoder
+from fleetloop.policy.ensemble import Ensemble
 from fleetloop.policy.experts import ExpertBlock, through_blocks
 from fleetloop.policy.features import Inputs
 from fleetloop.policy.heads import Heads, Outputs
@@ -84,12 +85,34 @@ class NetworkConfig:
         return 1 + self.factor
 
 
-AnyNetwork = NetworkConfig | OwnNetwork
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Several networks that drive as one (`policy.ensemble`)."""
+
+    members: tuple[NetworkConfig, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.members) < 2:
+            raise ConfigError(f"network config: {len(self.members)} members; an ensemble has 2 or more")
+        if len({member.experts for member in self.members}) > 1:
+            raise ConfigError(
+                "network config: the members have different numbers of experts; use the same for all"
+            )
+
+    @property
+    def memory(self) -> bool:
+        """Whether any member has one."""
+        return any(member.memory for member in self.members)
+
+
+AnyNetwork = NetworkConfig | EnsembleConfig | OwnNetwork
 """What must be known to build a network, ours or the user's own."""
 
 
 def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
     """The config as plain JSON values."""
+    if isinstance(config, EnsembleConfig):
+        return {"members": [config_to_dict(member) for member in config.members]}
     content = dataclasses.asdict(config)
     return content if isinstance(config, OwnNetwork) else {**content, "size": str(config.size)}
 
@@ -106,6 +129,19 @@ def config_from_dict(content: Any) -> AnyNetwork:
         )
     if set(content) == {field.name for field in dataclasses.fields(OwnNetwork)}:
         return OwnNetwork(str(content["builder"]), bool(content["memory"]))
+    if set(content) == {"members"}:
+        if not isinstance(content["members"], list):
+            raise ConfigError("network config: members is no list; use the config.json beside the weights")
+        return EnsembleConfig(tuple(map(_own_config_from_dict, content["members"])))
+    return _own_config_from_dict(content)
+
+
+def _own_config_from_dict(content: Any) -> NetworkConfig:
+    """That of one network of ours."""
+    if not isinstance(content, dict):
+        raise ConfigError(
+            "network config: a member is no JSON object; use the config.json beside the weights"
+        )
     # Networks from before there was a planner have none.
     content = {"planner": False, **content}
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
@@ -188,6 +224,14 @@ class DriverNetwork(DriverModel):
         x = functional.relu(self.normalise(x))
         return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
 
+    def learners(self) -> "list[DriverNetwork]":
+        """Itself."""
+        return [self]
+
+    def camera_encoders(self) -> list[CameraEncoder]:
+        """The one that it has, which is used for each group of cameras in turn."""
+        return [self.encoder]
+
     def expert_blocks(self) -> list[ExpertBlock]:
         """Those of the trunk, then those of the planner."""
         return [module for module in self.modules() if isinstance(module, ExpertBlock)]
@@ -198,8 +242,14 @@ class DriverNetwork(DriverModel):
         return [self.encoder.project, self.enter, *experts]  # pyright: ignore[reportReturnType]
 
 
+InspectableNetwork = DriverNetwork | Ensemble
+"""A network of ours, which can be looked into."""
+
+
 @overload
 def build_network(config: NetworkConfig, rig: CameraRig) -> DriverNetwork: ...
+@overload
+def build_network(config: EnsembleConfig, rig: CameraRig) -> Ensemble: ...
 @overload
 def build_network(config: AnyNetwork, rig: CameraRig) -> DriverModel: ...
 def build_network(config: AnyNetwork, rig: CameraRig) -> DriverModel:
@@ -214,6 +264,8 @@ def build_network(config: AnyNetwork, rig: CameraRig) -> DriverModel:
     """
     if isinstance(config, OwnNetwork):
         return build_own_network(config, rig)
+    if isinstance(config, EnsembleConfig):
+        return Ensemble(config, [build_network(member, rig) for member in config.members])
     if not 1 <= len(rig.groups) <= len(GROUP_NAMES):
         raise ConfigError(
             f"rig: {len(rig.groups)} groups of cameras; use one or two ({', '.join(GROUP_NAMES)})"

@@ -74,6 +74,6 @@ class Planner(nn.Module):
         return self.scale(self.linear(functional.relu(self.normalise(x))), speed_mps, balance)
 
 
-def planner_of(network: nn.Module) -> Planner | None:
-    """The planner of a network; None where it has none."""
-    return next((module for module in network.modules() if isinstance(module, Planner)), None)
+def planners_of(network: nn.Module) -> list[Planner]:
+    """The planners of a network: none, its own, or those of an ensemble's members."""
+    return [module for module in network.modules() if isinstance(module, Planner)]

@@ -113,7 +113,7 @@ class Coaching:
         intention = self.coach(coach_inputs(moments))
         loss = plan_loss(intention, moments.labels, config) + config.balance_weight * intention.balance_loss
         loss.backward()
-        descend(self.optimiser, self.coach.parameters(), self.batches_seen, config)
+        descend(self.optimiser, [self.coach], self.batches_seen, config)
         average_in(self.averaged, self.coach, config.ema_decay, self.batches_seen)
         self.batches_seen += 1
 

@@ -26,7 +26,7 @@ from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.model import DriverModel
-from fleetloop.policy.planner import planner_of
+from fleetloop.policy.planner import planners_of
 from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
@@ -211,7 +211,7 @@ class _Practice:
         for _ in range(self.config.watch_steps):
             collector.step()
         source = self.source(collector.take_all(), self.imitation.seed + stage)
-        parts = [self.trainer.losses(source.batch(number), averaged=True) for number in range(_WATCHED)]
+        parts = [self.trainer.losses_of_average(source.batch(number)) for number in range(_WATCHED)]
         return {f"unseen_{name}": value for name, value in mean_parts(parts).items()}
 
     def save(self, stage: int) -> None:
@@ -283,16 +283,17 @@ def _coach_for(
     folder: Path,
     progress: Callable[[float], None],
 ) -> Coach | None:
-    """A coach for this network, which gets its planner; None if it has none or nobody is to coach it."""
-    planner = planner_of(network)
-    if config.coach is None or planner is None:
+    """A coach for this network, each planner of which becomes its; None if it has none or nobody is to coach it."""
+    planners = planners_of(network)
+    if config.coach is None or not planners:
         return None
     # Who only tries it out shall not wait for minutes.
     samples = min(config.coach.samples, _COACH_SHARE * imitation.samples)
     settings, path = replace(config.coach, samples=samples), folder / _COACH
-    coaching = Coaching(settings, imitation, config.curate, planner, world, network.rig, towns)
+    coaching = Coaching(settings, imitation, config.curate, planners[0], world, network.rig, towns)
     coach = coaching.finish(path, progress)
-    planner.load_state_dict(coach.planner.state_dict())
+    for planner in planners:
+        planner.load_state_dict(coach.planner.state_dict())
     return coach
 
 

@@ -11,7 +11,7 @@ from fleetloop.core.types import CameraRig
 from fleetloop.policy.export import export_onnx, import_onnx
 from fleetloop.policy.mirror import make_driver
 from fleetloop.policy.model import DriverModel
-from fleetloop.policy.network import DriverNetwork
+from fleetloop.policy.network import InspectableNetwork
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.stages.workspace import Workspace, network_of
 from fleetloop.updates import install_update
@@ -43,7 +43,7 @@ class FoundDriver:
         """What drives `vehicles` vehicles with these cameras; by what it sees in a mirror if asked for."""
         return make_driver(self.onnx, rig, vehicles, threads, mirrored)
 
-    def for_inspection(self) -> DriverNetwork:
+    def for_inspection(self) -> InspectableNetwork:
         """The network in PyTorch, which can be looked into and trained on.
 
         Raises:
@@ -51,7 +51,7 @@ class FoundDriver:
             InputError: it is a network of somebody's own.
         """
         network = self.network or import_onnx(self.onnx, self.rig, self.name)
-        if not isinstance(network, DriverNetwork):
+        if not isinstance(network, InspectableNetwork):
             raise InputError(
                 f"{self.name}: is no network of fleetloop's own; only those can be looked into or restored"
             )

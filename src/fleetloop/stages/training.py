@@ -16,7 +16,7 @@ from fleetloop.artifacts.checkpoint import write_checkpoint
 from fleetloop.artifacts.dataset import dataset_version, read_samples
 from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.policy.network import build_network, config_to_dict
-from fleetloop.policy.planner import planner_of
+from fleetloop.policy.planner import planners_of
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
 from fleetloop.progress import stage
@@ -196,7 +196,7 @@ def practise_checkpoint(
     }
     partial = _partial_state(path, parents, content, "practice")
     world = make_world(library, [*towns, *unseen])
-    coached = config.coach is not None and planner_of(network) is not None
+    coached = config.coach is not None and bool(planners_of(network))
     before = 0.12 if coached else 0.01  # the share of the demonstrator's drive, and of the coach
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
         result = practise(

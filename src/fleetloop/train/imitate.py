@@ -6,6 +6,7 @@ Read from top to bottom: configuration, schedule, saved state, loop. What is min
 import copy
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from fleetloop.core.types import CameraRig
 from fleetloop.policy.adapters import Adapt, freeze_all_but, merge_adapters
 from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.features import Inputs, inputs_from
+from fleetloop.policy.heads import Outputs
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import AnyNetwork, build_network
 from fleetloop.policy.precision import autocast
@@ -26,6 +28,7 @@ from fleetloop.train.batch import Batch
 from fleetloop.train.losses import loss_parts
 from fleetloop.train.processes import ALONE, Processes
 from fleetloop.train.saved_state import read_state, write_state
+from fleetloop.train.side_by_side import SideBySide
 from fleetloop.train.waiting import WaitingClock
 
 
@@ -133,12 +136,13 @@ def average_in(averaged: nn.Module, network: nn.Module, decay: float, batches_se
 
 def descend(
     optimiser: torch.optim.Optimizer,
-    parameters: Iterable[nn.Parameter],
+    learners: Iterable[nn.Module],
     batches_seen: int,
     config: ImitationConfig,
 ) -> None:
-    """A step down the gradients that the parameters have, which are limited first and gone afterwards."""
-    torch.nn.utils.clip_grad_norm_(parameters, config.gradient_norm)
+    """A step down the gradients of the learners' parameters, limited for each first and gone afterwards."""
+    for learner in learners:
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), config.gradient_norm)
     for group in optimiser.param_groups:
         group["lr"] = learning_rate_at(batches_seen * config.batch_size, config)
     optimiser.step()
@@ -169,13 +173,26 @@ class Trainer:
             fused=True,
         )
         self.batches_seen = 0
-        self.forward = network.forward_pair
+        self.batches_updated = 0
+        """Since it was made or resumed."""
+        self.learners = network.learners()
+        self.forwards: list[Callable[..., Outputs]] = [learner.forward_pair for learner in self.learners]
         if config.compile:
-            self.forward = torch.compile(network.forward_pair, dynamic=False)
+            self.forwards = [torch.compile(forward, dynamic=False) for forward in self.forwards]
+        self.side_by_side = SideBySide(self._threads(), config.threads)
 
-    def losses(self, batch: Batch, averaged: bool = False) -> dict[str, Tensor]:
-        """`loss_parts` of the network, or of the averaged one, on a batch."""
-        forward = self.averaged.forward_pair if averaged else self.forward
+    def _threads(self) -> int:
+        """How many learners learn at the same time. It changes no bit of what they learn."""
+        if self.device.type != "cpu" or self.processes.count > 1:
+            # One GPU does one thing after the other, and processes speak of one learner after the other.
+            return 1
+        return min(len(self.learners), os.cpu_count() or 1)
+
+    def losses_of_average(self, batch: Batch) -> dict[str, Tensor]:
+        """`loss_parts` of the averaged network on a batch."""
+        return self._losses(self.averaged.forward_pair, batch)
+
+    def _losses(self, forward: Callable[..., Outputs], batch: Batch) -> dict[str, Tensor]:
         inputs: Inputs = inputs_from(batch.observation, batch.rig, self.device)
         earlier = (
             None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
@@ -185,14 +202,22 @@ class Trainer:
         return loss_parts(outputs, batch, self.config, self.processes)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser and of the average."""
-        parts = self.losses(batch)
-        parts["total"].backward()
+        """One step of the optimiser and of the average; mean losses of the learners, each on the whole batch."""
+
+        def learn(forward: Callable[..., Outputs]) -> dict[str, Tensor]:
+            parts = self._losses(forward, batch)
+            parts["total"].backward()
+            return {name: part.detach() for name, part in parts.items()}
+
+        # What is compiled at the first call is compiled once for all.
+        several = self.side_by_side.map if self.batches_updated else map
+        parts = list(several(learn, self.forwards))
         self.processes.average_gradients(self.learning.values())
-        descend(self.optimiser, self.learning.values(), self.batches_seen, self.config)
+        descend(self.optimiser, self.learners, self.batches_seen, self.config)
         average_in(self.averaged, self.network, self.config.ema_decay, self.batches_seen)
         self.batches_seen += 1
-        return {name: part.detach() for name, part in parts.items()}
+        self.batches_updated += 1
+        return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def tensors(self) -> dict[str, Tensor]:
         """The whole state, named; the optimiser's moments are those of the parameter of the same name."""

@@ -30,7 +30,7 @@ from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
-from fleetloop.policy.planner import Intention, planner_of
+from fleetloop.policy.planner import Intention, planners_of
 from fleetloop.policy.precision import autocast
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
@@ -237,11 +237,13 @@ class _Learner:
         self.config = config
         self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
         self.network, self.critic = network.to(self.device), Critic().to(self.device)
-        self.planner = planner_of(network) if config.planner_only else None
-        if config.planner_only and self.planner is None:
+        planners = planners_of(network) if config.planner_only else []
+        if config.planner_only and len(planners) != 1:
             raise ConfigError(
-                "reinforce: the network has no planner; practise one that has, or let all of it learn"
+                f"reinforce: the network has {len(planners)} planners; practise one that has one, "
+                "or let all of it learn"
             )
+        self.planner = planners[0] if planners else None
         self.learning: nn.Module = self.planner or network
         self.policy_optimiser = torch.optim.AdamW(
             self.learning.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True

@@ -1,0 +1,38 @@
+"""Checkpoints of networks that learnt apart -> one of an ensemble."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fleetloop.artifacts.checkpoint import write_checkpoint
+from fleetloop.artifacts.episode import rig_to_json
+from fleetloop.artifacts.lineage import Artifact
+from fleetloop.core.errors import ConfigError
+from fleetloop.policy.ensemble import Ensemble
+from fleetloop.policy.network import DriverNetwork, EnsembleConfig, config_to_dict
+from fleetloop.stages.workspace import network_of
+
+
+def join_checkpoints(path: Path, checkpoints: Sequence[Path]) -> Artifact:
+    """Write the ensemble of the networks of `checkpoints`, whose members join one by one where they are ensembles.
+
+    Raises:
+        CheckpointError: one of them cannot be read, was altered, or does not fit its config.
+        ConfigError: they are fewer than two, are not all of fleetloop's own, or see by other cameras.
+        StorageError: the folder cannot be written.
+    """
+    members: list[DriverNetwork] = []
+    parents: list[str] = []
+    for checkpoint in checkpoints:
+        network, checkpoint_id = network_of(checkpoint)
+        if not isinstance(network, DriverNetwork | Ensemble):
+            raise ConfigError(f"{checkpoint}: is no network of fleetloop's own; only those can be joined")
+        if members and network.rig != members[0].rig:
+            raise ConfigError(
+                f"{checkpoint}: was trained around other cameras than {checkpoints[0]}; join networks of one rig"
+            )
+        members += network.learners()
+        parents.append(checkpoint_id)
+    config = EnsembleConfig(tuple(member.config for member in members))
+    joined = Ensemble(config, members)
+    content = {"network": config_to_dict(config), "rig": rig_to_json(joined.rig)}
+    return write_checkpoint(path, joined.state_dict(), content, parents, 0, {})
