@@ -176,7 +176,7 @@ def test_a_network_in_8_bits_is_judged_and_the_same_is_released(copied: Path, tm
     settings = {path: read_report(path / "report.json").settings["int8"] for path in (int8, float32)}
     assert settings == {int8: True, float32: False}
     sizes = [(path / "network.onnx").stat().st_size for path in (int8, float32)]
-    assert sizes[0] < 0.45 * sizes[1]
+    assert sizes[0] < 0.7 * sizes[1]
     release = ("release", checkpoint, "--number", 3, "--workspace", copied, "--report")
     assert "judges the network in 8 bits; release with --int8" in command.fail(*release, int8)
     assert "release 3 published" in command.run(*release, int8, "--int8")
@@ -199,7 +199,8 @@ def test_a_release_becomes_the_checkpoint_again_that_it_was_made_from(
     assert str(restored) in command.run("restore", copied, "--out", restored)
     (weights, config, _), (expected, made_with, _) = map(read_checkpoint, (restored, made_from))
     assert weights.keys() == expected.keys()
-    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+    # Bundles keep matrices in half precision.
+    assert all(torch.allclose(weights[name], expected[name], rtol=2**-11, atol=2**-24) for name in weights)
     assert (config["network"], config["rig"]) == (made_with["network"], made_with["rig"])
     where = ("--preset", "smoke", "--workspace", copied, "--json")
     assert command.run("evaluate", restored, *where) == command.run("evaluate", made_from, *where)

@@ -15,6 +15,7 @@ from fleetloop.core.types import Camera, CameraRig
 from fleetloop.policy.ensemble import Ensemble, combined
 from fleetloop.policy.export import export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
+from fleetloop.policy.half_precision import rounded
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import OwnNetwork
@@ -44,7 +45,9 @@ def spoken(config: EnsembleConfig, rig: CameraRig = WIDE_RIG) -> Ensemble:
     network = build_network(config, rig)
     for part in (*(member.heads for member in network.learners()), *planners_of(network)):
         torch.nn.init.normal_(part.linear.weight, std=0.05)
-    return network.eval()
+    rounded_network = rounded(network).eval()
+    assert isinstance(rounded_network, Ensemble)
+    return rounded_network
 
 
 def outputs_of(network: torch.nn.Module, batch: int = 3) -> Outputs:

@@ -18,6 +18,7 @@ from fleetloop.policy import encoder, features, heads
 from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
+from fleetloop.policy.half_precision import rounded
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.network import (
     DriverNetwork,
@@ -76,7 +77,9 @@ def network() -> DriverNetwork:
     torch.nn.init.normal_(network.heads.linear.weight, std=0.05)
     assert network.memory is not None
     torch.nn.init.normal_(network.memory.absent)
-    return network.eval()
+    rounded_network = rounded(network).eval()
+    assert isinstance(rounded_network, DriverNetwork)
+    return rounded_network
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +308,7 @@ class TestOnnx:
         torch.nn.init.normal_(network.heads.linear.weight, std=0.05)
         export_onnx(network, tmp_path / "network.onnx")
         sequence = [random_observation(3, seed) for seed in range(MEMORY_DELAY_STEPS + 2)]
-        assert parity(network, tmp_path / "network.onnx", sequence, 1e-3) < 1e-3
+        assert parity(rounded(network), tmp_path / "network.onnx", sequence, 1e-3) < 1e-3
 
     @pytest.mark.parametrize("planner", [True, False])
     def test_eight_bits_take_a_fraction_of_the_bytes_and_plan_about_the_same(
@@ -316,7 +319,7 @@ class TestOnnx:
         export_onnx(network, tmp_path / "network.onnx")
         sequence = [random_observation(3, seed) for seed in range(8)]
         quantize_onnx(tmp_path / "network.onnx", tmp_path / "int8.onnx", RIG, sequence[:4])
-        assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * (tmp_path / "network.onnx").stat().st_size
+        assert (tmp_path / "int8.onnx").stat().st_size < 0.65 * (tmp_path / "network.onnx").stat().st_size
         assert parity(network, tmp_path / "int8.onnx", sequence[4:], INT8_TOLERANCE) > 1e-5
         plan = OnnxDriver(tmp_path / "int8.onnx", RIG, 2).plan(random_observation(2, 9))
         assert plan.curvature_1pm.shape == (2,)
@@ -457,8 +460,25 @@ def test_a_network_is_built_again_from_its_onnx_file(config: NetworkConfig, tmp_
     export_onnx(network, path)
     again = import_onnx(path.read_bytes(), RIG, "release")
     assert again.config == config
-    for name, weights in network.state_dict().items():
+    for name, weights in rounded(network).state_dict().items():
         assert torch.equal(weights, again.state_dict()[name]), name
+        assert torch.allclose(weights, network.state_dict()[name], rtol=2**-11, atol=2**-24), name
+
+
+def test_weights_that_16_bits_cannot_hold_stay_as_they_are(tmp_path: Path):
+    torch.manual_seed(3)
+    network = build_network(NetworkConfig(), RIG).eval()
+    with torch.no_grad():
+        network.enter.weight[0, 0] = 1e6
+    path = tmp_path / "network.onnx"
+    export_onnx(network, path)
+    again = import_onnx(path.read_bytes(), RIG, "release")
+    assert torch.equal(again.state_dict()["enter.weight"], network.enter.weight)
+    held = {tensor.name: tensor.data_type for tensor in onnx.load(str(path)).graph.initializer}
+    assert held["network.enter.weight"] == onnx.TensorProto.FLOAT
+    assert held["network.heads.linear.weight"] == onnx.TensorProto.FLOAT16
+    whole = 4 * sum(parameter.numel() for parameter in network.parameters())
+    assert path.stat().st_size < 0.62 * whole
 
 
 def test_an_onnx_file_that_cannot_be_looked_into(tmp_path: Path):

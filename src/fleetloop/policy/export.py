@@ -17,6 +17,7 @@ from fleetloop.core.files import replacing_file
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
+from fleetloop.policy.half_precision import rounded, store_in_16_bits
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
@@ -80,7 +81,7 @@ def _example_tensors(network: DriverModel, batch: int) -> tuple[Tensor, ...]:
 
 
 def export_onnx(network: DriverModel, path: Path) -> None:
-    """Write the network as one ONNX file, float32, the batch dimension open.
+    """Write the `rounded` network as one ONNX file, the batch dimension open; it computes in float32.
 
     Inputs are those of `OnnxDriver`: images as uint8 (scaled inside), where their cameras are (geometry, no
     batch), ego_history, navigation, time_of_day_h and, with memory, memory [B, 4, width] and memory_valid
@@ -98,7 +99,7 @@ def export_onnx(network: DriverModel, path: Path) -> None:
     with replacing_file(path) as partial, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _StreamingDriver(network).eval(),
+            _StreamingDriver(rounded(network)).eval(),
             tensors,
             partial,
             input_names=names,
@@ -111,6 +112,7 @@ def export_onnx(network: DriverModel, path: Path) -> None:
         )
         model = onnx.load(str(partial))
         _keep_inputs(model.graph, dict(zip(names, tensors, strict=True)), unbatched=geometry)
+        store_in_16_bits(model.graph)
         onnx.helper.set_model_props(model, {CONFIG_PROPERTY: json.dumps(config_to_dict(network.config))})
         onnx.save(model, str(partial))
 
@@ -146,7 +148,7 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
         for key, fresh in state.items():
             # Of equal vectors, as the zeros of biases that never learnt, the file keeps one.
             if key in held or fresh.dim() > 1:
-                state[key] = torch.from_numpy(onnx.numpy_helper.to_array(held[key]).copy())
+                state[key] = torch.from_numpy(onnx.numpy_helper.to_array(held[key]).astype(np.float32))
         network.load_state_dict(state)
     except (DecodeError, KeyError, ValueError, RuntimeError, ConfigError) as error:
         raise BundleError(

@@ -1,4 +1,4 @@
-"""The network in 8-bit integers: a quarter of the bytes; whether it is faster is for the vehicle's processor to say."""
+"""The network in 8-bit integers: fewer bytes; whether it is faster is for the vehicle's processor to say."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from fleetloop.core.errors import BundleError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import CameraRig, Observation
+from fleetloop.policy.half_precision import store_in_16_bits
 from fleetloop.policy.runtime import OnnxDriver
 
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
@@ -80,6 +81,9 @@ def quantize_onnx(network: Path, path: Path, rig: CameraRig, observations: Seque
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
+            quantized = onnx.load(str(partial))
+            store_in_16_bits(quantized.graph)
+            onnx.save(quantized, str(partial))
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{network}: cannot be quantised ({error}); release it in float32") from error
 

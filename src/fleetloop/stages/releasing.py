@@ -16,6 +16,7 @@ from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
 from fleetloop.policy.export import parity
+from fleetloop.policy.half_precision import rounded
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
@@ -29,7 +30,8 @@ from fleetloop.stages.judging import NETWORK_FILE, REPORT_FILE
 from fleetloop.stages.workspace import Workspace, make_world, network_of
 
 PARITY_TOLERANCE = 2e-3
-"""Between PyTorch and ONNX Runtime in float32: metres, 1/m and m/s^2 over a short drive with memory."""
+"""Between PyTorch and ONNX Runtime, both with the weights of the release: metres, 1/m and m/s^2 over a short
+drive with memory."""
 EXAMPLE_TOWN = "grid-1"
 """Where a network's inputs for parity and calibration are from; never one to evaluate in."""
 _PARITY_STEPS, _INT8_STEPS = 8, 60
@@ -88,7 +90,7 @@ def _checked_network(
     int8: bool,
 ) -> tuple[Path, float]:
     """The ONNX file to release, and how far its plans are from the checkpoint's."""
-    onnx_path = report_folder / NETWORK_FILE
+    onnx_path, network = report_folder / NETWORK_FILE, rounded(network)
     if not report.settings.get("int8"):
         difference = parity(network, onnx_path, observations, PARITY_TOLERANCE)
         if not int8:
