@@ -260,7 +260,9 @@ def test_practise_makes_a_checkpoint(tmp_path: Path, command: Cli):
 def test_reinforce_makes_a_checkpoint_of_a_checkpoint(finished: Path, tmp_path: Path, command: Cli):
     checkpoint, out = finished / "turns/00/checkpoint", tmp_path / "reinforced"
     arguments = ("reinforce", checkpoint, "--out", out, "--preset", "smoke", "--workspace", finished)
-    assert "critical interventions in" in command.run(*arguments, "--samples", 32)
+    assert "critical interventions in" in command.run(
+        *arguments, "--samples", 32, "--critical-penalty-m", 500
+    )
     verify_artifact(out)
     assert read_artifact(out).parents == (read_artifact(checkpoint).id,)
     assert read_artifact(out).figures["samples_seen"] == 32

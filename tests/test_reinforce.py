@@ -128,6 +128,8 @@ def test_wrong_settings_are_named():
         ReinforcementConfig(epochs=0)
     with pytest.raises(ConfigError, match="samples"):
         ReinforcementConfig(samples=10)
+    with pytest.raises(ConfigError, match=r"critical_penalty_m is 0\.0; use 1 or more"):
+        ReinforcementConfig(critical_penalty_m=0.0)
     network = build_network(NetworkConfig(memory=False), RIG)
     with pytest.raises(ConfigError, match="memory"):
         reinforce(SMALL, network, RIG, toy_world(), make_routes(1, [0], 10, 100.0))

@@ -299,6 +299,8 @@ class Reinforce(_LearnByDriving):
     preset: PresetName = "laptop"
     planner_only: bool = False
     """Let only the planner learn, what it is told left as it is: several times faster. For networks that have one."""
+    critical_penalty_m: float | None = None
+    """Metres made good that a critical intervention costs, instead of 100: the price at which speed is bought."""
 
     def run(self) -> None:
         """Run the verb."""
@@ -310,6 +312,8 @@ class Reinforce(_LearnByDriving):
             allow_builder(self.network)
         preset = preset_named(self.preset)
         learning = replace(preset.reinforce, planner_only=self.planner_only, **self._asked_for())
+        if self.critical_penalty_m is not None:
+            learning = replace(learning, critical_penalty_m=self.critical_penalty_m)
         preset = replace(preset, reinforce=learning)
         library, towns = self._where(preset)
         figures = reinforce_checkpoint(

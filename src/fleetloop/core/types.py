@@ -343,6 +343,8 @@ class BirdsEyeLayer(IntEnum):
 
 BIRDS_EYE_CELLS = (16, 24)
 """Ahead, and from right to left."""
+BIRDS_EYE_SHAPE = (len(BirdsEyeLayer), *BIRDS_EYE_CELLS)
+"""Of a grid with all layers."""
 BIRDS_EYE_CELL_M = (4.0, 3.0)
 BIRDS_EYE_ORIGIN_M = (-6.0, -36.0)
 """Of the grid's rear right corner, in ego."""

@@ -17,7 +17,8 @@ from fleetloop.artifacts.dataset import (
 from fleetloop.artifacts.episode import Driver, Episode
 from fleetloop.artifacts.episode_reader import read_episode
 from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, version_records
-from fleetloop.core.errors import ConfigError, DatasetError
+from fleetloop.core.checks import check_at_least
+from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
@@ -47,9 +48,7 @@ class CurateConfig:
     """Added for braking with 2 m/s^2, in proportion, at most twice."""
 
     def __post_init__(self) -> None:
-        for name in ("stride", "standing_stride"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"curate: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("curate", self, ("stride", "standing_stride"))
 
 
 def curate(

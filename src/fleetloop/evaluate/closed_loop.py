@@ -16,6 +16,7 @@ from fleetloop.artifacts.report import (
     Tally,
     route_score,
 )
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.labels import Labels
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
@@ -72,9 +73,7 @@ class EvaluateConfig:
     """The network drives by what it sees in a mirror (`MirroredDriver`): for the other side of the road."""
 
     def __post_init__(self) -> None:
-        for name in ("routes", "vehicles", "agents"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"evaluate: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("evaluate", self, ("routes", "vehicles", "agents"))
         if not self.route_m > 0.0:
             raise ConfigError(f"evaluate: route_m is {self.route_m}; use a length above 0")
         rig_named(self.rig)

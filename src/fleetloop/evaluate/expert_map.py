@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from fleetloop.core.errors import ConfigError
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.types import EGO, STEP_S, CameraRig, World
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.inside import gates_of
@@ -35,9 +35,7 @@ class ExpertMapConfig:
     variety: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("steps", "vehicles", "agents"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"experts: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("experts", self, ("steps", "vehicles", "agents"))
 
 
 @dataclass

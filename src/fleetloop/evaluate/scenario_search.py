@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetloop.core.errors import ConfigError, MapError
+from fleetloop.core.checks import check_at_least
+from fleetloop.core.errors import MapError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import EGO, STEP_S, Plan, World
 from fleetloop.safety.limits import SafetyLayer
@@ -39,9 +40,7 @@ class SearchConfig:
         Raises:
             ConfigError: a field is out of its range.
         """
-        for name, least in (("rounds", 1), ("worlds", 4)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"search: {name} is {getattr(self, name)}; use {least} or more")
+        check_at_least("search", self, {"rounds": 1, "worlds": 4})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fleetloop.core.types import BIRDS_EYE_CELLS, PLAN_POSES, BirdsEyeLayer, Control
+from fleetloop.core.types import BIRDS_EYE_SHAPE, PLAN_POSES, Control
 from fleetloop.policy.features import curvature_from_control
 from fleetloop.policy.planner import PLAN_OUTPUTS, SITUATION_WIDTH, Planner, PlanScale
 
@@ -22,7 +22,6 @@ FAR_M = 80.0
 SPEED_SCALE_MPS = 10.0
 
 _MIN_SPREAD_M = 0.02
-_BIRDS_EYE = (len(BirdsEyeLayer), *BIRDS_EYE_CELLS)
 _READINGS = (
     PLAN_POSES,
     SIGNAL_CLASSES,
@@ -31,7 +30,7 @@ _READINGS = (
     1,
     JUNCTION_CLASSES,
     1,
-    math.prod(_BIRDS_EYE),
+    math.prod(BIRDS_EYE_SHAPE),
 )
 
 
@@ -135,7 +134,7 @@ class Heads(nn.Module):
             lead_speed=parts[4][:, 0],
             junction_logits=parts[5],
             halt=parts[6][:, 0],
-            birds_eye_logits=parts[7].reshape(-1, *_BIRDS_EYE),
+            birds_eye_logits=parts[7].reshape(-1, *BIRDS_EYE_SHAPE),
             balance_loss=balance_loss,
             situation=situation,
         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from fleetloop.core.errors import ConfigError
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import CameraRig, World
 from fleetloop.curate.curate import CurateConfig
@@ -48,9 +48,7 @@ class CoachConfig:
     """Moments kept, 1.5 kB each."""
 
     def __post_init__(self) -> None:
-        for name in ("samples", "batch_size", "batches_per_round", "capacity"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"coach: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("coach", self, ("samples", "batch_size", "batches_per_round", "capacity"))
 
 
 class Coaching:

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 import torch
 
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.files import storage_errors, write_bytes
 from fleetloop.core.types import World
@@ -83,9 +84,11 @@ class PractiseConfig:
     """Driven in unseen towns, if there are any to watch, after each stage."""
 
     def __post_init__(self) -> None:
-        for name in ("capacity", "batches_per_round", "steps_per_batch", "stage_samples", "watch_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"practise: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least(
+            "practise",
+            self,
+            ("capacity", "batches_per_round", "steps_per_batch", "stage_samples", "watch_steps"),
+        )
 
 
 class _Practice:

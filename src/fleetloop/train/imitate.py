@@ -15,6 +15,7 @@ import orjson
 import torch
 from torch import Tensor, nn
 
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy.adapters import Adapt, freeze_all_but, merge_adapters
@@ -82,9 +83,7 @@ class ImitationConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        for name in ("batch_size", "threads", "report_every_batches"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"imitation: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("imitation", self, ("batch_size", "threads", "report_every_batches"))
         if self.samples < self.batch_size:
             raise ConfigError(
                 f"imitation: samples is {self.samples}; use at least batch_size ({self.batch_size})"

@@ -24,8 +24,9 @@ from jaxtyping import Bool, Float, Float32, Int32
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import ConfigError
-from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, World
+from fleetloop.core.types import BIRDS_EYE_SHAPE, EGO, STEP_S, CameraRig, Observation, Plan, World
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
@@ -36,7 +37,7 @@ from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
 from fleetloop.sim.state_view import STATE_FIELDS, describe
-from fleetloop.train.batch import Batch
+from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
 from fleetloop.train.imitate import ImitationConfig, Progress
 from fleetloop.train.losses import loss_parts, plan_loss
@@ -84,9 +85,8 @@ class ReinforcementConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        for name in ("vehicles", "agents", "steps", "epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"reinforce: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("reinforce", self, ("vehicles", "agents", "steps", "epochs", "batch_size"))
+        check_at_least("reinforce", self, {"critical_penalty_m": 1, "stuck_penalty_m": 0})
         if self.samples < self.vehicles * self.steps:
             raise ConfigError(
                 f"reinforce: samples is {self.samples}; use at least vehicles x steps "
@@ -199,20 +199,23 @@ class _Collector:
         penalty = np.where(
             _critical(danger), self.config.critical_penalty_m, self.config.stuck_penalty_m * (danger != 0)
         )
-        return ((metres - penalty) / max(self.config.critical_penalty_m, 1.0)).astype(np.float32)
+        return ((metres - penalty) / self.config.critical_penalty_m).astype(np.float32)
 
     def _labels(self, observation: Observation) -> Batch:
         """What the demonstrator would do here."""
         if self.config.planner_only:
-            # Pictures are most of what is kept, and the planner never sees them.
+            # Pictures are most of what is kept, and the planner never sees them; nor is it asked what is around.
             observation = replace(observation, images=())
+            above = np.broadcast_to(np.uint8(BIRDS_EYE_UNKNOWN), (self.config.vehicles, *BIRDS_EYE_SHAPE))
+        else:
+            above = birds_eye(self.world, self.rollout.scene)
         return Batch(
             observation=observation,
             rig=self.rig,
             earlier_images=None,
             earlier_valid=np.ones(self.config.vehicles, bool),
             labels=self.rollout.teaching.copy(),
-            birds_eye=birds_eye(self.world, self.rollout.scene),
+            birds_eye=above,
             weight=np.ones(self.config.vehicles, np.float32),
         )
 

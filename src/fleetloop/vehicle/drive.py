@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int32, UInt64
 from numba import njit
 
 from fleetloop.artifacts.episode import Driver, EpisodeEvent
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import ConfigError, InputError
 from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
 from fleetloop.core.labels import Labels
@@ -58,9 +59,7 @@ class DriveConfig:
     triggers: TriggerConfig = field(default_factory=TriggerConfig)
 
     def __post_init__(self) -> None:
-        for name in ("vehicles", "steps", "agents", "camera_interval_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"drive: {name} is {getattr(self, name)}; use 1 or more")
+        check_at_least("drive", self, ("vehicles", "steps", "agents", "camera_interval_steps"))
         if not 0.0 <= self.scenario_share <= 1.0:
             raise ConfigError(f"drive: scenario_share is {self.scenario_share}; use 0 to 1")
 
