@@ -94,6 +94,7 @@ def test_the_names_measured_here_are_those_of_the_table() -> None:
         "cameras-320x192",
         "vehicle-base",
         "vehicle-int8",
+        "vehicle-pair",
         "demonstrator",
         "memory",
     } | checks == set(FIGURES)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetloop.bench.measure import REPEATS, Measurement, core_count, median_of, time_repeats
 from fleetloop.core.types import EGO, STEP_S, Observation, World
-from fleetloop.policy.network import NetworkConfig
+from fleetloop.policy.network import AnyNetwork, NetworkConfig
 from fleetloop.policy.quantize import quantize_onnx
 from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import preset_named
@@ -30,7 +30,7 @@ class ClosedLoopSize:
 
 
 def onnx_driver(
-    config: NetworkConfig, vehicles: int, threads: int, calibration: Sequence[Observation] = ()
+    config: AnyNetwork, vehicles: int, threads: int, calibration: Sequence[Observation] = ()
 ) -> tuple[OnnxDriver, int]:
     """A network with fresh weights, as a vehicle runs it: poor decisions, at the same cost. And its bytes.
 

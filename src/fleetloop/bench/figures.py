@@ -21,7 +21,7 @@ from fleetloop.bench.vehicle import VehicleSize, measure_vehicle
 from fleetloop.bench.vehicle_model import measure_vehicle_model
 from fleetloop.core.types import World
 from fleetloop.evaluate.closed_loop import EvaluateConfig
-from fleetloop.policy.network import NetworkConfig, NetworkSize
+from fleetloop.policy.network import EnsembleConfig, NetworkConfig, NetworkSize
 from fleetloop.presets import preset_named
 from fleetloop.stages.workspace import Workspace, make_world
 
@@ -71,6 +71,11 @@ def _vehicle_int8(setup: Setup) -> Measurement:
     return measure_vehicle("vehicle-int8", setup.world, NetworkConfig(), VehicleSize(), int8=True)
 
 
+def _vehicle_pair(setup: Setup) -> Measurement:
+    pair = EnsembleConfig((NetworkConfig(planner=True),) * 2)
+    return measure_vehicle("vehicle-pair", setup.world, pair, VehicleSize())
+
+
 FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "cameras": lambda setup: measure_cameras("cameras", setup.world, CamerasSize()),
     "cameras-320x192": _cameras_large,
@@ -81,6 +86,7 @@ FIGURES: dict[str, Callable[[Setup], Measurement]] = {
     "vehicle": lambda setup: measure_vehicle("vehicle", setup.world, NetworkConfig(), VehicleSize()),
     "vehicle-base": _vehicle_base,
     "vehicle-int8": _vehicle_int8,
+    "vehicle-pair": _vehicle_pair,
     "record": lambda setup: measure_recording("record", setup.world, RecordingSize()),
     "demonstrator": _demonstrator,
     "peers": lambda setup: measure_peers("peers", setup.world, PeersSize()),

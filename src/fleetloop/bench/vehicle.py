@@ -8,7 +8,7 @@ import numpy as np
 from fleetloop.bench.closed_loop import onnx_driver
 from fleetloop.bench.measure import REPEATS, Measurement, median_of
 from fleetloop.core.types import World
-from fleetloop.policy.network import NetworkConfig
+from fleetloop.policy.network import EnsembleConfig, NetworkConfig
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.stages.releasing import example_observations
@@ -27,7 +27,7 @@ class VehicleSize:
 
 
 def measure_vehicle(
-    name: str, world: World, network: NetworkConfig, size: VehicleSize, int8: bool = False
+    name: str, world: World, network: NetworkConfig | EnsembleConfig, size: VehicleSize, int8: bool = False
 ) -> Measurement:
     """The 99th percentile of the time one vehicle's network takes, in ONNX Runtime on one thread.
 
@@ -50,14 +50,15 @@ def measure_vehicle(
             percentiles.append(float(np.percentile(milliseconds, 99.0)))
             everything.append(milliseconds.copy())
             progress((repeat + 1) / size.repeats)
+    called = _called(network)
     median, longest = float(np.median(everything)), float(np.max(everything))
     return median_of(
         name,
         percentiles,
         "ms",
-        f"p99 from eight frames to a Plan, {network.size} network{' in 8-bit integers' if int8 else ''}, "
+        f"p99 from eight frames to a Plan, {called}{' in 8-bit integers' if int8 else ''}, "
         f"{network_bytes / 1e6:.3g} MB, one core, batch 1; median {median:.3g} ms",
-        network=f"{network.size}, untrained weights",
+        network=f"{called}, untrained weights",
         cameras=len(DEFAULT_RIG.cameras),
         plans_per_repeat=size.plans,
         median_ms=median,
@@ -65,3 +66,10 @@ def measure_vehicle(
         network_bytes=network_bytes,
         onnxruntime_threads=1,
     )
+
+
+def _called(network: NetworkConfig | EnsembleConfig) -> str:
+    """What a person calls it."""
+    if isinstance(network, EnsembleConfig):
+        return " and ".join(map(_called, network.members))
+    return f"{network.size} network{' with a planner' if network.planner else ''}"

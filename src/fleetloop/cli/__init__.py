@@ -29,8 +29,8 @@ class Bench:
     """Measure one of the project's figures."""
 
     name: Positional[str]
-    """cameras, cameras-320x192, world, memory, closed-loop, train, vehicle, vehicle-base, vehicle-int8, record,
-    demonstrator; checks against programs of others: peers, picture-geometry, vehicle-model, ring-road,
+    """cameras, cameras-320x192, world, memory, closed-loop, train, vehicle, vehicle-base, vehicle-int8, vehicle-pair,
+    record, demonstrator; checks against programs of others: peers, picture-geometry, vehicle-model, ring-road,
     queue-discharge; or all, one after the other."""
     json: bool = False
     """Print one line of JSON for each figure, and nothing else."""
