@@ -219,9 +219,10 @@ def panel(
         write(x + 74 * unit, y, said, PREDICTED)
         write(x + 146 * unit, y, known, TRUE)
     grid = birds_eye_picture(readings.birds_eye[w], _BIRDS_EYE_PIXELS_PER_M)
-    picture.paste(Image.fromarray(grid), (width - grid.shape[1] - 6, (_PANEL_HEIGHT - grid.shape[0]) // 2))
+    grid_left = width - grid.shape[1] - 6
+    picture.paste(Image.fromarray(grid), (grid_left, (_PANEL_HEIGHT - grid.shape[0]) // 2))
     if inside is not None:
-        _draw_experts(pen, inside.experts, 620 * unit, unit, write)
+        _draw_experts(pen, inside.experts, (620 * unit, grid_left - 8), write)
     return np.asarray(picture)
 
 
@@ -268,12 +269,16 @@ def _amount(value: float, unit: str) -> str:
 
 
 def _draw_experts(
-    pen: ImageDraw.ImageDraw, experts: Float32[np.ndarray, "blocks experts"], left: float, unit: float, write
+    pen: ImageDraw.ImageDraw,
+    experts: Float32[np.ndarray, "blocks experts"],
+    between: tuple[float, float],
+    write,
 ) -> None:
-    """A bar for each expert of each block."""
+    """A bar for each expert of each block, between these columns."""
+    left, right = between
     write(left, 4, "experts, block by block")
     blocks, count = experts.shape
-    each = 200 * unit / max(blocks * (count + 1), 1)
+    each = (right - left) / max(blocks * (count + 1), 1)
     for block in range(blocks):
         for expert in range(count):
             x = left + each * (block * (count + 1) + expert)
