@@ -205,6 +205,10 @@ def test_a_release_becomes_the_checkpoint_again_that_it_was_made_from(
     where = ("--preset", "smoke", "--workspace", copied, "--json")
     assert command.run("evaluate", restored, *where) == command.run("evaluate", made_from, *where)
     assert "exists already" in command.fail("restore", copied, "--out", restored)
+    joined = tmp_path / "joined"
+    assert "checkpoint of 2 networks" in command.run("join", restored, made_from, "--out", joined)
+    assert read_artifact(joined).parents == (read_artifact(restored).id, read_artifact(made_from).id)
+    assert "give 2 or more" in command.fail("join", restored, "--out", tmp_path / "one")
     command.run("restore", "reference", "--out", tmp_path / "reference")
     assert read_artifact(tmp_path / "reference").parents == (find.find_driver("reference").id,)
 

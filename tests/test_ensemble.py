@@ -200,7 +200,8 @@ class TestJoin:
         assert artifact.parents == tuple(ids)
         joined, _ = network_of(tmp_path / "pair")
         assert joined.config == PAIR and same(weights(joined), weights(pair))
-        join_checkpoints(tmp_path / "three", [tmp_path / "pair", tmp_path / "0"])
+        three = join_checkpoints(tmp_path / "three", [tmp_path / "pair", tmp_path / "0"])
+        assert three.figures == {"members": 3}
         assert config_from_dict(read_checkpoint(tmp_path / "three")[1]["network"]) == EnsembleConfig(
             (*PAIR.members, PAIR.members[0])
         )
@@ -212,6 +213,8 @@ class TestJoin:
             self.write(tmp_path / name, build_network(member, rig), member, rig)
         with pytest.raises(ConfigError, match="2 or more"):
             join_checkpoints(tmp_path / "out", [tmp_path / "wide"])
+        with pytest.raises(ConfigError, match="0 checkpoints"):
+            join_checkpoints(tmp_path / "out", [])
         with pytest.raises(ConfigError, match="other cameras"):
             join_checkpoints(tmp_path / "out", [tmp_path / "wide", tmp_path / "other"])
         assert not (tmp_path / "out").exists()

@@ -45,4 +45,4 @@ class Join:
 
         check_new(self.out)
         artifact = join_checkpoints(self.out, self.checkpoints)
-        say(f"checkpoint of {len(artifact.parents)} networks in {self.out}")
+        say(f"checkpoint of {artifact.figures['members']:.0f} networks in {self.out}")

@@ -20,6 +20,8 @@ def join_checkpoints(path: Path, checkpoints: Sequence[Path]) -> Artifact:
         ConfigError: they are fewer than two, are not all of fleetloop's own, or see by other cameras.
         StorageError: the folder cannot be written.
     """
+    if len(checkpoints) < 2:
+        raise ConfigError(f"join: {len(checkpoints)} checkpoints; give 2 or more")
     members: list[DriverNetwork] = []
     parents: list[str] = []
     for checkpoint in checkpoints:
@@ -35,4 +37,4 @@ def join_checkpoints(path: Path, checkpoints: Sequence[Path]) -> Artifact:
     config = EnsembleConfig(tuple(member.config for member in members))
     joined = Ensemble(config, members)
     content = {"network": config_to_dict(config), "rig": rig_to_json(joined.rig)}
-    return write_checkpoint(path, joined.state_dict(), content, parents, 0, {})
+    return write_checkpoint(path, joined.state_dict(), content, parents, 0, {"members": len(members)})
