@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from fleetloop.artifacts.checkpoint import write_checkpoint
-from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.artifacts.lineage import Artifact
-from fleetloop.policy.network import config_to_dict
 from fleetloop.releases.find import FoundDriver
+from fleetloop.stages.workspace import write_network
 
 
 def restore_checkpoint(found: FoundDriver, path: Path) -> Artifact:
@@ -19,6 +17,4 @@ def restore_checkpoint(found: FoundDriver, path: Path) -> Artifact:
         BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
         StorageError: the folder cannot be written.
     """
-    network = found.for_inspection()
-    content = {"network": config_to_dict(network.config), "rig": rig_to_json(network.rig)}
-    return write_checkpoint(path, network.state_dict(), content, [found.id], 0, {})
+    return write_network(path, found.for_inspection(), [found.id], {})

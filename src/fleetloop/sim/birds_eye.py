@@ -11,6 +11,7 @@ from fleetloop.core.types import (
     BIRDS_EYE_CELL_M,
     BIRDS_EYE_CELLS,
     BIRDS_EYE_ORIGIN_M,
+    BIRDS_EYE_SHAPE,
     VEHICLE_SIZES,
     AgentKind,
     BirdsEyeLayer,
@@ -86,6 +87,6 @@ def birds_eye(world: World, scene: Scene) -> UInt8[np.ndarray, "B 3 16 24"]:
     The grid lies around the ego pose as BIRDS_EYE_ORIGIN_M and BIRDS_EYE_CELL_M say; people and vehicles are the
     SCENE_AGENTS nearest, seen by a camera or hidden.
     """
-    grids = np.empty((len(scene.town), len(BirdsEyeLayer), *BIRDS_EYE_CELLS), np.uint8)
+    grids = np.empty((len(scene.town), *BIRDS_EYE_SHAPE), np.uint8)
     _draw_all(world, Scene(*map(np.ascontiguousarray, scene)), grids)
     return grids

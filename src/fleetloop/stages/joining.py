@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleetloop.artifacts.checkpoint import write_checkpoint
-from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.artifacts.lineage import Artifact
 from fleetloop.core.errors import ConfigError
 from fleetloop.policy.ensemble import Ensemble
-from fleetloop.policy.network import DriverNetwork, EnsembleConfig, config_to_dict
-from fleetloop.stages.workspace import network_of
+from fleetloop.policy.network import DriverNetwork, EnsembleConfig, InspectableNetwork
+from fleetloop.stages.workspace import network_of, write_network
 
 
 def join_checkpoints(path: Path, checkpoints: Sequence[Path]) -> Artifact:
@@ -26,7 +24,7 @@ def join_checkpoints(path: Path, checkpoints: Sequence[Path]) -> Artifact:
     parents: list[str] = []
     for checkpoint in checkpoints:
         network, checkpoint_id = network_of(checkpoint)
-        if not isinstance(network, DriverNetwork | Ensemble):
+        if not isinstance(network, InspectableNetwork):
             raise ConfigError(f"{checkpoint}: is no network of fleetloop's own; only those can be joined")
         if members and network.rig != members[0].rig:
             raise ConfigError(
@@ -35,6 +33,4 @@ def join_checkpoints(path: Path, checkpoints: Sequence[Path]) -> Artifact:
         members += network.learners()
         parents.append(checkpoint_id)
     config = EnsembleConfig(tuple(member.config for member in members))
-    joined = Ensemble(config, members)
-    content = {"network": config_to_dict(config), "rig": rig_to_json(joined.rig)}
-    return write_checkpoint(path, joined.state_dict(), content, parents, 0, {"members": len(members)})
+    return write_network(path, Ensemble(config, members), parents, {"members": len(members)})

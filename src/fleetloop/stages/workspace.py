@@ -1,13 +1,13 @@
 """The folders of a run, and what is loaded from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fleetloop.artifacts.checkpoint import read_checkpoint
-from fleetloop.artifacts.episode import rig_from_json
+from fleetloop.artifacts.checkpoint import read_checkpoint, write_checkpoint
+from fleetloop.artifacts.episode import rig_from_json, rig_to_json
 from fleetloop.artifacts.lineage import (
     Artifact,
     verify_artifact,
@@ -15,7 +15,7 @@ from fleetloop.artifacts.lineage import (
 from fleetloop.core.errors import CheckpointError
 from fleetloop.core.types import World
 from fleetloop.policy.model import DriverModel
-from fleetloop.policy.network import build_network, config_from_dict
+from fleetloop.policy.network import build_network, config_from_dict, config_to_dict
 from fleetloop.progress import stage
 from fleetloop.sim import traffic
 from fleetloop.sim.compiling import compile_kernels
@@ -64,6 +64,18 @@ def network_of(checkpoint: Path) -> tuple[DriverModel, str]:
             f"{checkpoint}: the weights do not fit the config beside them; train again"
         ) from error
     return network.eval(), artifact.id
+
+
+def write_network(
+    path: Path, network: DriverModel, parents: Sequence[str], figures: Mapping[str, float]
+) -> Artifact:
+    """Write a checkpoint of a network that was made of others, without training: the inverse of `network_of`.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    content = {"network": config_to_dict(network.config), "rig": rig_to_json(network.rig)}
+    return write_checkpoint(path, network.state_dict(), content, list(parents), 0, dict(figures))
 
 
 def read_verified(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], Artifact]:

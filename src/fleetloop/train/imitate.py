@@ -189,22 +189,29 @@ class Trainer:
 
     def losses_of_average(self, batch: Batch) -> dict[str, Tensor]:
         """`loss_parts` of the averaged network on a batch."""
-        return self._losses(self.averaged.forward_pair, batch)
+        return self._losses(self.averaged.forward_pair, batch, self._seen(batch))
 
-    def _losses(self, forward: Callable[..., Outputs], batch: Batch) -> dict[str, Tensor]:
+    def _seen(self, batch: Batch) -> tuple[Inputs, Tensor | None, Tensor]:
+        """What `forward_pair` is given of a batch, on the device."""
         inputs: Inputs = inputs_from(batch.observation, batch.rig, self.device)
         earlier = (
             None if batch.earlier_images is None else torch.from_numpy(batch.earlier_images).to(self.device)
         )
+        return inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device)
+
+    def _losses(
+        self, forward: Callable[..., Outputs], batch: Batch, seen: tuple[Inputs, Tensor | None, Tensor]
+    ) -> dict[str, Tensor]:
         with autocast(self.device, self.config.bfloat16):
-            outputs = forward(inputs, earlier, torch.from_numpy(batch.earlier_valid).to(self.device))
+            outputs = forward(*seen)
         return loss_parts(outputs, batch, self.config, self.processes)
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser and of the average; mean losses of the learners, each on the whole batch."""
+        seen = self._seen(batch)
 
         def learn(forward: Callable[..., Outputs]) -> dict[str, Tensor]:
-            parts = self._losses(forward, batch)
+            parts = self._losses(forward, batch, seen)
             parts["total"].backward()
             return {name: part.detach() for name, part in parts.items()}
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from numba import njit, prange
 
+from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, bits, uniform
@@ -88,14 +89,9 @@ class EnvironmentConfig:
         Raises:
             ConfigError: a field is out of its range.
         """
-        for name, lowest in (
-            ("learners", 1),
-            ("agents", self.learners),
-            ("episode_steps", 1),
-            ("threads", 0),
-        ):
-            if getattr(self, name) < lowest:
-                raise ConfigError(f"environment: {name} is {getattr(self, name)}; use {lowest} or more")
+        check_at_least(
+            "environment", self, {"learners": 1, "agents": self.learners, "episode_steps": 1, "threads": 0}
+        )
         for name in ("variety", "scenario_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"environment: {name} is {getattr(self, name)}; use 0 to 1")
