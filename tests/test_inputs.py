@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetloop.core.errors import InputError
-from fleetloop.core.types import Camera, CameraRig, Observation
+from fleetloop.core.types import NAVIGATION_VALUES, Camera, CameraRig, Observation
 from fleetloop.safety.inputs import InputConfig, InputMonitor, compare_pictures
 from fleetloop.safety.watchdog import Fault
 
@@ -31,7 +31,7 @@ def observation(number: int, speed: float = 8.0) -> Observation:
     )
     history = np.zeros((2, 8, 3), np.float32)
     history[:, :, 0] = speed
-    return Observation(images, history, np.zeros((2, 6), np.float32), np.zeros(2, np.float32))
+    return Observation(images, history, np.zeros((2, NAVIGATION_VALUES), np.float32), np.zeros(2, np.float32))
 
 
 def watched(change, steps: int = CONFIG.blind_steps, speed: float = 8.0) -> tuple[InputMonitor, Observation]:

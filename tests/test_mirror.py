@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from camera_scenes import EGO_X_M, empty_scene, nominal
 from fleetloop.core.labels import empty_labels
-from fleetloop.core.types import BIRDS_EYE_CELLS, AgentKind, BirdsEyeLayer, CameraRig, Observation
+from fleetloop.core.types import (
+    BIRDS_EYE_CELLS,
+    NAVIGATION_VALUES,
+    AgentKind,
+    BirdsEyeLayer,
+    CameraRig,
+    Observation,
+)
 from fleetloop.policy.export import export_onnx
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.mirror import MirroredDriver, mirrored_observation, mirrored_rig
@@ -40,7 +47,7 @@ def made_up(seed: int, count: int = 3) -> Batch:
         observation=Observation(
             images=images,
             ego_history=random.normal(size=(count, 8, 3)).astype(np.float32),
-            navigation=random.normal(size=(count, 6)).astype(np.float32),
+            navigation=random.normal(size=(count, NAVIGATION_VALUES)).astype(np.float32),
             time_of_day_h=random.uniform(0, 24, count).astype(np.float32),
         ),
         rig=DEFAULT_RIG,
@@ -151,7 +158,7 @@ def test_a_mirrored_driver_does_in_a_mirror_what_the_driver_does(tmp_path: Path)
         seen = Observation(
             images=tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
             ego_history=random.normal(size=(2, 8, 3)).astype(np.float32),
-            navigation=random.uniform(1, 3, size=(2, 6)).astype(np.float32),
+            navigation=random.uniform(1, 3, size=(2, NAVIGATION_VALUES)).astype(np.float32),
             time_of_day_h=random.uniform(0, 24, 2).astype(np.float32),
         )
         plan, other = driver.plan(seen), in_mirror.plan(mirrored_observation(seen))

@@ -1,5 +1,6 @@
 """The navigation hint, along whole routes, against a slow reading of the path."""
 
+import cmath
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from fleetloop.core.types import EGO, Control, LaneKind, World
 from fleetloop.sim.behaviour import LOOKAHEAD_M
-from fleetloop.sim.observe import HINT_RANGE_M, SHARP_BEND, TIGHT_BEND, TIGHT_BEND_1PM
+from fleetloop.sim.observe import ASIDE_M, HINT_RANGE_M, SHARP_BEND, TIGHT_BEND, TIGHT_BEND_1PM
 from fleetloop.sim.rollout import Rollout, make_routes
 from toy_world import toy_world
 
@@ -21,8 +22,25 @@ def nearest_turn(angle: float, turn: float) -> float:
     return min((angle + 2.0 * math.pi * number for number in range(-3, 4)), key=lambda left: abs(left - turn))
 
 
+def end_of(world: World, lane: int, seen_from: complex, heading: float) -> complex:
+    """Where the lane ends, to the metre from its beginning, ahead and to the left of somebody."""
+    first, count = world.lane_first_point[lane], world.lane_point_count[lane]
+    begin, end = (complex(*world.points[point].tolist()) for point in (first, first + count - 1))
+    direction = cmath.rect(1.0, heading_of(world, lane, 0))
+    chord = (end - begin) / direction
+    rounded = begin + complex(math.floor(chord.real + 0.5), math.floor(chord.imag + 0.5)) * direction
+    return (rounded - seen_from) / cmath.rect(1.0, heading)
+
+
+def changes_lane(world: World, lane: int, turn: float) -> bool:
+    length, heading = float(world.lane_length_m[lane]), heading_of(world, lane, 0)
+    begin = complex(*world.points[world.lane_first_point[lane]].tolist())
+    arc = length * (1.0 - math.cos(turn)) / turn if abs(turn) > 1e-3 else 0.0
+    return abs(end_of(world, lane, begin, heading).imag - arc) > ASIDE_M
+
+
 def expected_hint(world: World, rollout: Rollout, w: int) -> list[float]:
-    state, hint = rollout.state, []
+    state, hint, ends = rollout.state, [], []
     start = -float(state.along[w, EGO])
     for number, lane in enumerate(state.path[w, EGO].tolist()):
         if lane < 0 or start > HINT_RANGE_M or len(hint) == 6:
@@ -30,13 +48,21 @@ def expected_hint(world: World, rollout: Rollout, w: int) -> list[float]:
         turn = heading_of(world, lane, 1) - heading_of(world, lane, 0)
         turn = (turn + math.pi) % (2.0 * math.pi) - math.pi
         tight = abs(turn) > TIGHT_BEND and abs(turn) / world.lane_length_m[lane] > TIGHT_BEND_1PM
-        bends = world.lane_kind[lane] == LaneKind.CONNECTOR and (tight or abs(turn) > SHARP_BEND)
-        if world.lane_kind[lane] == LaneKind.JUNCTION or bends:
+        bends = tight or abs(turn) > SHARP_BEND or changes_lane(world, lane, turn)
+        if world.lane_kind[lane] == LaneKind.JUNCTION or (
+            world.lane_kind[lane] == LaneKind.CONNECTOR and bends
+        ):
+            x, y = world.points[world.lane_first_point[lane]].tolist()
+            heading = heading_of(world, lane, 0)
             if number == 0:
-                turn = nearest_turn(heading_of(world, lane, 1) - float(state.pose[w, EGO, 2]), turn)
+                x, y, heading = state.pose[w, EGO].tolist()
+                turn = nearest_turn(heading_of(world, lane, 1) - heading, turn)
+            end = end_of(world, lane, complex(x, y), heading)
+            ends += [end.real, end.imag]
             hint += [max(start, 0.0), turn, float(world.lane_length_m[lane]) + min(start, 0.0)]
         start += float(world.lane_length_m[lane])
-    return hint + [HINT_RANGE_M, 0.0, 0.0] * ((6 - len(hint)) // 3)
+    missing = 2 - len(ends) // 2
+    return hint + [HINT_RANGE_M, 0.0, 0.0] * missing + ends + [0.0, 0.0] * missing
 
 
 def expected_control(world: World, rollout: Rollout, w: int) -> int:

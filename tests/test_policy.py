@@ -57,7 +57,8 @@ def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observati
             np.float32
         ),
         navigation=np.stack(
-            [random.uniform(0, 150, batch), random.normal(size=batch), random.uniform(0, 40, batch)] * 2,
+            [random.uniform(0, 150, batch), random.normal(size=batch), random.uniform(0, 40, batch)] * 2
+            + [random.uniform(-20, 20, batch)] * 4,
             axis=-1,
         ).astype(np.float32),
         time_of_day_h=random.uniform(0, 24, batch).astype(np.float32),
@@ -169,10 +170,53 @@ class TestFeatures:
 
     def test_far_turn_hardly_shows(self):
         navigation = torch.tensor(
-            [[150.0, 1.5, 20.0, 150.0, -1.5, 20.0], [1.0, 1.5, 20.0, 150.0, -1.5, 20.0]]
+            [
+                [150.0, 1.5, 20.0, 150.0, -1.5, 20.0, 14.0, 13.0, 14.0, -13.0],
+                [1.0, 1.5, 20.0, 150.0, -1.5, 20.0, 14.0, 13.0, 14.0, -13.0],
+            ]
         )
         far, near = features.navigation_features(navigation)
         assert far[2].abs() < 0.2 and near[2] > 1.3
+        assert far[19].abs() < 0.4 and near[19] > 2.0
+
+    def test_where_an_arc_ends_is_no_news_and_another_lane_is(self):
+        radius, angle, other_lane = 12.0, 1.2, 3.5
+        arc = [radius * math.sin(angle), radius * (1.0 - math.cos(angle))]
+        nothing = [600.0, 0.0, 0.0]
+        straight, far = [0.0, 0.0, 20.0, *nothing, 20.0], [0.0, 0.0]
+        navigation = torch.tensor(
+            [
+                [0.0, angle, radius * angle, *nothing, *arc, *far],
+                [*straight, 0.0, *far],
+                [*straight, other_lane, *far],
+                [*straight, -other_lane, *far],
+            ]
+        )
+        _, aside, across, curvature, beyond, *after = features.navigation_features(navigation)[:, 18:].T
+        # Along a circle pure pursuit asks for that circle.
+        assert torch.allclose(curvature[0], torch.tensor(10.0 / radius)) and curvature[1] == 0.0
+        assert torch.allclose(beyond[:2], torch.zeros(2), atol=1e-5)
+        for feature in (aside, across, curvature, beyond):
+            assert feature[2] == -feature[3] > 0.0
+        assert not torch.stack(after).any()
+
+    @given(st.floats(-20, 20), st.floats(-20, 20), st.floats(-3, 3))
+    @settings(max_examples=50, deadline=None)
+    def test_on_the_line_of_the_lane_beyond_nothing_lies_across(self, x: float, y: float, angle: float):
+        """However far along it the turn ends."""
+        ends = [(x + along * math.cos(angle), y + along * math.sin(angle)) for along in (0.0, 7.0)]
+        rows = torch.tensor([[0.0, angle, 20.0, 600.0, 0.0, 0.0, *end, 0.0, 0.0] for end in ends])
+        across = features.navigation_features(rows)[:, 20]
+        expected = (-x * math.sin(angle) + y * math.cos(angle)) / 5.0
+        assert across.tolist() == pytest.approx([expected] * 2, abs=1e-4)
+
+    def test_who_does_not_read_where_turns_end_needs_six_values(self):
+        navigation = torch.tensor([[5.0, 1.5, 20.0, 60.0, -1.5, 20.0, 14.0, 13.0, 14.0, -13.0]])
+        turns = features.navigation_features(navigation[:, : features.TURN_VALUES], turn_ends=False)
+        assert turns.shape == (1, features.TURN_FEATURES)
+        both = features.navigation_features(navigation)
+        assert both.shape == (1, features.NAVIGATION_FEATURES)
+        assert torch.equal(both[:, : features.TURN_FEATURES], turns)
 
     def test_clock_wraps(self):
         start, end = features.clock_features(torch.tensor([0.0, 24.0]))
@@ -181,7 +225,7 @@ class TestFeatures:
     def test_broken_numbers_become_neutral(self):
         observation = random_observation(2, 0)
         observation.ego_history[0] = np.nan
-        observation.navigation[0] = [np.nan, np.nan, np.nan, np.inf, -np.inf, np.inf]
+        observation.navigation[0] = [np.nan, np.nan, np.nan, np.inf, -np.inf, np.inf, *[np.nan, -np.inf] * 2]
         observation.time_of_day_h[0] = np.nan
         clean = features.finite(observation)
         assert all(np.isfinite(a).all() for a in (clean.ego_history, clean.navigation, clean.time_of_day_h))
@@ -277,6 +321,7 @@ class TestConfig:
             ("experts", "4"),
             ("memory", 1),
             ("planner", 0),
+            ("turn_ends", 1),
             ("speed", 3),
         ],
     )

@@ -1,6 +1,9 @@
 """Learning by reinforcement: its arithmetic against a slow reference, and a tiny run from end to end."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from fleetloop.core.labels import empty_labels
 from fleetloop.core.types import NAVIGATION_VALUES, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.sim.cameras import equal_rig
-from fleetloop.sim.rollout import make_routes
+from fleetloop.sim.rollout import Route, make_routes
+from fleetloop.train import reinforce as module
 from fleetloop.train.batch import Batch
 from fleetloop.train.experience import Experience, advantages_of, end_to_end
 from fleetloop.train.reinforce import ReinforcementConfig, reinforce
@@ -78,12 +82,18 @@ def test_next_to_nothing_to_learn_from_is_finite(count: int):
     assert one.advantage.tolist() == [0.0] * count
 
 
+def routes(stage: int) -> Iterator[Route]:
+    return make_routes(1 + stage, [0], 10_000, 100.0)
+
+
 def run(
-    config: ReinforcementConfig, network_config: NetworkConfig | None = None
+    config: ReinforcementConfig,
+    network_config: NetworkConfig | None = None,
+    partial_state: Path | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     torch.manual_seed(5)
     network = build_network(network_config or NetworkConfig(), RIG)
-    taught = reinforce(config, network, RIG, toy_world(), make_routes(1, [0], 10_000, 100.0))
+    taught = reinforce(config, network, RIG, toy_world(), routes, None, partial_state)
     assert taught.samples == config.samples
     return taught.network.state_dict(), taught.figures
 
@@ -95,6 +105,35 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not():
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     assert {"km", "critical", "policy", "imitation", "value"} <= set(figures)
+
+
+@pytest.mark.parametrize("planner_only", [False, True])
+def test_an_interrupted_run_ends_in_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planner_only: bool
+):
+    config = replace(SMALL, samples=160, stage_samples=64, critic_warmup=3, planner_only=planner_only)
+    planner, state = NetworkConfig(planner=True), tmp_path / "state.safetensors"
+    whole, _ = run(config, planner)
+    save, kept = module._Learner.save, 0
+
+    def save_and_die(learner: Any, path: Path, rounds: int) -> None:
+        nonlocal kept
+        save(learner, path, rounds)
+        kept += 1
+        if kept < 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Learner, "save", save_and_die)
+    # In the first stage the policy has not learnt yet, in the second it begins to.
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(config, planner, state)
+    gone_on, _ = run(config, planner, state)
+    assert all(torch.equal(whole[name], gone_on[name]) for name in whole)
+    assert kept == 2
+    # What another run left is not gone on from.
+    other, _ = run(replace(config, seed=1), planner, state)
+    assert any(not torch.equal(whole[name], other[name]) for name in whole)
 
 
 def test_while_the_critic_warms_up_the_policy_stays():
@@ -121,9 +160,7 @@ def test_of_a_network_with_a_planner_that_alone_may_learn():
 def test_wrong_settings_are_named():
     network = build_network(NetworkConfig(), RIG)
     with pytest.raises(ConfigError, match="0 planners"):
-        reinforce(
-            replace(SMALL, planner_only=True), network, RIG, toy_world(), make_routes(1, [0], 10, 100.0)
-        )
+        reinforce(replace(SMALL, planner_only=True), network, RIG, toy_world(), routes)
     with pytest.raises(ConfigError, match="epochs"):
         ReinforcementConfig(epochs=0)
     with pytest.raises(ConfigError, match="samples"):
@@ -132,4 +169,4 @@ def test_wrong_settings_are_named():
         ReinforcementConfig(critical_penalty_m=0.0)
     network = build_network(NetworkConfig(memory=False), RIG)
     with pytest.raises(ConfigError, match="memory"):
-        reinforce(SMALL, network, RIG, toy_world(), make_routes(1, [0], 10, 100.0))
+        reinforce(SMALL, network, RIG, toy_world(), routes)

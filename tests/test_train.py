@@ -53,7 +53,9 @@ def square_batches(first: int) -> Iterator[Batch]:
             observation=Observation(
                 images=(images, around),
                 ego_history=np.full((size, 8, 3), [5.0, 0.0, 0.0], np.float32),
-                navigation=np.tile(np.array([150.0, 0.0, 20.0, 150.0, 0.0, 20.0], np.float32), (size, 1)),
+                navigation=np.tile(
+                    np.array([150.0, 0.0, 20.0, 150.0, 0.0, 20.0, *[0.0] * 4], np.float32), (size, 1)
+                ),
                 time_of_day_h=np.full(size, 12.0, np.float32),
             ),
             rig=RIG,

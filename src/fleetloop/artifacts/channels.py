@@ -84,7 +84,8 @@ EGO = json_channel(
 NAVIGATION = json_channel(
     "/navigation",
     STEP_HZ,
-    "Hint: metres to the next junction, signed angle to take there (rad), its length (m); the same for the one after.",
+    "Hint: metres to the next junction, signed angle to take there (rad), its length (m); the same for the one after; "
+    "then where each ends (m ahead, m to the left).",
     {"navigation": (NAVIGATION_VALUES,)},
 )
 PLAN = json_channel(

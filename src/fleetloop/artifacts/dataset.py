@@ -57,7 +57,7 @@ class Samples:
     earlier_scene: Shaped[np.ndarray, " N"]
     """The scene 0.4 s before, for the network's memory."""
     ego_history: Float32[np.ndarray, "N 8 3"]
-    navigation: Float32[np.ndarray, "N 6"]
+    navigation: Float32[np.ndarray, "N 10"]
     time_of_day_h: Float32[np.ndarray, " N"]
     labels: Labels
     """What the demonstrator would do; distances are infinite where there is nothing."""

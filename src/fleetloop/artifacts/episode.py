@@ -47,7 +47,7 @@ class EpisodeStep:
     plan_spread_m: float
     ego_history: Float32[np.ndarray, "8 3"]
     """As in an Observation."""
-    navigation: Float32[np.ndarray, " 6"]
+    navigation: Float32[np.ndarray, " 10"]
     """As in an Observation."""
     time_of_day_h: float
     scene: bytes | None
@@ -107,7 +107,7 @@ class Episode:
     plan_poses: Float32[np.ndarray, "T 8 3"]
     plan_spread_m: Float32[np.ndarray, " T"]
     ego_history: Float32[np.ndarray, "T 8 3"]
-    navigation: Float32[np.ndarray, "T 6"]
+    navigation: Float32[np.ndarray, "T 10"]
     time_of_day_h: Float32[np.ndarray, " T"]
     scenes: Shaped[np.ndarray, " T"]
     """Records of SCENE_DTYPE; zeros where a step has none."""

@@ -19,8 +19,9 @@ STEP_S = 0.1
 HISTORY_STEPS = 8
 """Steps of ego history in an Observation (0.8 s)."""
 
-NAVIGATION_VALUES = 6
-"""Numbers of a navigation hint: metres, angle and length of each of two turns."""
+NAVIGATION_VALUES = 10
+"""Numbers of a navigation hint: metres, angle and length of each of two turns, then where each ends: metres ahead and
+to the left."""
 
 PLAN_POSES = 8
 """Future poses in a Plan, PLAN_POSE_INTERVAL_S apart: two seconds."""
@@ -385,9 +386,10 @@ class Observation:
     """RGB, an array for each group of the rig."""
     ego_history: Float32[np.ndarray, "B 8 3"]
     """speed m/s, acceleration m/s^2, curvature 1/m; newest last."""
-    navigation: Float32[np.ndarray, "B 6"]
-    """Of the next junction or sharp bend metres to it, signed angle to take there, metres that it is long; the
-    same for the one after."""
+    navigation: Float32[np.ndarray, "B 10"]
+    """Of the next junction, sharp bend or change of lane metres to it, signed angle to take there, metres that it is
+    long; the same for the one after; then, of both, where it ends: metres ahead and to the left of where it begins,
+    along the direction in which it begins."""
     time_of_day_h: Float32[np.ndarray, " B"]
 
 

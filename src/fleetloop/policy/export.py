@@ -159,7 +159,7 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
     noise = Observation(
         images=tuple(generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
         ego_history=generator.uniform(0.0, 3.0, (1, HISTORY_STEPS, 3)).astype(np.float32),
-        navigation=np.array([[30.0, 1.0, 20.0, 90.0, -1.0, 15.0]], np.float32),
+        navigation=np.array([[30.0, 1.0, 20.0, 90.0, -1.0, 15.0, 16.0, 9.0, 12.0, -7.0]], np.float32),
         time_of_day_h=np.array([9.0], np.float32),
     )
     parity(network.eval(), content, [noise] * 2, IMPORT_TOLERANCE, name)

@@ -16,11 +16,15 @@ MAX_CURVATURE_1PM = 0.2
 
 EGO_FEATURES = 3
 PAST_CONTROL_FEATURES = 3 * HISTORY_STEPS
-NAVIGATION_FEATURES = 18
+NAVIGATION_FEATURES, TURN_FEATURES = 28, 18
+"""Of a navigation hint, and those of them that do not tell where a turn ends."""
+TURN_VALUES = 6
+"""Numbers of a hint that those are made of."""
 CLOCK_FEATURES = 2
 
 _FAR_AWAY_M = 1000.0
 _SHORTEST_TURN_M, _LONGEST_TURN_M = 3.0, 60.0
+_END_SCALE_M = 5.0
 
 
 class Inputs(NamedTuple):
@@ -30,7 +34,7 @@ class Inputs(NamedTuple):
     geometry: tuple[Float32[Tensor, "cells features"], ...]
     """Where the cameras of each group are and look, the same for the whole batch."""
     ego_history: Float32[Tensor, "B 8 3"]
-    navigation: Float32[Tensor, "B 6"]
+    navigation: Float32[Tensor, "B 10"]
     time_of_day_h: Float32[Tensor, " B"]
 
 
@@ -41,7 +45,7 @@ def finite(observation: Observation) -> Observation:
     as one far away, an unknown time as noon. Whether to drive on such input is not decided here.
     """
     navigation = np.array(observation.navigation, np.float32)
-    for column, neutral in enumerate((_FAR_AWAY_M, 0.0, 0.0) * 2):
+    for column, neutral in enumerate((_FAR_AWAY_M, 0.0, 0.0) * 2 + (0.0,) * 4):
         navigation[:, column] = np.nan_to_num(navigation[:, column], nan=neutral, posinf=neutral, neginf=0.0)
     return Observation(
         images=tuple(np.ascontiguousarray(images, np.uint8) for images in observation.images),
@@ -99,7 +103,18 @@ def ego_features(ego_history: Float[Tensor, "B 8 3"], past_controls: bool) -> Fl
     return torch.cat([newest, scaled.flatten(1)], dim=-1)
 
 
-def navigation_features(navigation: Float[Tensor, "B 6"]) -> Float[Tensor, "B 18"]:
+def navigation_features(
+    navigation: Float[Tensor, "B values"], turn_ends: bool = True
+) -> Float[Tensor, "B features"]:
+    """The features of the turns and, unless told otherwise, those of where they end.
+
+    Without the latter the first TURN_VALUES of a hint are enough.
+    """
+    turns = _turn_features(navigation)
+    return torch.cat([turns, _end_features(navigation)], dim=-1) if turn_ends else turns
+
+
+def _turn_features(navigation: Float[Tensor, "B values"]) -> Float[Tensor, "B 18"]:
     """Nine numbers for each of the two next junctions.
 
     nearness 1 / (1 + d / 20), distance log(1 + d / 20), 1 at _FAR_AWAY_M; the signed angle (raw, sine, cosine) gated by
@@ -123,6 +138,36 @@ def navigation_features(navigation: Float[Tensor, "B 6"]) -> Float[Tensor, "B 18
             (distance_m / 12.0).clamp(max=1.0),
             length_m / 20.0,
             nearness * curvature.clamp(-2.0, 2.0),
+        ]
+    return torch.stack(parts, dim=-1)
+
+
+def _end_features(navigation: Float[Tensor, "B 10"]) -> Float[Tensor, "B 10"]:
+    """Five numbers for each of the two next junctions, gated by nearness: of where it ends, seen from where it begins.
+
+    Ahead and to the left; to the left of whoever would drive on from there to where the turn ends, which is zero on the
+    line of the lane beyond; and the curvature of the circle that leads there (pure pursuit: Coulter, "Implementation of
+    the pure pursuit path tracking algorithm", CMU-RI-TR-92-01, 1992), alone and beyond that of an arc of the angle and
+    the length.
+    """
+    parts = []
+    for number in range(2):
+        distance_m, angle, length_m = navigation[:, 3 * number : 3 * number + 3].unbind(dim=-1)
+        angle, length_m = angle.clamp(-math.pi, math.pi), length_m.clamp(0.0, _LONGEST_TURN_M)
+        ahead_m, aside_m = (
+            navigation[:, 6 + 2 * number : 8 + 2 * number].clamp(-_LONGEST_TURN_M, _LONGEST_TURN_M).unbind(-1)
+        )
+        across_m = aside_m * torch.cos(angle) - ahead_m * torch.sin(angle)
+        chord_m2 = (ahead_m.square() + aside_m.square()).clamp_min(_SHORTEST_TURN_M**2)
+        curvature = 2.0 * aside_m / chord_m2
+        beyond = curvature - angle / length_m.clamp_min(_SHORTEST_TURN_M)
+        nearness = 1.0 / (1.0 + distance_m.clamp(0.0, _FAR_AWAY_M) / 20.0)
+        parts += [
+            nearness * ahead_m / (2.0 * _END_SCALE_M),
+            nearness * aside_m / _END_SCALE_M,
+            nearness * across_m / _END_SCALE_M,
+            nearness * (curvature / (0.5 * MAX_CURVATURE_1PM)).clamp(-2.0, 2.0),
+            nearness * (beyond / (0.25 * MAX_CURVATURE_1PM)).clamp(-2.0, 2.0),
         ]
     return torch.stack(parts, dim=-1)
 

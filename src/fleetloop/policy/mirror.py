@@ -10,8 +10,8 @@ from fleetloop.policy.runtime import OnnxDriver
 
 _CURVATURE = 2
 """Column of the ego history."""
-_ANGLES = (1, 4)
-"""Columns of the navigation hint."""
+_SIGNED = (1, 4, 7, 9)
+"""Columns of the navigation hint: angles, and metres to the left."""
 _ACROSS, _YAW = 1, 2
 """Columns of a pose."""
 
@@ -32,7 +32,7 @@ def mirrored_observation(observation: Observation) -> Observation:
         observation,
         images=tuple(map(flipped, observation.images)),
         ego_history=negated(observation.ego_history, (_CURVATURE,)),
-        navigation=negated(observation.navigation, _ANGLES),
+        navigation=negated(observation.navigation, _SIGNED),
     )
 
 

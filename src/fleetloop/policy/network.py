@@ -53,6 +53,8 @@ class NetworkConfig:
     experts: int = 4
     planner: bool = False
     """Whether the plan is made from a situation that a coach can tell, or straight from the trunk."""
+    turn_ends: bool = True
+    """Whether it reads where the next turns end: the lane beyond a junction need not lie straight ahead."""
 
     @property
     def factor(self) -> int:
@@ -142,8 +144,8 @@ def _own_config_from_dict(content: Any) -> NetworkConfig:
         raise ConfigError(
             "network config: a member is no JSON object; use the config.json beside the weights"
         )
-    # Networks from before there was a planner have none.
-    content = {"planner": False, **content}
+    # Networks from before there was a planner have none, and the hint did not say where turns end.
+    content = {"planner": False, "turn_ends": False, **content}
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
     if set(content) != names:
         raise ConfigError(
@@ -155,7 +157,7 @@ def _own_config_from_dict(content: Any) -> NetworkConfig:
     experts = content["experts"]
     if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:
         raise ConfigError(f"network config: experts is {experts!r}; use a whole number of at least 2")
-    for name in ("memory", "past_controls", "planner"):
+    for name in ("memory", "past_controls", "planner", "turn_ends"):
         if not isinstance(content[name], bool):
             raise ConfigError(f"network config: {name} is {content[name]!r}; use true or false")
     return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
@@ -174,7 +176,8 @@ class DriverNetwork(DriverModel):
         self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
         self.memory = Memory(width) if config.memory else None
         self.memory_width = width if config.memory else None
-        measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
+        measured = features.EGO_FEATURES + features.CLOCK_FEATURES
+        measured += features.NAVIGATION_FEATURES if config.turn_ends else features.TURN_FEATURES
         measured += features.PAST_CONTROL_FEATURES if config.past_controls else 0
         self.measured = nn.Sequential(nn.Linear(measured, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
         self.enter = nn.Linear(width + 128 + (width if config.memory else 0), config.trunk_width)
@@ -210,7 +213,7 @@ class DriverNetwork(DriverModel):
         measured = torch.cat(
             [
                 features.ego_features(inputs.ego_history, self.config.past_controls),
-                features.navigation_features(inputs.navigation),
+                features.navigation_features(inputs.navigation, self.config.turn_ends),
                 features.clock_features(inputs.time_of_day_h),
             ],
             dim=-1,

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import MEASURED_SHAPES, PLAN_POSES, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
-from fleetloop.policy.features import finite
+from fleetloop.policy.features import TURN_VALUES, finite
 from fleetloop.policy.heads import Decoded
 
 OUTPUT_NAMES = Decoded._fields
@@ -29,6 +29,8 @@ class InputContract:
     image_shapes: tuple[tuple[int, int, int, int], ...]
     """cameras, height, width, 3 of each group."""
     memory_shape: tuple[int, int] | None
+    navigation_values: int
+    """Networks from before the hint told where a turn ends take the first TURN_VALUES of it."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class OnnxDriver:
         clean = finite(observation)
         feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
         feed |= {name: getattr(clean, name) for name in MEASURED_SHAPES}
+        feed["navigation"] = feed["navigation"][:, : self.contract.navigation_values]
         return feed | self._geometry | self._memory
 
     def _check(self, observation: Observation) -> None:
@@ -170,7 +173,8 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
             "it is not a driver of this version, export it again"
         )
     for name, shape in MEASURED_SHAPES.items():
-        if tuple(inputs[name].shape[1:]) != shape:
+        fitting = (shape, (TURN_VALUES,)) if name == "navigation" else (shape,)
+        if tuple(inputs[name].shape[1:]) not in fitting:
             raise BundleError(
                 f"{path}: input {name} has shape {inputs[name].shape}; export the network again"
             )
@@ -189,4 +193,5 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
     return InputContract(
         image_shapes=tuple(tuple(inputs[name].shape[1:]) for name in groups),
         memory_shape=None if memory is None else (memory[1], memory[2]),
+        navigation_values=inputs["navigation"].shape[1],
     )

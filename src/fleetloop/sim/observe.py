@@ -30,6 +30,8 @@ SHARP_BEND = 0.7
 """Bends of the road that turn by more (40 degrees) are announced like junctions,"""
 TIGHT_BEND, TIGHT_BEND_1PM = 0.2, 0.02
 """and so are those of a radius below 50 m that turn by more than 11 degrees: nobody drives them at 40 km/h."""
+ASIDE_M = 1.5
+"""So is where the way goes to another lane: it ends so far beside the arc that its angle and its length make."""
 BRAKE_LIGHT_MPS2 = -0.5
 _BRAKING, _LEFT, _RIGHT = 1, 2, 4
 _GRADE = 0.08
@@ -142,12 +144,40 @@ def see(world: World, state: State, scene: Scene, agent):
 
 @device
 def _announced(world, lane, turn):
-    """Whether a phone speaks of this lane: where the car crosses a junction, or the road turns sharply."""
+    """Whether a phone speaks of this lane: where the car crosses a junction or changes to another lane, or the road
+    turns sharply."""
     kind = world.lane_kind[lane]
     if kind != _CONNECTOR:
         return kind == _JUNCTION
-    tight = abs(turn) > max(TIGHT_BEND, TIGHT_BEND_1PM * world.lane_length_m[lane])
-    return tight or abs(turn) > SHARP_BEND
+    length = np.float64(world.lane_length_m[lane])
+    if abs(turn) > min(max(TIGHT_BEND, TIGHT_BEND_1PM * length), SHARP_BEND):
+        return True
+    arc = length * (1.0 - math.cos(turn)) / turn if abs(turn) > 1e-3 else 0.0
+    first = world.lane_first_point[lane]
+    x, y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
+    _, aside = _end_of(world, lane, x, y, np.float64(world.headings[first]))
+    return abs(aside - arc) > ASIDE_M
+
+
+@device
+def _end_of(world, lane, x, y, heading):
+    """(metres ahead, metres to the left) of the end of a lane, seen by whoever is at (x, y) and heads there.
+
+    To the metre, for a map knows the lanes but not their middles: the end is moved to where it is whole metres ahead
+    and aside of the lane's beginning.
+    """
+    first = world.lane_first_point[lane]
+    last = first + world.lane_point_count[lane] - 1
+    begin_x, begin_y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
+    chord_x, chord_y = world.points[last, 0] - begin_x, world.points[last, 1] - begin_y
+    along = np.float64(world.headings[first])
+    cosine, sine = math.cos(along), math.sin(along)
+    ahead = math.floor(chord_x * cosine + chord_y * sine + 0.5)
+    aside = math.floor(chord_y * cosine - chord_x * sine + 0.5)
+    from_x = begin_x + ahead * cosine - aside * sine - x
+    from_y = begin_y + ahead * sine + aside * cosine - y
+    cosine, sine = math.cos(heading), math.sin(heading)
+    return from_x * cosine + from_y * sine, from_y * cosine - from_x * sine
 
 
 @device
@@ -167,6 +197,8 @@ def navigate_one(world, state, navigation, w, viewer):
         navigation[w, 3 * hint] = HINT_RANGE_M
         navigation[w, 3 * hint + 1] = 0.0
         navigation[w, 3 * hint + 2] = 0.0
+        navigation[w, 6 + 2 * hint] = 0.0
+        navigation[w, 7 + 2 * hint] = 0.0
     if state.kind[w, viewer] == _NOBODY:
         return
     for i in range(UPCOMING_LANES):
@@ -177,20 +209,30 @@ def navigate_one(world, state, navigation, w, viewer):
         if _announced(world, lane, turn):
             navigation[w, 3 * found] = max(start, 0.0)
             navigation[w, 3 * found + 2] = world.lane_length_m[lane] + min(start, 0.0)
+            first = world.lane_first_point[lane]
+            x, y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
+            heading = np.float64(world.headings[first])
             if i == 0:
                 turn = _angle_left(world, state, w, viewer, lane, turn)
+                x, y = np.float64(state.pose[w, viewer, 0]), np.float64(state.pose[w, viewer, 1])
+                heading = np.float64(state.pose[w, viewer, 2])
             navigation[w, 3 * found + 1] = turn
+            ahead, aside = _end_of(world, lane, x, y, heading)
+            navigation[w, 6 + 2 * found] = ahead
+            navigation[w, 7 + 2 * found] = aside
             found += 1
         start += world.lane_length_m[lane]
 
 
 @device
-def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 6"], viewer):
-    """Fill the navigation hint of an agent of each world: metres to the next junction (or sharp bend), the signed
-    angle to take there, positive to the left, and the metres over which it is taken; the same for the one after.
+def navigate(world: World, state: State, navigation: Float32[np.ndarray, "W 10"], viewer):
+    """Fill the navigation hint of an agent of each world: metres to the next junction (or sharp bend, or change of
+    lane), the signed angle to take there, positive to the left, and the metres over which it is taken; the same for the
+    one after; then where each of the two ends, metres ahead and to the left of where it begins (`_end_of`).
 
     While the agent is in the junction the distance is 0, the angle is what is left to turn from its present heading,
-    as the arrow of a phone that is mounted in the car turns with it, and the length is what is left to drive.
+    as the arrow of a phone that is mounted in the car turns with it, the length is what is left to drive, and the end
+    is told as it lies from the agent.
     """
     for w in range(state.seed.shape[0]):
         navigate_one(world, state, navigation, w, viewer)

@@ -22,7 +22,7 @@ from fleetloop.presets import Preset
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import make_routes
+from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.stages.workspace import make_world, network_of, read_verified
 from fleetloop.train.batches import sample_batches
@@ -227,7 +227,8 @@ def reinforce_checkpoint(
     *,
     tensorboard: Path | None = None,
 ) -> dict[str, float]:
-    """Let the network of a checkpoint learn by reinforcement in `towns`; write what it became to `path`.
+    """Let the network of a checkpoint learn by reinforcement in `towns`; write what it became to `path`; killed, it
+    goes on midway.
 
     Returns:
         The figures of the last tenth of the rounds.
@@ -239,16 +240,28 @@ def reinforce_checkpoint(
     network, checkpoint_id = network_of(checkpoint)
     world = make_world(library, towns)
     config = replace(preset.reinforce, seed=seed)
-    drive = preset.drive
-    routes = make_routes(seed, range(len(towns)), 10**9, drive.route_m, tuple(FAMILIES), drive.scenario_share)
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),
         "reinforce": asdict(config),
         "towns": list(towns),
     }
+    partial = _partial_state(path, [checkpoint_id], content, "reinforcement.safetensors")
+
+    def routes(number: int) -> Iterator[Route]:
+        drive = preset.drive
+        return make_routes(
+            seed * 1_000 + number,
+            range(len(towns)),
+            10**9,
+            drive.route_m,
+            tuple(FAMILIES),
+            drive.scenario_share,
+        )
+
     with _watched(title, config.samples, content, tensorboard, speaks=True) as progress:
-        taught = reinforce(config, network, network.rig, world, routes, progress)
+        taught = reinforce(config, network, network.rig, world, routes, progress, partial)
     figures = {"samples_seen": taught.samples, **taught.figures}
     write_checkpoint(path, taught.network.state_dict(), content, [checkpoint_id], seed, figures)
+    partial.unlink(missing_ok=True)
     return taught.figures

@@ -61,7 +61,7 @@ class Moments(NamedTuple):
     scene: Shaped[np.ndarray, " N"]
     earlier_scene: Shaped[np.ndarray, " N"]
     ego_history: Float32[np.ndarray, "N 8 3"]
-    navigation: Float32[np.ndarray, "N 6"]
+    navigation: Float32[np.ndarray, "N 10"]
     time_of_day_h: Float32[np.ndarray, " N"]
     labels: Labels
     weight: Float32[np.ndarray, " N"]

@@ -43,7 +43,7 @@ class CoachInputs(NamedTuple):
     privileged: Float[Tensor, "B fields"]
     """Rows of `privileged_view`."""
     ego_history: Float[Tensor, "B 8 3"]
-    navigation: Float[Tensor, "B 6"]
+    navigation: Float[Tensor, "B 10"]
     time_of_day_h: Float[Tensor, " B"]
 
 
@@ -66,7 +66,7 @@ class Coach(nn.Module):
 
     def __init__(self, planner: Planner) -> None:
         super().__init__()
-        measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
+        measured = features.EGO_FEATURES + features.TURN_FEATURES + features.CLOCK_FEATURES
         self.own = nn.Sequential(
             nn.Linear(PRIVILEGED_OWN + measured, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU()
         )
@@ -85,7 +85,7 @@ class Coach(nn.Module):
         """What matters in these moments."""
         measured = [
             features.ego_features(inputs.ego_history, past_controls=False),
-            features.navigation_features(inputs.navigation),
+            features.navigation_features(inputs.navigation, turn_ends=False),
             features.clock_features(inputs.time_of_day_h),
         ]
         flat, rest = inputs.privileged.split([PRIVILEGED_OWN, OTHERS * PRIVILEGED_OTHER], dim=-1)

@@ -28,7 +28,7 @@ from fleetloop.policy.precision import autocast
 from fleetloop.train.batch import Batch
 from fleetloop.train.losses import loss_parts
 from fleetloop.train.processes import ALONE, Processes
-from fleetloop.train.saved_state import read_state, write_state
+from fleetloop.train.saved_state import load_optimiser, optimiser_tensors, read_state, write_state
 from fleetloop.train.side_by_side import SideBySide
 from fleetloop.train.waiting import WaitingClock
 
@@ -229,9 +229,7 @@ class Trainer:
         """The whole state, named; the optimiser's moments are those of the parameter of the same name."""
         state = {f"network.{name}": value for name, value in self.network.named_parameters()}
         state |= {f"averaged.{name}": value for name, value in self.averaged.named_parameters()}
-        for name, parameter in self.learning.items():
-            for key, value in self.optimiser.state[parameter].items():
-                state[f"optimiser.{key}.{name}"] = value
+        state |= optimiser_tensors(self.optimiser, self.learning)
         return {name: value.detach().contiguous() for name, value in state.items()}
 
     def load(self, state: dict[str, Tensor], batches_seen: int) -> None:
@@ -240,12 +238,7 @@ class Trainer:
             for prefix, network in (("network", self.network), ("averaged", self.averaged)):
                 for name, parameter in network.named_parameters():
                     parameter.copy_(state[f"{prefix}.{name}"])
-        for name, parameter in self.learning.items():
-            moments = {"step": state[f"optimiser.step.{name}"].to(self.device, copy=True)}
-            for key in ("exp_avg", "exp_avg_sq"):
-                moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                moments[key] = moment.copy_(state[f"optimiser.{key}.{name}"])
-            self.optimiser.state[parameter] = moments
+        load_optimiser(self.optimiser, self.learning, state)
         self.batches_seen = batches_seen
 
 

@@ -15,8 +15,9 @@ are in `experience`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
 from fleetloop.train.imitate import ImitationConfig, Progress
 from fleetloop.train.losses import loss_parts, plan_loss
+from fleetloop.train.saved_state import load_optimiser, optimiser_tensors, read_state, write_state
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class ReinforcementConfig:
 
     samples: int = 400_000
     """Steps of vehicles to learn from."""
+    stage_samples: int = 100_000
+    """Between two saved states; the vehicles begin other routes then."""
     planner_only: bool = False
     """Leave alone what tells the situation from pictures."""
     vehicles: int = 64
@@ -85,7 +89,9 @@ class ReinforcementConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        check_at_least("reinforce", self, ("vehicles", "agents", "steps", "epochs", "batch_size"))
+        check_at_least(
+            "reinforce", self, ("vehicles", "agents", "steps", "epochs", "batch_size", "stage_samples")
+        )
         check_at_least("reinforce", self, {"critical_penalty_m": 1, "stuck_penalty_m": 0})
         if self.samples < self.vehicles * self.steps:
             raise ConfigError(
@@ -96,7 +102,8 @@ class ReinforcementConfig:
 
 @dataclass(frozen=True)
 class Taught:
-    """The network after reinforcement, and what the last tenth of the rounds was like."""
+    """The network after reinforcement, and what the last tenth of the rounds was like, or those of it since the run
+    went on."""
 
     network: DriverModel
     samples: int
@@ -132,7 +139,13 @@ class _Collector:
     """Drives with the present network, and remembers where it stopped."""
 
     def __init__(
-        self, config: ReinforcementConfig, rig: CameraRig, world: World, routes: Iterator[Route], width: int
+        self,
+        config: ReinforcementConfig,
+        rig: CameraRig,
+        world: World,
+        routes: Iterator[Route],
+        width: int,
+        seed: int,
     ) -> None:
         self.config, self.rig, self.world = config, rig, world
         self.rollout = Rollout(world, routes, config.vehicles, config.agents)
@@ -140,7 +153,7 @@ class _Collector:
         self.valid = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
         self._safety_layer = SafetyLayer(config.vehicles, STEP_S)
         self._state = np.zeros((config.vehicles, 1, STATE_FIELDS), np.float32)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.generator = torch.Generator().manual_seed(seed)
         self.observation, self.state = self._look()
 
     def _look(self) -> tuple[Observation, Tensor]:
@@ -256,6 +269,36 @@ class _Learner:
         )
         self.imitation = ImitationConfig()
 
+    def save(self, path: Path, rounds: int) -> None:
+        """Write all that changes, after so many rounds."""
+        state: dict[str, Tensor] = {}
+        for name, optimiser, module in self._optimised():
+            parameters = dict(module.named_parameters())
+            state |= {f"{name}.{key}": parameter.detach() for key, parameter in parameters.items()}
+            state |= optimiser_tensors(optimiser, parameters, f"optimiser.{name}")
+        kept = {name: value.contiguous() for name, value in state.items()}
+        write_state(path, kept, rounds, repr(self.config))
+
+    def resume(self, path: Path) -> int:
+        """Go on from what was saved; the rounds that are done, 0 if there is nothing of this run."""
+        found = read_state(path, repr(self.config))
+        if found is None:
+            return 0
+        state, rounds = found
+        for name, optimiser, module in self._optimised():
+            parameters = dict(module.named_parameters())
+            with torch.no_grad():
+                for key, parameter in parameters.items():
+                    parameter.copy_(state[f"{name}.{key}"])
+            load_optimiser(optimiser, parameters, state, f"optimiser.{name}")
+        return rounds
+
+    def _optimised(self) -> list[tuple[str, torch.optim.Optimizer, nn.Module]]:
+        return [
+            ("network", self.policy_optimiser, self.learning),
+            ("critic", self.critic_optimiser, self.critic),
+        ]
+
     def update(self, taught: TaughtSteps, with_policy: bool, share_left: float) -> dict[str, float]:
         """All epochs over the samples of a round; mean loss parts, none without samples."""
         sums: dict[str, float] = {}
@@ -313,47 +356,64 @@ def reinforce(
     network: DriverModel,
     rig: CameraRig,
     world: World,
-    routes: Iterator[Route],
+    routes: Callable[[int], Iterator[Route]],
     progress: Progress | None = None,
+    partial_state: Path | None = None,
 ) -> Taught:
     """Let the network learn from `config.samples` steps of driving in `world`; its weights are changed.
 
     Args:
-        routes: as many as are asked for; where each vehicle begins and how far it goes.
+        routes: of a stage, as many as are asked for; where each vehicle begins and how far it goes.
         progress: called after every round with the samples so far and its figures: km, critical interventions,
             metres per second made good, losses.
+        partial_state: where the state is written after each stage but the last. A run that finds it there goes on
+            from it, and ends in the same bits as one that was never interrupted.
 
     Raises:
         ConfigError: the network has no memory, or no planner where only that is to learn; a loss is not finite.
+        StorageError: the disk is full.
     """
     if network.memory_width is None:
         raise ConfigError("reinforce: the network has no memory; train one with memory first")
-    torch.manual_seed(config.seed)
     learner = _Learner(config, network)
-    collector = _Collector(config, rig, world, routes, network.memory_width)
-    rounds = config.samples // (config.vehicles * config.steps)
+    a_round = config.vehicles * config.steps
+    rounds, a_stage = config.samples // a_round, max(config.stage_samples // a_round, 1)
     recent: list[dict[str, float]] = []
-    for number in range(rounds):
-        network.eval()
-        steps = [collector.step(network, learner.critic) for _ in range(config.steps)]
-        with torch.no_grad():
-            last_value = learner.critic(collector.state.to(learner.device)).cpu()
-        taught = end_to_end(steps, advantages_of(steps, last_value, config.discount, config.trace))
-        network.train()
-        figures = _driven(steps) | learner.update(
-            taught, number >= config.critic_warmup, 1.0 - number / rounds
-        )
-        if not all(map(math.isfinite, figures.values())):
-            raise ConfigError(
-                f"reinforce: the loss is not finite in round {number}; lower learning_rate ({config.learning_rate})"
-            )
-        recent.append(figures)
-        if progress is not None:
-            progress((number + 1) * config.vehicles * config.steps, figures)
+    done = 0 if partial_state is None else learner.resume(partial_state)
+    for first in range(done, rounds, a_stage):
+        seed = config.seed * 1_000 + first // a_stage
+        torch.manual_seed(seed)
+        collector = _Collector(config, rig, world, routes(first // a_stage), network.memory_width, seed)
+        for number in range(first, min(first + a_stage, rounds)):
+            figures = _round(config, learner, collector, number, rounds)
+            recent.append(figures)
+            if progress is not None:
+                progress((number + 1) * a_round, figures)
+        if partial_state is not None and first + a_stage < rounds:
+            learner.save(partial_state, first + a_stage)
     last = recent[-max(rounds // 10, 1) :]
     names = dict.fromkeys(name for figures in last for name in figures)
     means = {name: float(np.mean([figures[name] for figures in last if name in figures])) for name in names}
-    return Taught(network.cpu().eval(), rounds * config.vehicles * config.steps, means)
+    return Taught(network.cpu().eval(), rounds * a_round, means)
+
+
+def _round(
+    config: ReinforcementConfig, learner: _Learner, collector: _Collector, number: int, rounds: int
+) -> dict[str, float]:
+    """Drive, then learn from it; how both were."""
+    learner.network.eval()
+    steps = [collector.step(learner.network, learner.critic) for _ in range(config.steps)]
+    with torch.no_grad():
+        last_value = learner.critic(collector.state.to(learner.device)).cpu()
+    taught = end_to_end(steps, advantages_of(steps, last_value, config.discount, config.trace))
+    learner.network.train()
+    learnt = learner.update(taught, number >= config.critic_warmup, 1.0 - number / rounds)
+    figures = _driven(steps) | learnt
+    if not all(map(math.isfinite, figures.values())):
+        raise ConfigError(
+            f"reinforce: the loss is not finite in round {number}; lower learning_rate ({config.learning_rate})"
+        )
+    return figures
 
 
 def _driven(steps: list[Experience]) -> dict[str, float]:

@@ -1,10 +1,12 @@
 """The state of a training that was not finished, in a file: written whole or not at all, never unpickled."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from fleetloop.core.files import replacing_file
 
@@ -32,3 +34,31 @@ def read_state(path: Path, made_with: str) -> tuple[dict[str, Tensor], int] | No
             return tensors, int(metadata["batches_seen"])
     except (SafetensorError, KeyError, ValueError, FileNotFoundError):
         return None
+
+
+def optimiser_tensors(
+    optimiser: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], prefix: str = "optimiser"
+) -> dict[str, Tensor]:
+    """The moments of these parameters, named for them; none of one that has not learnt yet."""
+    return {
+        f"{prefix}.{key}.{name}": value
+        for name, parameter in parameters.items()
+        for key, value in optimiser.state[parameter].items()
+    }
+
+
+def load_optimiser(
+    optimiser: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    state: Mapping[str, Tensor],
+    prefix: str = "optimiser",
+) -> None:
+    """The inverse of `optimiser_tensors`, of AdamW."""
+    for name, parameter in parameters.items():
+        if f"{prefix}.step.{name}" not in state:
+            continue
+        moments = {"step": state[f"{prefix}.step.{name}"].to(parameter.device, copy=True)}
+        for key in ("exp_avg", "exp_avg_sq"):
+            moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            moments[key] = moment.copy_(state[f"{prefix}.{key}.{name}"])
+        optimiser.state[parameter] = moments
