@@ -28,6 +28,8 @@ TIMELINE = "time"
 MAP, USERS = "town/map", "town/road_users"
 SERIES = {"speed": "km/h", "curvature": "1/m", "acceleration": "m/s²"}
 """Curves over time and their units; of the latter two, what was wanted and what was carried out."""
+_EYE_M = (-16.0, 9.0), (14.0, 0.0)
+"""Along the learner's heading and above the road: where the eye is at first, and what it looks at."""
 _LANE_COLOURS = {
     LaneKind.ROAD: (150, 150, 160),
     LaneKind.CONNECTOR: (150, 150, 160),
@@ -88,29 +90,27 @@ class _RerunLog:
         self._written += 1
 
     def _layout(self, moment: Moment) -> Any:
-        """The town from behind the learner and curves on the left, the cameras on the right, the inside below them."""
+        """The town from behind the learner and the cameras side by side, what is inside below them, then the curves."""
         views, rig = self._blueprint, moment.rig
-        space = views.Spatial3DView(
-            origin="town",
-            name="town",
-            eye_controls=views.EyeControls3D(tracking_entity=EGO_FRAME),
+        x, y, yaw = (float(value) for value in moment.pose)
+        behind, ahead = (
+            [x + along * math.cos(yaw), y + along * math.sin(yaw), height] for along, height in _EYE_M
         )
+        eye = views.EyeControls3D(position=behind, look_target=ahead, tracking_entity=EGO_FRAME)
+        space = views.Spatial3DView(origin="town", name="town", eye_controls=eye)
         curves = [views.TimeSeriesView(origin=name, name=f"{name}, {unit}") for name, unit in SERIES.items()]
         pictures = [
             views.Spatial2DView(origin=f"{CAMERAS}/{camera.name}", name=camera.name.replace("_", " "))
             for camera in rig.cameras
         ]
-        inside = None
+        rows = [views.Horizontal(space, views.Grid(*pictures, grid_columns=3), column_shares=[1, 1])]
+        shares = [6]
         if moment.inside is not None:
-            inside = views.Spatial2DView(origin=INSIDE_PANEL, name="what the network says, and how it is")
-        return views.Blueprint(
-            views.Horizontal(
-                views.Vertical(space, views.Horizontal(*curves), row_shares=[3, 1]),
-                views.Grid(*pictures) if inside is None else views.Vertical(views.Grid(*pictures), inside),
-                column_shares=[1, 1],
-            ),
-            collapse_panels=True,
-        )
+            # As wide as the window: it is a strip of text and bars.
+            rows.append(views.Spatial2DView(origin=INSIDE_PANEL, name="what the network says, and how it is"))
+            shares.append(2)
+        rows.append(views.Horizontal(*curves))
+        return views.Blueprint(views.Vertical(*rows, row_shares=[*shares, 2]), collapse_panels=True)
 
     def _log_constants(self, rig: CameraRig) -> None:
         """Axes, cameras and the names of curves."""
