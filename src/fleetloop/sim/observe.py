@@ -8,6 +8,7 @@ from numba import njit, prange
 
 from fleetloop.core.kernels import device
 from fleetloop.core.types import (
+    NAVIGATION_VALUES,
     SCENE_AGENTS,
     UPCOMING_LANES,
     AgentKind,
@@ -29,7 +30,8 @@ HINT_RANGE_M = 600.0
 SHARP_BEND = 0.7
 """Bends of the road that turn by more (40 degrees) are announced like junctions,"""
 TIGHT_BEND, TIGHT_BEND_1PM = 0.2, 0.02
-"""and so are those of a radius below 50 m that turn by more than 11 degrees: nobody drives them at 40 km/h."""
+"""and so are those of a radius below 50 m that turn by more than 11 degrees, nobody drives them at 40 km/h: whole lanes
+that join two roads, and the bends of a road."""
 ASIDE_M = 1.5
 """So is where the way goes to another lane: it ends so far beside the arc that its angle and its length make."""
 BRAKE_LIGHT_MPS2 = -0.5
@@ -143,31 +145,49 @@ def see(world: World, state: State, scene: Scene, agent):
 
 
 @device
-def _announced(world, lane, turn):
+def _announced(world, lane):
     """Whether a phone speaks of this lane: where the car crosses a junction or changes to another lane, or the road
     turns sharply."""
     kind = world.lane_kind[lane]
     if kind != _CONNECTOR:
         return kind == _JUNCTION
-    length = np.float64(world.lane_length_m[lane])
+    turn, length = turn_of(world, lane), np.float64(world.lane_length_m[lane])
     if abs(turn) > min(max(TIGHT_BEND, TIGHT_BEND_1PM * length), SHARP_BEND):
         return True
     arc = length * (1.0 - math.cos(turn)) / turn if abs(turn) > 1e-3 else 0.0
     first = world.lane_first_point[lane]
+    last = first + world.lane_point_count[lane] - 1
     x, y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
-    _, aside = _end_of(world, lane, x, y, np.float64(world.headings[first]))
+    _, aside = _end_of(world, first, last, x, y, np.float64(world.headings[first]))
     return abs(aside - arc) > ASIDE_M
 
 
 @device
-def _end_of(world, lane, x, y, heading):
-    """(metres ahead, metres to the left) of the end of a lane, seen by whoever is at (x, y) and heads there.
+def _next_bend(world, point, last, spacing):
+    """(first, last point) of the next tight bend from a point on, within a lane that is not announced as a whole."""
+    least = TIGHT_BEND_1PM * spacing
+    while point < last:
+        begin, turn = point, 0.0
+        bend = wrap(np.float64(world.headings[point + 1] - world.headings[point]))
+        side = 1.0 if bend > 0.0 else -1.0
+        while point < last and side * bend > least:
+            turn += bend
+            point += 1
+            if point < last:
+                bend = wrap(np.float64(world.headings[point + 1] - world.headings[point]))
+        if abs(turn) > TIGHT_BEND:
+            return begin, point
+        point += point == begin
+    return -1, -1
+
+
+@device
+def _end_of(world, first, last, x, y, heading):
+    """(metres ahead, metres to the left) of where a turn ends, seen by whoever is at (x, y) and heads there.
 
     To the metre, for a map knows the lanes but not their middles: the end is moved to where it is whole metres ahead
-    and aside of the lane's beginning.
+    and aside of the turn's first point.
     """
-    first = world.lane_first_point[lane]
-    last = first + world.lane_point_count[lane] - 1
     begin_x, begin_y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
     chord_x, chord_y = world.points[last, 0] - begin_x, world.points[last, 1] - begin_y
     along = np.float64(world.headings[first])
@@ -181,47 +201,56 @@ def _end_of(world, lane, x, y, heading):
 
 
 @device
-def _angle_left(world, state, w, viewer, lane, turn):
-    """What is left of the turn of the lane that the viewer is on, from where it heads now."""
-    last = world.lane_first_point[lane] + world.lane_point_count[lane] - 1
-    left = np.float64(world.headings[last]) - np.float64(state.pose[w, viewer, 2])
-    # Of all angles that lead there, the one nearest to the whole turn's.
-    return turn + wrap(left - turn)
+def _tell_turn(world, state, navigation, w, viewer, found, first, last, start_m, length_m):
+    """Write the turn between two points, `start_m` from the viewer and so long, as the hint of this number."""
+    turn = wrap(np.float64(world.headings[last] - world.headings[first]))
+    x, y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
+    heading = np.float64(world.headings[first])
+    if start_m <= 0.0:
+        x, y = np.float64(state.pose[w, viewer, 0]), np.float64(state.pose[w, viewer, 1])
+        heading = np.float64(state.pose[w, viewer, 2])
+        # What is left: of all angles that lead there, the one nearest to the whole turn's.
+        turn += wrap(np.float64(world.headings[last]) - heading - turn)
+    navigation[w, 3 * found] = max(start_m, 0.0)
+    navigation[w, 3 * found + 1] = turn
+    navigation[w, 3 * found + 2] = length_m + min(start_m, 0.0)
+    ahead, aside = _end_of(world, first, last, x, y, heading)
+    navigation[w, 6 + 2 * found] = ahead
+    navigation[w, 7 + 2 * found] = aside
 
 
 @device(entry=False)
 def navigate_one(world, state, navigation, w, viewer):
     """Fill the navigation hint of an agent of world w."""
     start, found = -np.float64(state.along[w, viewer]), 0
-    for hint in range(2):
-        navigation[w, 3 * hint] = HINT_RANGE_M
-        navigation[w, 3 * hint + 1] = 0.0
-        navigation[w, 3 * hint + 2] = 0.0
-        navigation[w, 6 + 2 * hint] = 0.0
-        navigation[w, 7 + 2 * hint] = 0.0
+    for value in range(NAVIGATION_VALUES):
+        navigation[w, value] = HINT_RANGE_M if value in (0, 3) else 0.0
     if state.kind[w, viewer] == _NOBODY:
         return
     for i in range(UPCOMING_LANES):
         lane = state.path[w, viewer, i]
         if lane < 0 or start > HINT_RANGE_M or found == 2:
             break
-        turn = turn_of(world, lane)
-        if _announced(world, lane, turn):
-            navigation[w, 3 * found] = max(start, 0.0)
-            navigation[w, 3 * found + 2] = world.lane_length_m[lane] + min(start, 0.0)
-            first = world.lane_first_point[lane]
-            x, y = np.float64(world.points[first, 0]), np.float64(world.points[first, 1])
-            heading = np.float64(world.headings[first])
-            if i == 0:
-                turn = _angle_left(world, state, w, viewer, lane, turn)
-                x, y = np.float64(state.pose[w, viewer, 0]), np.float64(state.pose[w, viewer, 1])
-                heading = np.float64(state.pose[w, viewer, 2])
-            navigation[w, 3 * found + 1] = turn
-            ahead, aside = _end_of(world, lane, x, y, heading)
-            navigation[w, 6 + 2 * found] = ahead
-            navigation[w, 7 + 2 * found] = aside
+        first = np.int64(world.lane_first_point[lane])
+        last = first + world.lane_point_count[lane] - 1
+        length = np.float64(world.lane_length_m[lane])
+        if _announced(world, lane):
+            _tell_turn(world, state, navigation, w, viewer, found, first, last, start, length)
             found += 1
-        start += world.lane_length_m[lane]
+        else:
+            spacing = np.float64(world.lane_spacing_m[lane])
+            begin, end = _next_bend(world, first, last, spacing)
+            while begin >= 0 and found < 2:
+                begin_m, end_m = start + (begin - first) * spacing, start + (end - first) * spacing
+                if begin_m > HINT_RANGE_M:
+                    break
+                if end_m > 0.0:
+                    _tell_turn(
+                        world, state, navigation, w, viewer, found, begin, end, begin_m, end_m - begin_m
+                    )
+                    found += 1
+                begin, end = _next_bend(world, end, last, spacing)
+        start += length
 
 
 @device
