@@ -257,6 +257,9 @@ def test_practise_makes_a_checkpoint(tmp_path: Path, command: Cli):
     config = orjson.loads((out / "config.json").read_bytes())
     assert config["imitate"]["learning_rate"] == 2e-4 and config["towns"] == ["grid-0", "grid-1"]
     shutil.rmtree(out)
+    command.run(*arguments, "--samples", 48, "--town", "grid-1", "grid-0")
+    assert orjson.loads((out / "config.json").read_bytes())["towns"] == ["grid-1", "grid-0"]
+    shutil.rmtree(out)
     assert "--towns is for generated towns" in command.fail(*arguments, "--towns", 1, "--town", "grid-0")
     assert "towns: 0 is less than 1" in command.fail(*arguments, "--towns", 0)
 

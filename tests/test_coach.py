@@ -1,5 +1,6 @@
 """The coach: what it sees, what it tells, that it learns, and that the network is taught its situations."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetloop.core.errors import ConfigError
+from fleetloop.artifacts.checkpoint import read_checkpoint, read_coach, write_checkpoint
+from fleetloop.artifacts.lineage import read_artifact, verify_artifact
+from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.types import EGO, AgentKind, CameraRig
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.features import inputs_from
@@ -18,6 +21,7 @@ from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.policy.planner import SITUATION_WIDTH, Planner, planners_of
 from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
+from fleetloop.practice.practise import PractiseConfig
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.privileged_view import (
     PRIVILEGED_FIELDS,
@@ -25,14 +29,18 @@ from fleetloop.sim.privileged_view import (
     PRIVILEGED_OWN,
     privileged_view,
 )
+from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, make_routes
 from fleetloop.sim.state_view import OTHERS, OWN_FIELDS, PREVIEW_FIELDS, PREVIEW_M, UNSEEN_FIELDS
+from fleetloop.stages.training import practise_checkpoint
+from fleetloop.stages.workspace import network_of
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
-from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
+from fleetloop.train.coach import Coach, CoachDriver, coach_from, coach_inputs
 from fleetloop.train.imitate import ImitationConfig
 from fleetloop.train.losses import loss_parts, plan_losses
 from fleetloop.train.mirror import mirrored_batch
 from fleetloop.vehicle.drive import DriveConfig
+from tiny_loop import TINY, prepare
 from toy_world import toy_world
 
 RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
@@ -151,6 +159,50 @@ def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
     assert all(torch.equal(value, anew.state_dict()[name]) for name, value in coach.state_dict().items())
     # It drives; the safety driver has something to do, for it has hardly learned.
     assert len(driven(CoachDriver(coach, DRIVE.vehicles)).town) > 50
+
+
+def test_who_practises_on_goes_on_with_the_same_coach(tmp_path: Path):
+    small = replace(CONFIG, samples=128, drive=replace(DRIVE, vehicles=4, steps=30), capacity=500)
+    preset = replace(
+        TINY,
+        network=NetworkConfig(planner=True),
+        imitate=ImitationConfig(samples=32, batch_size=16, warmup_samples=16, compile=False, gpu=False),
+        practise=PractiseConfig(drive=small.drive, coach=small, first_drive_samples=16, batches_per_round=1),
+        batches=BatchConfig(batch_size=16),
+    )
+    library = TownLibrary(prepare(tmp_path / "workspace") / "towns")
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    practise_checkpoint(first, ["grid-0"], library, preset, 0)
+    told = read_coach(first)
+    assert told is not None
+    network, _ = network_of(first)
+    coach = coach_from(told, network)
+    assert coach is not None and not coach.training
+    # Its planner is where the network's began.
+    assert not torch.equal(coach.planner.linear.weight, planners_of(network)[0].linear.weight)
+    practise_checkpoint(second, ["grid-0"], library, preset, 1, first)
+    verify_artifact(second)
+    kept = read_coach(second)
+    assert kept is not None and all(torch.equal(value, kept[name]) for name, value in told.items())
+    # With it the network is taught what situations are, and is not without.
+    shutil.copytree(first, tmp_path / "bare")
+    tensors, config, _ = read_checkpoint(first)
+    write_checkpoint(tmp_path / "bare", tensors, config, [], 0, {})
+    practise_checkpoint(third, ["grid-0"], library, preset, 1, tmp_path / "bare")
+    assert read_coach(third) is None
+    assert (
+        read_artifact(second).figures["loss_situation"]
+        > 0.0
+        == read_artifact(third).figures["loss_situation"]
+    )
+    assert coach_from(told, build_network(NetworkConfig(), RIG)) is None
+    with pytest.raises(CheckpointError, match="practise the network again"):
+        coach_from({}, network)
+    (second / "coach.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="not safetensors"):
+        read_coach(second)
+    with pytest.raises(CheckpointError, match="was changed after it was made"):
+        practise_checkpoint(tmp_path / "fourth", ["grid-0"], library, preset, 1, second)
 
 
 def test_who_is_misled_drives_otherwise():

@@ -1,4 +1,7 @@
-"""Checkpoint: a folder with weights.safetensors, config.json and artifact.json. Nothing is ever unpickled."""
+"""Checkpoint: a folder with weights.safetensors, config.json and artifact.json. Nothing is ever unpickled.
+
+One that was practised with a coach has the coach beside them, coach.safetensors: who practises on goes on with it.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "weights.safetensors"
 CONFIG_FILE = "config.json"
+COACH_FILE = "coach.safetensors"
 
 
 def write_checkpoint(
@@ -26,6 +30,7 @@ def write_checkpoint(
     parents: Iterable[str],
     seed: int,
     figures: Mapping[str, Figure],
+    coach: "Mapping[str, torch.Tensor] | None" = None,
 ) -> Artifact:
     """Write a checkpoint folder, all of it or nothing; an older one at `path` is replaced.
 
@@ -33,10 +38,22 @@ def write_checkpoint(
         tensors: name to weights, of any dtype and device, e.g. a module's state_dict.
         config: all that is needed to rebuild the network; anything JSON can hold.
         parents: ids of the Dataset, and of the Checkpoint it started from.
+        coach: weights of who told it what situations are.
 
     Raises:
         StorageError: the folder cannot be written.
     """
+    with replacing_folder(path) as partial:
+        (partial / WEIGHTS_FILE).write_bytes(_packed(tensors))
+        if coach is not None:
+            (partial / COACH_FILE).write_bytes(_packed(coach))
+        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+        (partial / CONFIG_FILE).write_bytes(orjson.dumps(dict(config), option=options) + b"\n")
+        return write_artifact(partial, ArtifactKind.CHECKPOINT, parents, dict(config), seed, figures)
+
+
+def _packed(tensors: "Mapping[str, torch.Tensor | np.ndarray]") -> bytes:
+    """The bytes of a safetensors file. Not save_file(): of a full disk it raises an error of its own."""
     # Here, because torch takes a second to import and most commands only read records.
     import torch
     from safetensors.torch import save
@@ -46,12 +63,7 @@ def write_checkpoint(
         name: torch.as_tensor(value).detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in tensors.items()
     }
-    with replacing_folder(path) as partial:
-        # Not save_file(): of a full disk it raises an error of its own.
-        (partial / WEIGHTS_FILE).write_bytes(save(plain))
-        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
-        (partial / CONFIG_FILE).write_bytes(orjson.dumps(dict(config), option=options) + b"\n")
-        return write_artifact(partial, ArtifactKind.CHECKPOINT, parents, dict(config), seed, figures)
+    return save(plain)
 
 
 def read_checkpoint(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any], Artifact]":
@@ -62,9 +74,21 @@ def read_checkpoint(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any
     """
     artifact = read_artifact(path, ArtifactKind.CHECKPOINT)
     config = read_checkpoint_config(path)
-    with _open_weights(path, "pt") as weights:
-        tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 (no __iter__)
-    return tensors, config, artifact
+    return _unpacked(path / WEIGHTS_FILE), config, artifact
+
+
+def read_coach(path: Path) -> "dict[str, torch.Tensor] | None":
+    """Weights of the coach of a checkpoint folder; None if it has none.
+
+    Raises:
+        CheckpointError: they are truncated or foreign.
+    """
+    return _unpacked(path / COACH_FILE) if (path / COACH_FILE).is_file() else None
+
+
+def _unpacked(name: Path) -> "dict[str, torch.Tensor]":
+    with _open_weights(name, "pt") as weights:
+        return {tensor: weights.get_tensor(tensor) for tensor in weights.keys()}  # noqa: SIM118 (no __iter__)
 
 
 def read_checkpoint_config(path: Path) -> dict[str, Any]:
@@ -95,13 +119,12 @@ def count_parameters(path: Path) -> int:
     Raises:
         CheckpointError: the weights are missing, truncated or foreign.
     """
-    with _open_weights(path, "np") as weights:
+    with _open_weights(path / WEIGHTS_FILE, "np") as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
     return sum(int(np.prod(shape)) for shape in shapes)
 
 
-def _open_weights(path: Path, framework: str) -> Any:
-    name = path / WEIGHTS_FILE
+def _open_weights(name: Path, framework: str) -> Any:
     try:
         return safe_open(name, framework=framework)
     except FileNotFoundError:

@@ -214,8 +214,8 @@ class _LearnByDriving:
     """Folder of the new checkpoint; it must not exist yet."""
     workspace: Path = Path("workspace")
     """Holds the towns."""
-    town: Path | None = None
-    """A map to drive on instead of generated towns."""
+    town: tuple[str, ...] = ()
+    """Map files, or keys of generated towns such as buslane-1, to drive in instead of the preset's."""
     towns: int | None = None
     """Generated towns of each kind to drive in, instead of the preset's number."""
     samples: int | None = None
@@ -233,17 +233,17 @@ class _LearnByDriving:
 
         Raises:
             InputError: there is something at `out` already.
-            ConfigError: both a map and a number of towns were given, or a number below 1.
+            ConfigError: both towns and a number of them were given, or a number below 1.
         """
         from fleetloop.stages.workspace import Workspace
 
         if self.towns is not None:
-            if self.town is not None:
+            if self.town:
                 raise ConfigError("towns: --towns is for generated towns; leave it or --town away")
             preset = replace(preset, training_towns=at_least_one("towns", self.towns))
         check_new(self.out)
         library = Workspace(self.workspace).library
-        return library, preset.training_keys() if self.town is None else [library.add_file(self.town)]
+        return library, library.keys_of(self.town) or preset.training_keys()
 
     def _asked_for(self) -> dict[str, Any]:
         """Settings of learning that were given, by the name that the configs have for them."""
@@ -256,7 +256,7 @@ class Practise(_LearnByDriving):
     """Train a network while it drives: on what it gets into, with the demonstrator's answers."""
 
     initial: Path | None = None
-    """A checkpoint to start from."""
+    """A checkpoint to start from; what practise made of it before goes on with the same coach."""
     preset: PresetName = "speedrun"
     members: int | None = None
     """Networks that drive as one, each of which learns from every sample, instead of the preset's number."""

@@ -311,6 +311,7 @@ def practise(
     progress: Progress | None = None,
     preparing: Callable[[float], None] | None = None,
     unseen: range | None = None,
+    coach: Coach | None = None,
 ) -> TrainingResult:
     """Train the network on `imitation.samples` samples of what it and the demonstrator get into.
 
@@ -322,6 +323,7 @@ def practise(
         preparing: called with the share done of what comes before: the coach's practice, the demonstrator's drive.
         unseen: towns of `world` to drive in after each stage, not to learn from; the losses there are told as
             further figures, unseen_total and so on.
+        coach: who told the network what situations are before; without it, one learns to drive first.
 
     Raises:
         ConfigError: the loss is not finite.
@@ -334,7 +336,10 @@ def practise(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(imitation.threads)
     prepared = preparing or (lambda _: None)
-    coach = _coach_for(network, config, imitation, world, towns, folder, lambda share: prepared(0.9 * share))
+    if coach is None:
+        coach = _coach_for(
+            network, config, imitation, world, towns, folder, lambda share: prepared(0.9 * share)
+        )
     practice = _Practice(config, imitation, network, world, towns, batches, folder, coach)
     stage = practice.resume()
     if stage == 0:
@@ -359,4 +364,4 @@ def practise(
             progress(end * imitation.batch_size, practice.watch(stage, unseen))
         stage += 1
     samples_seen, waiting_share = trainer.batches_seen * imitation.batch_size, clock.waiting_share
-    return TrainingResult(trainer.averaged.cpu().eval(), samples_seen, losses, waiting_share)
+    return TrainingResult(trainer.averaged.cpu().eval(), samples_seen, losses, waiting_share, coach)

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 import torch
 
-from fleetloop.artifacts.checkpoint import write_checkpoint
+from fleetloop.artifacts.checkpoint import read_coach, write_checkpoint
 from fleetloop.artifacts.dataset import dataset_version, read_samples
 from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.policy.network import build_network, config_to_dict
@@ -26,6 +26,7 @@ from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.stages.workspace import make_world, network_of, read_verified
 from fleetloop.train.batches import sample_batches
+from fleetloop.train.coach import coach_from
 from fleetloop.train.imitate import Progress, TrainingResult, train
 from fleetloop.train.metrics import metrics_to
 from fleetloop.train.processes import joined_processes
@@ -165,7 +166,7 @@ def practise_checkpoint(
     """Train a network by practice in `towns` and write the checkpoint to `path`; killed, it goes on midway.
 
     Args:
-        initial: the checkpoint to start from.
+        initial: the checkpoint to start from; its coach, if it has one, goes on telling it what situations are.
         tensorboard: as for `train_checkpoint`.
         unseen: towns that it does not practise in, in which its losses are watched.
 
@@ -176,13 +177,16 @@ def practise_checkpoint(
     """
     config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
     parents: list[str] = []
+    coach = None
     if initial is None:
         torch.manual_seed(seed)
         network = build_network(preset.network, DEFAULT_RIG)
     else:
         network, parent = network_of(initial)
         parents.append(parent)
-        # Its planner speaks of situations as its own coach did, who was not kept.
+        # Its planner speaks of situations as its own coach does; another one would have to be learnt like a language.
+        kept = read_coach(initial)
+        coach = None if kept is None else coach_from(kept, network)
         config = replace(config, coach=None)
     memory = network.memory_width is not None
     batches = replace(preset.batches, batch_size=imitate.batch_size, memory=memory)
@@ -196,8 +200,8 @@ def practise_checkpoint(
     }
     partial = _partial_state(path, parents, content, "practice")
     world = make_world(library, [*towns, *unseen])
-    coached = config.coach is not None and bool(planners_of(network))
-    before = 0.12 if coached else 0.01  # the share of the demonstrator's drive, and of the coach
+    learns_first = config.coach is not None and bool(planners_of(network))
+    before = 0.12 if learns_first else 0.01  # the share of the demonstrator's drive, and of the coach
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
         result = practise(
             config,
@@ -210,9 +214,11 @@ def practise_checkpoint(
             _told(imitate.samples, show_share, log, before),
             lambda share: show_share(before * share),
             range(len(towns), len(towns) + len(unseen)),
+            coach,
         )
     figures = _figures(result)
-    write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures)
+    told = None if result.coach is None else result.coach.state_dict()
+    write_checkpoint(path, result.network.state_dict(), content, parents, seed, figures, told)
     shutil.rmtree(partial, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ situation passes through noise, so that two that lie near each other mean nearly
 an error of that size from pictures can drive by it.
 """
 
+import copy
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,12 +17,13 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fleetloop.core.errors import CheckpointError
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import Plan
 from fleetloop.policy import features
 from fleetloop.policy.features import curvature_from_control
 from fleetloop.policy.heads import ACCELERATION_SCALE_MPS2
-from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner
+from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner, planners_of
 from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN
 from fleetloop.sim.state_view import OTHERS
 
@@ -107,6 +109,23 @@ class Coach(nn.Module):
         if self.training:
             situation = situation + SITUATION_NOISE * torch.randn_like(situation)
         return self.planner(situation, inputs.ego_history[:, -1, 0])
+
+
+def coach_from(tensors: dict[str, Tensor], network: nn.Module) -> Coach | None:
+    """The coach that a network with a planner learnt from, by the weights that were kept of it; None if there is none.
+
+    Raises:
+        CheckpointError: the weights are not those of a coach.
+    """
+    planners = planners_of(network)
+    if not planners:
+        return None
+    coach = Coach(copy.deepcopy(planners[0]))
+    try:
+        coach.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError("coach: its weights do not fit; practise the network again") from error
+    return coach.requires_grad_(False).eval()
 
 
 class CoachDriver:

@@ -103,6 +103,8 @@ class TrainingResult:
     stage."""
     waiting_share: float | None = None
     """Of the time, spent waiting for batches; None where it was not measured."""
+    coach: nn.Module | None = None
+    """Who told it what situations are."""
 
 
 Progress = Callable[[int, dict[str, float]], None]
