@@ -9,7 +9,7 @@ import pytest
 
 from fleetloop.core.types import EGO, Control, LaneKind, World
 from fleetloop.sim.behaviour import LOOKAHEAD_M
-from fleetloop.sim.observe import ASIDE_M, HINT_RANGE_M, SHARP_BEND, TIGHT_BEND, TIGHT_BEND_1PM
+from fleetloop.sim.observe import ASIDE_M, HINT_RANGE_M, LONGEST_BEND, SHARP_BEND, TIGHT_BEND, TIGHT_BEND_1PM
 from fleetloop.sim.rollout import Rollout, make_routes
 from toy_world import toy_world
 
@@ -55,10 +55,15 @@ def turns_of(world: World, lane: int) -> list[tuple[int, int]]:
     ]
     least, found, at = TIGHT_BEND_1PM * float(world.lane_spacing_m[lane]), [], first
     for side, run in itertools.groupby(bends, key=lambda bend: (bend > least) - (bend < -least)):
-        angles = list(run)
-        if side and abs(sum(angles)) > TIGHT_BEND:
-            found.append((at, at + len(angles)))
-        at += len(angles)
+        pieces = [[]]
+        for bend in run:
+            if abs(sum(pieces[-1])) >= LONGEST_BEND:
+                pieces.append([])
+            pieces[-1].append(bend)
+        for piece in pieces:
+            if side and abs(sum(piece)) > TIGHT_BEND:
+                found.append((at, at + len(piece)))
+            at += len(piece)
     return found
 
 
@@ -125,7 +130,7 @@ def test_the_teacher_tells_the_rule_at_the_next_junction_and_where_it_halts():
 
 
 def winding(world: World) -> World:
-    """The same with three bends in the middle of each road lane, the second one to the other side, the last one wide.
+    """The same with four bends in each road lane: left, right, a wide one, and one of more than half a turn.
 
     Points are moved along; where a lane ends the next one does not go on, which is of no consequence to the hint.
     """
@@ -135,7 +140,8 @@ def winding(world: World) -> World:
         if count < 50:
             continue
         turn = np.zeros(count)
-        turn[10:16], turn[18:24], turn[30:50] = 0.1, -0.07, 0.019 * world.lane_spacing_m[lane]
+        turn[10:16], turn[18:24] = 0.1, -0.07
+        turn[25:35], turn[36:46] = 0.019 * world.lane_spacing_m[lane], 0.35
         headings[first : first + count] += np.cumsum(turn).astype(np.float32)
         steps = world.lane_spacing_m[lane] * np.stack(
             [np.cos(headings[first : first + count]), np.sin(headings[first : first + count])], axis=1

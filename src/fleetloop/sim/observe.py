@@ -32,6 +32,8 @@ SHARP_BEND = 0.7
 TIGHT_BEND, TIGHT_BEND_1PM = 0.2, 0.02
 """and so are those of a radius below 50 m that turn by more than 11 degrees, nobody drives them at 40 km/h: whole lanes
 that join two roads, and the bends of a road."""
+LONGEST_BEND = 2.8
+"""Bends of a road that turn by more are told in pieces: half a turn to the left would read as one to the right."""
 ASIDE_M = 1.5
 """So is where the way goes to another lane: it ends so far beside the arc that its angle and its length make."""
 BRAKE_LIGHT_MPS2 = -0.5
@@ -167,10 +169,14 @@ def _next_bend(world, point, last, spacing):
     """(first, last point) of the next tight bend from a point on, within a lane that is not announced as a whole."""
     least = TIGHT_BEND_1PM * spacing
     while point < last:
+        # Most of a road is straight, and this is asked of every metre of it.
+        if abs(world.headings[point + 1] - world.headings[point]) <= least:
+            point += 1
+            continue
         begin, turn = point, 0.0
         bend = wrap(np.float64(world.headings[point + 1] - world.headings[point]))
         side = 1.0 if bend > 0.0 else -1.0
-        while point < last and side * bend > least:
+        while point < last and side * bend > least and abs(turn) < LONGEST_BEND:
             turn += bend
             point += 1
             if point < last:
