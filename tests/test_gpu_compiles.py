@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numba import typeof
 
+from fleetloop.core.types import NAVIGATION_VALUES
 from fleetloop.sim.cameras import DEFAULT_RIG, appearances, image_shapes
 from fleetloop.sim.cameras.gather import MAX_BOXES
 from fleetloop.sim.cameras.render import camera_rows, empty_gathered
@@ -79,7 +80,7 @@ def _kernels() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "touch": (traffic.touch_worlds, (world, state, per_world)),
         "see": (
             traffic.see_worlds,
-            (world, state, scene, np.zeros((worlds, 6), np.float32), look.noise),
+            (world, state, scene, np.zeros((worlds, NAVIGATION_VALUES), np.float32), look.noise),
         ),
         "gather": (
             raster.gather_scenes,

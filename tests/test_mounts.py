@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetloop.core.pinhole import camera_axes
-from fleetloop.core.types import STEP_S, Camera, CameraRig, Observation
+from fleetloop.core.types import NAVIGATION_VALUES, STEP_S, Camera, CameraRig, Observation
 from fleetloop.safety.inputs import InputConfig, InputMonitor
 from fleetloop.safety.mounts import MountConfig, MountMonitor
 from fleetloop.safety.picture_motion import (
@@ -77,7 +77,9 @@ def drive(rig: CameraRig, steps: int, speed_mps: float = SPEED_MPS) -> list[Obse
         history = np.zeros((1, 8, 3), np.float32)
         history[:, :, 0], history[:, :, 2] = speed_mps, curvature
         observations.append(
-            Observation(images, history, np.zeros((1, 6), np.float32), np.zeros(1, np.float32))
+            Observation(
+                images, history, np.zeros((1, NAVIGATION_VALUES), np.float32), np.zeros(1, np.float32)
+            )
         )
         x, y = x + speed_mps * STEP_S * math.cos(yaw), y + speed_mps * STEP_S * math.sin(yaw)
         yaw += speed_mps * STEP_S * curvature
@@ -315,7 +317,10 @@ def test_swapped_cameras_read_black_are_named_and_stay_lost_until_forgotten(
 
 def test_a_rig_without_cameras_has_none_in_the_wrong_place():
     observation = Observation(
-        (), np.zeros((2, 8, 3), np.float32), np.zeros((2, 6), np.float32), np.zeros(2, np.float32)
+        (),
+        np.zeros((2, 8, 3), np.float32),
+        np.zeros((2, NAVIGATION_VALUES), np.float32),
+        np.zeros(2, np.float32),
     )
     monitor = InputMonitor(2, CameraRig(()))
     assert monitor.check(observation, np.ones(2, bool)) is observation
