@@ -331,6 +331,12 @@ class TestConfig:
         with pytest.raises(ConfigError, match="JSON object"):
             config_from_dict([field])
 
+    def test_a_network_from_before_has_no_planner_and_does_not_read_where_turns_end(self):
+        content = config_to_dict(NetworkConfig(planner=False, turn_ends=False))
+        for field in ("planner", "turn_ends"):
+            del content[field]
+        assert config_from_dict(content) == NetworkConfig(planner=False, turn_ends=False)
+
     def test_image_sizes_must_fit_the_cells(self):
         with pytest.raises(ConfigError, match="multiples of 16"):
             build_network(NetworkConfig(), CameraRig(((camera(width=100),),)))
