@@ -375,6 +375,7 @@ def reinforce(
     """
     if network.memory_width is None:
         raise ConfigError("reinforce: the network has no memory; train one with memory first")
+    torch.manual_seed(config.seed)  # of the critic's first weights
     learner = _Learner(config, network)
     a_round = config.vehicles * config.steps
     rounds, a_stage = config.samples // a_round, max(config.stage_samples // a_round, 1)
