@@ -7,7 +7,7 @@ PRESET ?= laptop
 WORKERS ?= 2
 TEST := $(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: loop speedrun venv test test-all check format smoke clean
+.PHONY: loop speedrun reference venv test test-all check format smoke clean
 
 venv: .venv/installed
 
@@ -22,6 +22,9 @@ loop: venv
 
 speedrun: venv
 	$(BIN)/fleetloop loop --preset speedrun --workspace speedrun
+
+reference: venv
+	$(BIN)/fleetloop loop --preset reference --workspace reference
 
 smoke: venv
 	$(BIN)/fleetloop loop --preset smoke --workspace $(WORKSPACE)

@@ -1,5 +1,6 @@
 """Learning by reinforcement: its arithmetic against a slow reference, and a tiny run from end to end."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from fleetloop.core.errors import ConfigError
 from fleetloop.core.labels import empty_labels
 from fleetloop.core.types import NAVIGATION_VALUES, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.policy.planner import Intention
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.train import reinforce as module
 from fleetloop.train.batch import Batch
-from fleetloop.train.experience import Experience, advantages_of, end_to_end
-from fleetloop.train.reinforce import ReinforcementConfig, reinforce
+from fleetloop.train.experience import AdvantageScale, Experience, advantages_of, end_to_end
+from fleetloop.train.reinforce import ReinforcementConfig, controls_of, policy_of, reinforce
 from toy_world import toy_world
 
 RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
@@ -41,7 +43,7 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     )
     nothing = torch.zeros(count)
     return Experience(
-        labels, nothing, nothing, nothing, nothing, nothing,
+        labels, nothing, nothing, nothing, nothing, nothing, nothing,
         torch.from_numpy(value), torch.from_numpy(reward), torch.from_numpy(ended),
         torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool), torch.zeros(count, 0),
     )  # fmt: skip
@@ -80,6 +82,37 @@ def test_next_to_nothing_to_learn_from_is_finite(count: int):
     assert len(taught.action) == len(taught.batch.weight) == 2 * count
     one = end_to_end([step], torch.ones(1, 3))
     assert one.advantage.tolist() == [0.0] * count
+
+
+def test_a_round_without_danger_counts_no_more_than_it_is_worth():
+    """Most rounds have none; what a little speed gains in them must stay small beside a critical intervention."""
+    random, scale = np.random.default_rng(3), AdvantageScale()
+    quiet = [torch.from_numpy(random.normal(0.0, 0.01, 512)) for _ in range(40)]
+    for number, advantage in enumerate(quiet):
+        advantage[: 2 * (number % 10 == 0)] = -1.0
+        scaled = scale.scaled(advantage)
+        if number >= 20:
+            # Of 512 a tenth of two are 1, the others some 0.01.
+            assert scaled[2:].std().item() == pytest.approx(0.01 / math.sqrt(2e-3 * 0.2 + 1e-4), rel=0.2)
+    gone_on = AdvantageScale()
+    gone_on.load(scale.tensors())
+    assert torch.equal(gone_on.scaled(quiet[0]), scale.scaled(quiet[0]))
+
+
+def test_what_is_tried_lasts_and_is_as_wide_as_asked_for():
+    config = replace(SMALL, persistence=0.9, curvature_spread=0.1, acceleration_spread=0.2)
+    nothing = torch.zeros(4_000)
+    intended = Intention(nothing, nothing, torch.zeros(4_000, 8, 3), torch.zeros(()))
+    leaning = torch.zeros(4_000, 2)
+    tried: list[torch.Tensor] = []
+    torch.manual_seed(0)
+    for _ in range(60):
+        action = policy_of(intended, leaning, config).sample()
+        leaning = config.persistence * (action - controls_of(intended))
+        tried.append(action)
+    assert tried[-1].std(dim=0).tolist() == pytest.approx([0.1, 0.2], rel=0.05)
+    apart = torch.corrcoef(torch.stack([tried[-1][:, 1], tried[-11][:, 1]]))[0, 1].item()
+    assert apart == pytest.approx(0.9**10, abs=0.05)
 
 
 def routes(stage: int) -> Iterator[Route]:
@@ -163,6 +196,8 @@ def test_wrong_settings_are_named():
         reinforce(replace(SMALL, planner_only=True), network, RIG, toy_world(), routes)
     with pytest.raises(ConfigError, match="epochs"):
         ReinforcementConfig(epochs=0)
+    with pytest.raises(ConfigError, match="persistence"):
+        ReinforcementConfig(persistence=1.0)
     with pytest.raises(ConfigError, match="samples"):
         ReinforcementConfig(samples=10)
     with pytest.raises(ConfigError, match=r"critical_penalty_m is 0\.0; use 1 or more"):

@@ -91,6 +91,21 @@ def evaluation_seeds(count: int, seed: int) -> list[int]:
 
 _EVERYTHING = RecorderConfig(everything=True)
 
+_PRACTICE = Preset(
+    turns=1,
+    training_towns=16,
+    evaluation_towns=4,
+    demonstrate=DriveConfig(),
+    drive=DriveConfig(),
+    curate=CurateConfig(),
+    network=EnsembleConfig((NetworkConfig(planner=True),) * 2),
+    imitate=ImitationConfig(samples=1_600_000, warmup_samples=10_000),
+    batches=BatchConfig(),
+    practise=PractiseConfig(),
+    evaluate=EvaluateConfig(routes=256, route_m=400.0),
+)
+"""The reference release is made so; an hour on two cores is enough for a part of the samples."""
+
 PRESETS = {
     "smoke": Preset(
         turns=2,
@@ -125,19 +140,8 @@ PRESETS = {
         batches=BatchConfig(),
         evaluate=EvaluateConfig(routes=64, route_m=400.0),
     ),
-    "speedrun": Preset(
-        turns=1,
-        training_towns=16,
-        evaluation_towns=4,
-        demonstrate=DriveConfig(),
-        drive=DriveConfig(),
-        curate=CurateConfig(),
-        network=EnsembleConfig((NetworkConfig(planner=True),) * 2),
-        imitate=ImitationConfig(samples=1_600_000, warmup_samples=10_000),
-        batches=BatchConfig(),
-        practise=PractiseConfig(),
-        evaluate=EvaluateConfig(routes=256, route_m=400.0),
-    ),
+    "speedrun": replace(_PRACTICE, imitate=replace(_PRACTICE.imitate, samples=450_000)),
+    "reference": _PRACTICE,
     "gpu": Preset(
         turns=8,
         training_towns=40,

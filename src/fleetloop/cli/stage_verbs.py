@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fleetloop.presets import Preset
     from fleetloop.sim.roads.library import TownLibrary
 
-PresetName = Literal["smoke", "laptop", "speedrun", "gpu"]
+PresetName = Literal["smoke", "laptop", "speedrun", "reference", "gpu"]
 
 
 def at_least_one(name: str, value: int) -> int:
@@ -301,6 +301,8 @@ class Reinforce(_LearnByDriving):
     """Let only the planner learn, what it is told left as it is: several times faster. For networks that have one."""
     critical_penalty_m: float | None = None
     """Metres made good that a critical intervention costs, instead of 100: the price at which speed is bought."""
+    scenario_share: float | None = None
+    """Of the routes, instead of the preset's: where there is more danger, there is more to learn from."""
 
     def run(self) -> None:
         """Run the verb."""
@@ -315,6 +317,8 @@ class Reinforce(_LearnByDriving):
         if self.critical_penalty_m is not None:
             learning = replace(learning, critical_penalty_m=self.critical_penalty_m)
         preset = replace(preset, reinforce=learning)
+        if self.scenario_share is not None:
+            preset = replace(preset, drive=replace(preset.drive, scenario_share=self.scenario_share))
         library, towns = self._where(preset)
         figures = reinforce_checkpoint(
             self.out, self.checkpoint, towns, library, preset, self.seed, tensorboard=self.tensorboard

@@ -245,17 +245,17 @@ def reinforce_checkpoint(
     """
     network, checkpoint_id = network_of(checkpoint)
     world = make_world(library, towns)
-    config = replace(preset.reinforce, seed=seed)
+    config, drive = replace(preset.reinforce, seed=seed), preset.drive
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),
         "reinforce": asdict(config),
         "towns": list(towns),
+        "routes": {"route_m": drive.route_m, "scenario_share": drive.scenario_share},
     }
     partial = _partial_state(path, [checkpoint_id], content, "reinforcement.safetensors")
 
     def routes(number: int) -> Iterator[Route]:
-        drive = preset.drive
         return make_routes(
             seed * 1_000 + number,
             range(len(towns)),

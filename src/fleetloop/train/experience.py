@@ -1,6 +1,8 @@
 """What is kept of driving to learn from it by reinforcement, and how good every step was."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fleetloop.core.types import STEP_S
 from fleetloop.train.batch import Batch, map_batches
 
 
@@ -19,6 +22,8 @@ class Experience:
     memory: Float[Tensor, "W width"]
     memory_valid: Bool[Tensor, " W"]
     state: Float[Tensor, "W fields"]
+    leaning: Float[Tensor, "W 2"]
+    """By how much what was tried before still moves the mean of the policy."""
     action: Float[Tensor, "W 2"]
     log_probability: Float[Tensor, " W"]
     value: Float[Tensor, " W"]
@@ -30,6 +35,20 @@ class Experience:
     """The network drove; else the safety driver did, or nobody."""
     situation: Float[Tensor, "W situation"]
     """What the network's planner was given; of no width where it has none."""
+
+
+def driven(steps: list[Experience]) -> dict[str, float]:
+    """How the driving of a round was."""
+    metres = sum(
+        float((step.batch.observation.ego_history[:, -1, 0] * step.counts.numpy()).sum()) for step in steps
+    )
+    seconds = sum(int(step.counts.sum()) for step in steps) * STEP_S
+    critical = sum(int(step.critical.sum()) for step in steps)
+    return {
+        "km": metres * STEP_S / 1000.0,
+        "critical": float(critical),
+        "speed_mps": metres * STEP_S / max(seconds, STEP_S),
+    }
 
 
 def advantages_of(
@@ -59,6 +78,7 @@ class TaughtSteps:
     memory: Tensor
     memory_valid: Tensor
     state: Tensor
+    leaning: Tensor
     action: Tensor
     log_probability: Tensor
     situation: Tensor
@@ -76,7 +96,7 @@ _TAUGHT_TENSORS = tuple(field.name for field in dataclasses.fields(TaughtSteps))
 
 
 def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> TaughtSteps:
-    """All steps that count as samples to learn from; the advantages are scaled to mean 0 and deviation 1.
+    """All steps that count as samples to learn from; the mean of their advantages is 0.
 
     There may be none: the safety driver can be at the wheel of every vehicle.
     """
@@ -84,12 +104,40 @@ def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> Tau
     chosen = torch.nonzero(counts).squeeze(-1)
     whole = map_batches(np.concatenate, [step.batch for step in steps])
     flat = {
-        name: torch.cat([getattr(step, name) for step in steps])
-        for name in ("memory", "memory_valid", "state", "action", "log_probability", "situation", "value")
+        name: torch.cat([getattr(step, name) for step in steps]) for name in (*_TAUGHT_TENSORS[:-2], "value")
     }
     value, advantage = flat.pop("value"), advantages.flatten()
     taught = TaughtSteps(whole, **flat, advantage=advantage, returns=advantage + value).select(chosen)
-    if len(chosen) < 2:
-        return dataclasses.replace(taught, advantage=torch.zeros_like(taught.advantage))
-    spread = taught.advantage.std().clamp_min(1e-6)
-    return dataclasses.replace(taught, advantage=(taught.advantage - taught.advantage.mean()) / spread)
+    if not len(chosen):
+        return taught
+    return dataclasses.replace(taught, advantage=taught.advantage - taught.advantage.mean())
+
+
+class AdvantageScale:
+    """How large advantages are, over many rounds.
+
+    Critical interventions are so seldom that most rounds have none. Scaled by its own deviation, as is usual, such a
+    round would make as much of a little more speed as another one makes of a collision, and the price of a critical
+    intervention would not be what it says.
+    """
+
+    def __init__(self, rounds: int = 100) -> None:
+        """`rounds` are those remembered, about."""
+        self._decay = 1.0 - 1.0 / rounds
+        self._mean_square, self._seen = 0.0, 0
+
+    def scaled(self, advantage: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """The same over the root of the mean square so far, of this round too."""
+        decay = min(self._decay, self._seen / (self._seen + 1))
+        self._mean_square = decay * self._mean_square + (1.0 - decay) * float(advantage.square().mean())
+        self._seen += 1
+        return advantage / max(math.sqrt(self._mean_square), 1e-6)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What changes, named."""
+        return {"advantage.scale": torch.tensor([self._mean_square, self._seen], dtype=torch.float64)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        mean_square, seen = state["advantage.scale"].tolist()
+        self._mean_square, self._seen = mean_square, int(seen)

@@ -4,7 +4,9 @@ Proximal policy optimisation (Schulman et al., 2017) from cameras, with generali
 al., 2016). Three things differ from the textbook. The critic sees the state of the world, which the policy never does
 (asymmetric actor-critic: Pinto et al., 2018). The policy is held near the demonstrator by the loss of imitation on the
 very states it gets into. And the loop is the one of evaluation: the safety layer limits every action, and where the
-safety driver takes over an episode ends with a penalty; what it then drives teaches nothing.
+safety driver takes over an episode ends with a penalty; what it then drives teaches nothing. And what is tried lasts:
+the noise of a step follows from that of the step before (as in Korenkevych et al., "Autoregressive policies for
+continuous control deep reinforcement learning", 2019), for a car does not feel what changes ten times a second.
 
 In a network with a planner, that may be all that learns: it gets the situations as the network tells them, errors
 included, so that it learns what to do when they may be wrong. Nothing goes back through the pictures, which makes a
@@ -39,7 +41,14 @@ from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.rollout import CRITICAL, Rollout, Route
 from fleetloop.sim.state_view import STATE_FIELDS, describe
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
-from fleetloop.train.experience import Experience, TaughtSteps, advantages_of, end_to_end
+from fleetloop.train.experience import (
+    AdvantageScale,
+    Experience,
+    TaughtSteps,
+    advantages_of,
+    driven,
+    end_to_end,
+)
 from fleetloop.train.imitate import ImitationConfig, Progress
 from fleetloop.train.losses import loss_parts, plan_loss
 from fleetloop.train.saved_state import load_optimiser, optimiser_tensors, read_state, write_state
@@ -74,6 +83,8 @@ class ReinforcementConfig:
     """Standard deviation of what is tried, in cube-spaced curvature."""
     acceleration_spread: float = 0.15
     """In units of ACCELERATION_SCALE_MPS2."""
+    persistence: float = 0.9
+    """Share of what was tried in a step that is still there in the next; 0.9 lasts a second."""
     critical_penalty_m: float = 100.0
     """Metres made good that a critical intervention costs."""
     stuck_penalty_m: float = 20.0
@@ -93,6 +104,8 @@ class ReinforcementConfig:
             "reinforce", self, ("vehicles", "agents", "steps", "epochs", "batch_size", "stage_samples")
         )
         check_at_least("reinforce", self, {"critical_penalty_m": 1, "stuck_penalty_m": 0})
+        if not 0.0 <= self.persistence < 1.0:
+            raise ConfigError(f"reinforce: persistence is {self.persistence}; use 0 or more, and less than 1")
         if self.samples < self.vehicles * self.steps:
             raise ConfigError(
                 f"reinforce: samples is {self.samples}; use at least vehicles x steps "
@@ -128,11 +141,18 @@ class Critic(nn.Module):
         return self.layers(state).squeeze(-1)
 
 
-def policy_of(outputs: Outputs | Intention, config: ReinforcementConfig) -> Normal:
-    """The distribution of (cube-spaced curvature, scaled acceleration)."""
-    mean = torch.stack([outputs.curvature_control, outputs.acceleration], dim=-1).float()
+def controls_of(outputs: Outputs | Intention) -> Float[Tensor, "B 2"]:
+    """(cube-spaced curvature, scaled acceleration): what would be done if nothing were tried."""
+    return torch.stack([outputs.curvature_control, outputs.acceleration], dim=-1).float()
+
+
+def policy_of(
+    outputs: Outputs | Intention, leaning: Float[Tensor, "B 2"], config: ReinforcementConfig
+) -> Normal:
+    """The distribution of the controls, given how much of what was tried before is still there."""
+    mean = controls_of(outputs) + leaning.to(outputs.acceleration.device)
     spread = torch.tensor([config.curvature_spread, config.acceleration_spread], device=mean.device)
-    return Normal(mean, spread.expand_as(mean))
+    return Normal(mean, (spread * math.sqrt(1.0 - config.persistence**2)).expand_as(mean))
 
 
 class _Collector:
@@ -151,6 +171,7 @@ class _Collector:
         self.rollout = Rollout(world, routes, config.vehicles, config.agents)
         self.memory = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, width)
         self.valid = torch.zeros(config.vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
+        self.leaning = torch.zeros(config.vehicles, 2)
         self._safety_layer = SafetyLayer(config.vehicles, STEP_S)
         self._state = np.zeros((config.vehicles, 1, STATE_FIELDS), np.float32)
         self.generator = torch.Generator().manual_seed(seed)
@@ -172,7 +193,8 @@ class _Collector:
         with autocast(device, self.config.bfloat16):
             memory, valid = self.memory[:, 0].to(device), self.valid[:, 0].to(device)
             outputs, current = network(inputs_from(observation, self.rig, device), memory, valid)
-        policy = policy_of(outputs, self.config)
+        leaning = self.leaning
+        policy = policy_of(outputs, leaning, self.config)
         noise = torch.randn(policy.mean.shape, generator=self.generator).to(device)
         action = policy.mean + noise * policy.stddev
         batch, active = self._labels(observation), self.rollout.active.copy()
@@ -182,6 +204,7 @@ class _Collector:
             memory=memory.cpu(),
             memory_valid=valid.cpu(),
             state=state,
+            leaning=leaning,
             action=action.cpu(),
             log_probability=policy.log_prob(action).sum(-1).cpu(),
             value=critic(state.to(device)).cpu(),
@@ -191,6 +214,7 @@ class _Collector:
             counts=torch.from_numpy(active & (~step.safety_driver | (step.danger != 0))),
             situation=outputs.situation.float().cpu(),
         )
+        self.leaning = self.config.persistence * (action - controls_of(outputs)).cpu()
         self._remember(current.float().cpu(), step.ended)
         self._safety_layer.remember(step.curvature, step.acceleration, step.ended)
         self.observation, self.state = self._look()
@@ -235,6 +259,7 @@ class _Collector:
     def _remember(self, current: Tensor, ended: Bool[np.ndarray, " W"]) -> None:
         self.memory, self.valid = advance(self.memory, self.valid, current)
         self.valid[torch.from_numpy(ended)] = False
+        self.leaning[torch.from_numpy(ended)] = 0.0
 
 
 def _critical(danger: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
@@ -267,11 +292,12 @@ class _Learner:
         self.critic_optimiser = torch.optim.AdamW(
             self.critic.parameters(), lr=config.critic_learning_rate, weight_decay=0.0, fused=True
         )
+        self.advantage_scale = AdvantageScale()
         self.imitation = ImitationConfig()
 
     def save(self, path: Path, rounds: int) -> None:
         """Write all that changes, after so many rounds."""
-        state: dict[str, Tensor] = {}
+        state = self.advantage_scale.tensors()
         for name, optimiser, module in self._optimised():
             parameters = dict(module.named_parameters())
             state |= {f"{name}.{key}": parameter.detach() for key, parameter in parameters.items()}
@@ -285,6 +311,7 @@ class _Learner:
         if found is None:
             return 0
         state, rounds = found
+        self.advantage_scale.load(state)
         for name, optimiser, module in self._optimised():
             parameters = dict(module.named_parameters())
             with torch.no_grad():
@@ -305,6 +332,7 @@ class _Learner:
         count, size = len(taught.action), self.config.batch_size
         if count == 0:
             return sums
+        taught = replace(taught, advantage=self.advantage_scale.scaled(taught.advantage))
         for group in self.policy_optimiser.param_groups:
             group["lr"] = self.config.learning_rate * max(share_left, 0.05)
         for _ in range(self.config.epochs):
@@ -338,7 +366,9 @@ class _Learner:
 
     def _update_policy(self, some: TaughtSteps) -> dict[str, float]:
         plan, imitation = self._plan(some)
-        log_probability = policy_of(plan, self.config).log_prob(some.action.to(self.device)).sum(-1)
+        log_probability = (
+            policy_of(plan, some.leaning, self.config).log_prob(some.action.to(self.device)).sum(-1)
+        )
         ratio = torch.exp(log_probability - some.log_probability.to(self.device))
         advantage = some.advantage.to(self.device)
         clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
@@ -409,23 +439,9 @@ def _round(
     taught = end_to_end(steps, advantages_of(steps, last_value, config.discount, config.trace))
     learner.network.train()
     learnt = learner.update(taught, number >= config.critic_warmup, 1.0 - number / rounds)
-    figures = _driven(steps) | learnt
+    figures = driven(steps) | learnt
     if not all(map(math.isfinite, figures.values())):
         raise ConfigError(
             f"reinforce: the loss is not finite in round {number}; lower learning_rate ({config.learning_rate})"
         )
     return figures
-
-
-def _driven(steps: list[Experience]) -> dict[str, float]:
-    """How the driving of a round was."""
-    metres = sum(
-        float((step.batch.observation.ego_history[:, -1, 0] * step.counts.numpy()).sum()) for step in steps
-    )
-    seconds = sum(int(step.counts.sum()) for step in steps) * STEP_S
-    critical = sum(int(step.critical.sum()) for step in steps)
-    return {
-        "km": metres * STEP_S / 1000.0,
-        "critical": float(critical),
-        "speed_mps": metres * STEP_S / max(seconds, STEP_S),
-    }
