@@ -369,7 +369,8 @@ class _Learner:
         log_probability = (
             policy_of(plan, some.leaning, self.config).log_prob(some.action.to(self.device)).sum(-1)
         )
-        ratio = torch.exp(log_probability - some.log_probability.to(self.device))
+        log_ratio = log_probability - some.log_probability.to(self.device)
+        ratio = torch.exp(log_ratio)
         advantage = some.advantage.to(self.device)
         clipped = ratio.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
         surrogate = -torch.min(ratio * advantage, clipped * advantage).mean()
@@ -377,7 +378,7 @@ class _Learner:
         (surrogate + self.config.imitation_weight * imitation).backward()
         nn.utils.clip_grad_norm_(self.learning.parameters(), self.config.gradient_norm)
         self.policy_optimiser.step()
-        moved = (ratio.detach() - 1.0 - torch.log(ratio.detach())).mean()
+        moved = (ratio - 1.0 - log_ratio).mean().detach()
         return {"policy": surrogate.item(), "imitation": imitation.item(), "divergence": moved.item()}
 
 
