@@ -176,6 +176,23 @@ def test_while_the_critic_warms_up_the_policy_stays():
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
 
 
+@pytest.mark.parametrize(("limit", "updates"), [(-1.0, 2), (100.0, 4)])
+def test_a_policy_that_has_gone_too_far_waits_for_the_next_round(
+    monkeypatch: pytest.MonkeyPatch, limit: float, updates: int
+):
+    update, count = module._Learner._update_policy, 0
+
+    def counted(learner: Any, some: Any) -> dict[str, float]:
+        nonlocal count
+        count += 1
+        return update(learner, some)
+
+    monkeypatch.setattr(module._Learner, "_update_policy", counted)
+    # Two rounds in which the policy learns, of two batches each.
+    run(replace(SMALL, critic_warmup=0, divergence_limit=limit))
+    assert count == updates
+
+
 def test_of_a_network_with_a_planner_that_alone_may_learn():
     with_planner = NetworkConfig(planner=True)
     torch.manual_seed(5)

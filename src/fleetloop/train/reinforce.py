@@ -1,7 +1,7 @@
 """Learning by reinforcement: a network that imitates already drives in the batched world and learns from what comes.
 
 Proximal policy optimisation (Schulman et al., 2017) from cameras, with generalised advantage estimation (Schulman et
-al., 2016). Three things differ from the textbook. The critic sees the state of the world, which the policy never does
+al., 2016). Four things differ from the textbook. The critic sees the state of the world, which the policy never does
 (asymmetric actor-critic: Pinto et al., 2018). The policy is held near the demonstrator by the loss of imitation on the
 very states it gets into. And the loop is the one of evaluation: the safety layer limits every action, and where the
 safety driver takes over an episode ends with a penalty; what it then drives teaches nothing. And what is tried lasts:
