@@ -24,7 +24,7 @@ speedrun: venv
 	$(BIN)/fleetloop loop --preset speedrun --workspace speedrun
 
 reference: venv
-	$(BIN)/fleetloop loop --preset reference --workspace reference
+	$(BIN)/fleetloop loop --preset speedrun --turns 2 --workspace speedrun
 
 smoke: venv
 	$(BIN)/fleetloop loop --preset smoke --workspace $(WORKSPACE)

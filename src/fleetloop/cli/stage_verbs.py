@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fleetloop.presets import Preset
     from fleetloop.sim.roads.library import TownLibrary
 
-PresetName = Literal["smoke", "laptop", "speedrun", "reference", "gpu"]
+PresetName = Literal["smoke", "laptop", "speedrun", "gpu"]
 
 
 def at_least_one(name: str, value: int) -> int:
@@ -275,7 +275,8 @@ class Practise(_LearnByDriving):
             preset = replace(preset, network=own_network(self.network, DEFAULT_RIG))
         if self.members is not None:
             preset = preset.with_members(at_least_one("members", self.members))
-        preset = replace(preset, imitate=replace(preset.imitate, **self._asked_for()))
+        learning = replace(preset.imitation(self.initial is not None), **self._asked_for())
+        preset = replace(preset, imitate=learning, first_imitate=None)
         library, towns = self._where(preset)
         practise_checkpoint(
             self.out,

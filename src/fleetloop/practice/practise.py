@@ -62,7 +62,7 @@ _WATCHED = 16
 class PractiseConfig:
     """How the network drives while it trains; how it trains is ImitationConfig's."""
 
-    drive: DriveConfig = field(default_factory=lambda: DriveConfig(scenario_share=0.1))
+    drive: DriveConfig = field(default_factory=lambda: DriveConfig(scenario_share=0.2))
     """Of the demonstrator first, `steps` steps, and of the network."""
     curate: CurateConfig = field(default_factory=lambda: CurateConfig(stride=2))
     coach: CoachConfig | None = field(default_factory=CoachConfig)

@@ -31,6 +31,8 @@ from fleetloop.stages.workspace import make_world, network_of
 UNTRAINED = "untrained"
 REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
 _DEFAULTS = asdict(EvaluateConfig())
+_UNTRAINED_ROUTES = 64
+"""A network with fresh weights is slow and needs the safety driver every few metres: so many routes tell its rate."""
 _NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress", "mirrored")
 """Settings in which two results that are compared may differ: rates are compared, whatever the distance and driver."""
 
@@ -71,11 +73,17 @@ class Suite:
         return summarise("demonstrator", self.towns, self.seed, self.demonstrator, self.demonstrator)
 
     def run(
-        self, network: Path | bytes, subject: str, title: str, km: float | None = None
+        self,
+        network: Path | bytes,
+        subject: str,
+        title: str,
+        km: float | None = None,
+        routes: int | None = None,
     ) -> tuple[DriveResult, list[FailureClip]]:
-        """Drive the suite with an ONNX network: all routes of the preset, or as many as come to `km` kilometres."""
+        """Drive the suite with an ONNX network: the first `routes`, or as many as come to `km` kilometres, or all."""
         config, world = self.preset.evaluate, self.world
-        rig, routes = rig_named(config.rig), config.routes
+        routes = routes or config.routes
+        config, rig = replace(config, routes=routes), rig_named(config.rig)
 
         def make_policy(vehicles: int) -> OnnxDriver:
             return make_driver(network, rig, vehicles, self.preset.threads, config.mirrored)
@@ -93,11 +101,16 @@ class Suite:
 
     def untrained(self, folder: Path) -> DriveResult:
         """How a network with fresh weights does: what the first release must beat. Kept in `folder`."""
+        config = self.preset.evaluate
+        # The gate compares each scenario family, so then all routes are driven.
+        routes = config.routes if config.scenario_share else min(config.routes, _UNTRAINED_ROUTES)
         if not (folder / ARTIFACT_FILE).is_file():
             with replacing_folder(folder) as partial:
                 untrained_network(partial / NETWORK_FILE, self.preset, self.run_seed)
-                result, _ = self.run(partial / NETWORK_FILE, UNTRAINED, "untrained network")
-                self.write(partial, Report(result, None, None, settings_of(self.preset)), [])
+                network, title = partial / NETWORK_FILE, "untrained network"
+                result, _ = self.run(network, UNTRAINED, title, routes=routes)
+                settings = {**settings_of(self.preset), "routes": routes}
+                self.write(partial, Report(result, None, None, settings), [])
         return self.result_in(folder)
 
     def result_in(self, folder: Path) -> DriveResult:

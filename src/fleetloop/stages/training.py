@@ -70,10 +70,7 @@ def train_checkpoint(
         samples = replay.mixed_with(samples)
     in_mirror = mirrored & (np.arange(len(samples)) < own)
     towns = sorted(set(samples.town.tolist()))
-    config = preset.imitate
-    if initial is None and preset.first_imitate is not None:
-        config = preset.first_imitate
-    config = replace(config, seed=seed)
+    config = replace(preset.imitation(initial is not None), seed=seed)
     batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
     parents = [dataset_version(dataset, version).artifact.id]
     if replay is not None:
@@ -175,7 +172,8 @@ def practise_checkpoint(
         ConfigError: a package for figures is not installed.
         StorageError: the disk is full.
     """
-    config, imitate = preset.practise or PractiseConfig(), replace(preset.imitate, seed=seed)
+    config = preset.practise or PractiseConfig()
+    imitate = replace(preset.imitation(initial is not None), seed=seed)
     parents: list[str] = []
     coach = None
     if initial is None:
