@@ -234,7 +234,10 @@ def test_each_seed_is_evaluated_in_other_towns():
     for key in towns:
         town = parse_generated_key(key)
         assert town is not None and town.seed >= EVALUATION_SEED
-    assert not set(towns) & set(preset.training_keys())
+    practice = PRESETS["speedrun"]
+    trained_on = {*preset.training_keys(), *practice.training_keys()}
+    assert not trained_on & {*towns, *practice.unseen_keys(3), *practice.evaluation_keys(0)}
+    assert {key.split("-")[0] for key in practice.training_keys()} > {key.split("-")[0] for key in towns}
 
 
 def test_practise_makes_a_checkpoint(tmp_path: Path, command: Cli):

@@ -83,6 +83,15 @@ class TestFiles:
             (partial / "whole").write_text("y")
         assert [entry.name for entry in path.iterdir()] == ["whole"]
 
+    def test_an_old_folder_moved_aside_by_a_killed_writer_comes_back(self, tmp_path: Path) -> None:
+        path, aside = tmp_path / "report", tmp_path / "report.replaced"
+        aside.mkdir()
+        (aside / "whole").write_text("old")
+        with pytest.raises(RuntimeError), replacing_folder(path):
+            raise RuntimeError("killed again")
+        assert (path / "whole").read_text() == "old"
+        assert list(tmp_path.iterdir()) == [path]
+
     def test_full_disk_is_one_sentence_with_the_mend(self, tmp_path: Path) -> None:
         path = tmp_path / "episode.mcap"
         with (

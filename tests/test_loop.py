@@ -56,18 +56,23 @@ def run_tiny(workspace: Path) -> Turns:
     return run_loop(open_run(workspace, RUN), TINY, RUN)
 
 
-def test_a_turn_can_be_practice(tmp_path: Path):
+def test_turns_of_practice_go_on_from_one_another_also_in_a_later_run(tmp_path: Path):
     drive = replace(TINY.drive, steps=20, route_m=60.0)
     practise = PractiseConfig(drive=drive, first_drive_samples=32, batches_per_round=2, stage_samples=64)
-    preset = replace(TINY, turns=1, practise=practise)
+    first = replace(TINY.imitate, samples=TINY.imitate.samples // 2)
+    preset = replace(TINY, turns=1, practise=practise, first_imitate=first)
     workspace = open_run(prepare(tmp_path / "workspace"), RUN)
     turns = run_loop(workspace, preset, RUN)
     (row,) = turns.rows
-    assert row.release == "release 1" and row.samples == TINY.imitate.samples
-    checkpoint = workspace.turn(0) / "checkpoint"
-    assert read_artifact(checkpoint).parents == () and not (workspace.folder / "dataset").exists()
+    assert row.release == "release 1" and row.samples == first.samples
+    begun = read_artifact(workspace.turn(0) / "checkpoint")
+    assert begun.parents == () and not (workspace.folder / "dataset").exists()
     assert not list(workspace.turn(0).glob("*.practice"))
     assert "practise" in turns.record(0).seconds and workspace.page.is_file()
+    turns = run_loop(open_run(workspace.folder, RUN), replace(preset, turns=2), RUN)
+    assert [row.samples for row in turns.rows] == [first.samples, TINY.imitate.samples]
+    assert read_artifact(workspace.turn(0) / "checkpoint") == begun
+    assert read_artifact(workspace.turn(1) / "checkpoint").parents == (begun.id,)
 
 
 def test_every_artifact_fits_its_id_and_names_its_parents(finished: Path):

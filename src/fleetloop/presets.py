@@ -144,7 +144,7 @@ PRESETS = {
         curate=CurateConfig(),
         network=EnsembleConfig((NetworkConfig(planner=True),) * 2),
         first_imitate=ImitationConfig(samples=420_000, warmup_samples=10_000),
-        imitate=ImitationConfig(samples=600_000, warmup_samples=10_000),
+        imitate=ImitationConfig(samples=500_000, warmup_samples=10_000),
         batches=BatchConfig(),
         practise=PractiseConfig(),
         evaluate=EvaluateConfig(routes=256, route_m=400.0),

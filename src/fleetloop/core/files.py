@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fleetloop.core.errors import StorageError
 
-PARTIAL_SUFFIX = ".partial"
+PARTIAL_SUFFIX, REPLACED_SUFFIX = ".partial", ".replaced"
 
 
 @contextlib.contextmanager
@@ -54,11 +54,17 @@ def replacing_file(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty partial folder beside `path`; rename it into place only if the block succeeds.
 
-    A folder that was left partial by a killed run is emptied first. A complete `path` is replaced.
+    A folder that was left partial by a killed run is emptied first. A complete `path` is replaced: it is moved aside
+    first, for a folder cannot be renamed over another, and a run killed in between finds it there.
     """
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    partial, replaced = (path.with_name(path.name + suffix) for suffix in (PARTIAL_SUFFIX, REPLACED_SUFFIX))
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if replaced.exists():
+            if path.exists():
+                shutil.rmtree(replaced)
+            else:
+                replaced.replace(path)
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir()
@@ -68,8 +74,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(replaced)
         partial.replace(path)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,11 +14,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from numba import njit
 
 from fleetloop.core.errors import InputError
-from fleetloop.core.types import MEASURED_SHAPES, CameraRig, Observation
+from fleetloop.core.types import MEASURED_SHAPES, STEP_S, CameraRig, Observation
 from fleetloop.safety.mounts import MountConfig, MountMonitor
 from fleetloop.safety.watchdog import Fault
 
@@ -28,20 +28,27 @@ _MOVES_MPS = 1.0
 """Who stands may see the same picture twice."""
 _SKIP = 2
 """Every so many rows and columns are looked at."""
+_DARKEST, _BRIGHTEST = 4, 251
+"""Beyond these a picture that shows nothing is black or white, as of a sensor that is dead or blinded."""
 
 
 @njit(cache=True)
 def compare_pictures(
     images: UInt8[np.ndarray, "W cameras height width 3"], last: UInt8[np.ndarray, "W cameras rows columns 3"]
-) -> tuple[Int64[np.ndarray, "W cameras"], Bool[np.ndarray, "W cameras"]]:
-    """By how many levels the channels of each picture vary at most, and whether it is the same as `last`.
+) -> tuple[
+    Int64[np.ndarray, "W cameras"], UInt8[np.ndarray, "W cameras 2"], Bool[np.ndarray, "W cameras"]
+]:
+    """By how many levels the channels of each picture vary at most, its lowest and highest level, and whether it is the
+    same as `last`.
 
     Every second row and column is looked at; `last` takes them over.
     """
     levels = np.zeros(images.shape[:2], np.int64)
+    extremes = np.empty((*images.shape[:2], 2), np.uint8)
     same = np.ones(images.shape[:2], np.bool_)
     for w in range(images.shape[0]):
         for c in range(images.shape[1]):
+            lowest, highest = np.uint8(255), np.uint8(0)
             for channel in range(3):
                 low, high, differs = np.uint8(255), np.uint8(0), np.uint8(0)
                 for y in range(last.shape[2]):
@@ -51,8 +58,10 @@ def compare_pictures(
                         differs |= level ^ last[w, c, y, x, channel]
                         last[w, c, y, x, channel] = level
                 levels[w, c] = max(levels[w, c], np.int64(high) - np.int64(low))
+                lowest, highest = min(lowest, low), max(highest, high)
                 same[w, c] &= differs == 0
-    return levels, same
+            extremes[w, c, 0], extremes[w, c, 1] = lowest, highest
+    return levels, extremes, same
 
 
 @dataclass(frozen=True)
@@ -64,9 +73,12 @@ class InputConfig:
     """
 
     uniform_levels: int = 3
-    """A picture whose channels vary by no more than this shows nothing: black, white or grey."""
+    """A picture whose channels vary by no more than this shows nothing: black, white or of one colour."""
     blind_steps: int = 5
-    """A camera that shows nothing, or the same while the vehicle moves, so many times in a row is lost."""
+    """A camera that shows black, white, or the same while the vehicle moves, so many times in a row is lost."""
+    one_colour_m: float = 15.0
+    """One that shows a single other colour is lost after so many metres: the side of a bus or lorry that fills a
+    picture is gone by then."""
     lost_forward_cameras: int = 1
     """Of the first group; with more, the vehicle stops. Training leaves out single cameras in the same way."""
     mounts: MountConfig = field(default_factory=MountConfig)
@@ -88,6 +100,7 @@ class InputMonitor:
         ]
         shape = (vehicles, len(rig.cameras))
         self._blind_steps: Int64[np.ndarray, "W cameras"] = np.zeros(shape, np.int64)
+        self._one_colour_m: Float64[np.ndarray, "W cameras"] = np.zeros(shape)
         self.lost: Bool[np.ndarray, "W cameras"] = np.zeros(shape, bool)
         """Cameras in the order of the rig."""
         self.began: Bool[np.ndarray, "W cameras"] = np.zeros(shape, bool)
@@ -126,7 +139,7 @@ class InputMonitor:
 
     def forget(self, vehicles: Bool[np.ndarray, " W"]) -> None:
         """Begin anew with these vehicles: they were put somewhere else."""
-        self._blind_steps[vehicles] = 0
+        self._blind_steps[vehicles], self._one_colour_m[vehicles] = 0, 0.0
         self.lost[vehicles] = False
         self._mounts.forget(vehicles)
 
@@ -167,14 +180,20 @@ class InputMonitor:
 
     def _look(self, observation: Observation, active: Bool[np.ndarray, " W"]) -> None:
         parts = [compare_pictures(*group) for group in zip(observation.images, self._last, strict=True)]
-        levels, same = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        moves = np.nan_to_num(np.abs(observation.ego_history[:, -1, 0])) > _MOVES_MPS
+        levels, extremes, same = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        speed_mps = np.nan_to_num(np.abs(observation.ego_history[:, -1, 0]))[:, None]
+        even = levels <= self._config.uniform_levels
+        dead = even & ((extremes[:, :, 1] <= _DARKEST) | (extremes[:, :, 0] >= _BRIGHTEST))
         # In the first step all pictures differ from the black ones before, but for those that show nothing.
-        blind = (levels <= self._config.uniform_levels) | (same & moves[:, None])
-        self._blind_steps = np.where(blind & active[:, None], self._blind_steps + 1, 0)
+        stopped = dead | (same & ~even & (speed_mps > _MOVES_MPS))
+        self._blind_steps = np.where(stopped & active[:, None], self._blind_steps + 1, 0)
+        driven_m = self._one_colour_m + STEP_S * speed_mps
+        self._one_colour_m = np.where(even & active[:, None], driven_m, 0.0)
+        blind = even | stopped
         self._mounts.look(observation, active, ~blind)
         misplaced = self._mounts.misplaced & active[:, None]
         lost = (self._blind_steps >= self._config.blind_steps) | misplaced
+        lost |= self._one_colour_m >= self._config.one_colour_m
         self.began, self.lost = lost & ~self.lost, lost
         for w in np.flatnonzero(self.began.any(axis=1)).tolist():
             self._tell(f"{self.lost_text(w)} (vehicle {w})")

@@ -87,12 +87,13 @@ class TaughtSteps:
 
     def select(self, chosen: Tensor) -> "TaughtSteps":
         """The samples `chosen`."""
+        tensors = {name: getattr(self, name)[chosen] for name in (*_KEPT, "advantage", "returns")}
         rows = chosen.numpy()
-        batch = map_batches(lambda arrays: arrays[0][rows], [self.batch])
-        return TaughtSteps(batch, *(getattr(self, name)[chosen] for name in _TAUGHT_TENSORS))
+        return TaughtSteps(map_batches(lambda arrays: arrays[0][rows], [self.batch]), **tensors)
 
 
-_TAUGHT_TENSORS = tuple(field.name for field in dataclasses.fields(TaughtSteps))[1:]
+_KEPT = ("memory", "memory_valid", "state", "leaning", "action", "log_probability", "situation")
+"""What a taught step has as it was in the experience."""
 
 
 def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> TaughtSteps:
@@ -102,12 +103,10 @@ def end_to_end(steps: list[Experience], advantages: Float[Tensor, "T W"]) -> Tau
     """
     counts = torch.stack([step.counts for step in steps]).flatten()
     chosen = torch.nonzero(counts).squeeze(-1)
+    kept = {name: torch.cat([getattr(step, name) for step in steps]) for name in _KEPT}
+    advantage, value = advantages.flatten(), torch.cat([step.value for step in steps])
     whole = map_batches(np.concatenate, [step.batch for step in steps])
-    flat = {
-        name: torch.cat([getattr(step, name) for step in steps]) for name in (*_TAUGHT_TENSORS[:-2], "value")
-    }
-    value, advantage = flat.pop("value"), advantages.flatten()
-    taught = TaughtSteps(whole, **flat, advantage=advantage, returns=advantage + value).select(chosen)
+    taught = TaughtSteps(whole, **kept, advantage=advantage, returns=advantage + value).select(chosen)
     if not len(chosen):
         return taught
     return dataclasses.replace(taught, advantage=taught.advantage - taught.advantage.mean())
