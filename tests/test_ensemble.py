@@ -96,7 +96,7 @@ class TestCombined:
     "config",
     [
         PAIR,
-        EnsembleConfig((NetworkConfig(memory=False, turn_ends=False), NetworkConfig())),
+        EnsembleConfig((NetworkConfig(memory=False, turn_ends=False), NetworkConfig(sightings=True))),
         EnsembleConfig((NetworkConfig(memory=False),) * 3),
     ],
 )

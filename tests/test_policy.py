@@ -322,6 +322,7 @@ class TestConfig:
             ("memory", 1),
             ("planner", 0),
             ("turn_ends", 1),
+            ("sightings", 1),
             ("speed", 3),
         ],
     )
@@ -333,7 +334,7 @@ class TestConfig:
 
     def test_a_network_from_before_has_no_planner_and_does_not_read_where_turns_end(self):
         content = config_to_dict(NetworkConfig(planner=False, turn_ends=False))
-        for field in ("planner", "turn_ends"):
+        for field in ("planner", "turn_ends", "sightings"):
             del content[field]
         assert config_from_dict(content) == NetworkConfig(planner=False, turn_ends=False)
 

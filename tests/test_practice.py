@@ -13,17 +13,19 @@ from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.labels import with_label_columns
 from fleetloop.core.types import CameraRig, Observation, Plan
 from fleetloop.curate.curate import CurateConfig
-from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.policy.network import DriverNetwork, NetworkConfig, build_network
 from fleetloop.practice import practise as practise_module
 from fleetloop.practice.coaching import CoachConfig
 from fleetloop.practice.collector import Collector, _Kept
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.practice.practise import PractiseConfig, practise
+from fleetloop.practice.seeing import SeeingConfig, learn_to_see
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.rollout import make_routes
 from fleetloop.sim.safety_driver import Danger
-from fleetloop.train.batches import BatchConfig, Moments, empty_moments
+from fleetloop.train.batches import BatchConfig, BatchSource, Moments, empty_moments
 from fleetloop.train.imitate import ImitationConfig
+from fleetloop.train.losses import sightings_loss
 from fleetloop.vehicle.drive import DriveConfig
 from toy_world import toy_world
 
@@ -35,6 +37,8 @@ COACH = CoachConfig(
 CONFIG = PractiseConfig(
     drive=DRIVE,
     coach=COACH,
+    seeing=SeeingConfig(samples=64, batch_size=16, warmup_samples=16),
+    first_misled_steps=20,
     curate=CurateConfig(stride=2),
     capacity=400,
     first_drive_samples=32,
@@ -44,7 +48,7 @@ CONFIG = PractiseConfig(
     watch_steps=30,
 )
 IMITATION = ImitationConfig(samples=192, batch_size=16, warmup_samples=16, compile=False, gpu=False)
-BATCHES = BatchConfig(batch_size=16)
+BATCHES = BatchConfig(batch_size=16, sightings=True)
 
 
 class Swerve:
@@ -129,7 +133,7 @@ def test_moments_survive_their_file(tmp_path: Path):
 
 def run(folder: Path, seed: int = 0, unseen: range | None = None) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-    network = build_network(NetworkConfig(planner=True), RIG)
+    network = build_network(NetworkConfig(planner=True, sightings=True), RIG)
     imitation = replace(IMITATION, seed=seed)
     told: list[tuple[int, dict[str, float]]] = []
     result = practise(
@@ -185,6 +189,38 @@ def test_same_seed_same_bits_and_a_killed_run_goes_on(tmp_path: Path, monkeypatc
     for _ in range(2):
         resumed = run(tmp_path / "killed")
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_members_begin_with_one_eye_that_is_not_trained_twice(tmp_path: Path):
+    config = NetworkConfig(planner=True, sightings=True)
+    moments, world, path = collected(None), toy_world(), tmp_path / "eye.safetensors"
+    seeing = SeeingConfig(samples=320, batch_size=16, warmup_samples=16)
+
+    def begun() -> tuple[list[DriverNetwork], list[float]]:
+        torch.manual_seed(0)
+        networks, told = [build_network(config, RIG) for _ in range(2)], list[float]()
+        learn_to_see(seeing, IMITATION, networks, world, RIG, moments, BATCHES, path, told.append)
+        return networks, told
+
+    torch.manual_seed(0)
+    fresh = build_network(config, RIG)
+    (first, second), told = begun()
+    assert told[-1] == 1.0 and sorted(told) == told
+    (again, _), told_again = begun()
+    assert told_again == []
+    for name, value in first.state_dict().items():
+        is_of_eye = name.startswith(("encoder.convolutions.", "sightings."))
+        assert torch.equal(value, again.state_dict()[name])
+        assert torch.equal(value, fresh.state_dict()[name]) != is_of_eye
+        assert not is_of_eye or torch.equal(value, second.state_dict()[name])
+    assert not torch.equal(first.enter.weight, second.enter.weight)
+    batch = BatchSource(moments, world, RIG, BATCHES, 1).batch(0)
+    assert batch.sightings is not None
+    losses = []
+    for network in (fresh, first):
+        cells = [network.encoder.cells(torch.from_numpy(images)) for images in batch.observation.images]
+        losses.append(sightings_loss(network.see(cells), torch.from_numpy(batch.sightings)).mean().item())
+    assert losses[1] < 0.5 * losses[0]
 
 
 def test_other_settings_begin_anew(tmp_path: Path):

@@ -342,6 +342,15 @@ class BirdsEyeLayer(IntEnum):
     """Where one could drive."""
 
 
+class SightingLayer(IntEnum):
+    """Who is in a cell of a picture."""
+
+    VEHICLE = 0
+    """Or what else stands or lies on the road."""
+    PERSON = 1
+    """On foot or on a bicycle."""
+
+
 BIRDS_EYE_CELLS = (16, 24)
 """Ahead, and from right to left."""
 BIRDS_EYE_SHAPE = (len(BirdsEyeLayer), *BIRDS_EYE_CELLS)

@@ -13,7 +13,8 @@ from fleetloop.core.types import Camera, CameraRig
 STRIDE = 16
 """Pixels of an image that one cell of the feature map stands for, along each axis."""
 
-_FIRST_CENTRE_PX = 2.0
+FIRST_CENTRE_PX = 2.0
+"""From the edge of an image to the middle of what the first cell stands for."""
 _RAY_OCTAVES = 5
 GEOMETRY_FEATURES = 3 * (1 + 2 * _RAY_OCTAVES) + 3 + 1
 
@@ -21,13 +22,13 @@ GEOMETRY_FEATURES = 3 * (1 + 2 * _RAY_OCTAVES) + 3 + 1
 def cell_rays(camera: Camera) -> Float32[np.ndarray, "cells 3"]:
     """Unit direction, in the ego frame, that the centre of each cell's receptive field looks along.
 
-    Row by row. The first convolution (6x6, stride 4, padding 1) centres its output i on pixel 4 i + 1.5, and
-    each 3x3 of stride 2 and padding 1 on input 2 i: cell i is centred on pixel 16 i + 1.5, 16 i + 2 from the
-    edge.
+    Row by row. The first convolution (6x6, stride 4, padding 1) centres its output i on pixel 4 i + 1.5, each 3x3 of
+    stride 2 and padding 1 on input 2 i, and those of stride 1 on their own place: cell i is centred on pixel
+    16 i + 1.5, 16 i + 2 from the edge.
     """
     focal_px = 0.5 * camera.width / math.tan(0.5 * camera.horizontal_field_of_view)
-    column_px = np.arange(0, camera.width, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.width
-    row_px = np.arange(0, camera.height, STRIDE) + _FIRST_CENTRE_PX - 0.5 * camera.height
+    column_px = np.arange(0, camera.width, STRIDE) + FIRST_CENTRE_PX - 0.5 * camera.width
+    row_px = np.arange(0, camera.height, STRIDE) + FIRST_CENTRE_PX - 0.5 * camera.height
     row, column = np.meshgrid(row_px, column_px, indexing="ij")
     forward, left, up = np.ones(row.size), -column.ravel() / focal_px, -row.ravel() / focal_px
     pitched_forward = math.cos(camera.pitch) * forward - math.sin(camera.pitch) * up
@@ -64,6 +65,11 @@ def geometry_features(cameras: tuple[Camera, ...]) -> Float32[np.ndarray, "cells
     return np.concatenate(features).astype(np.float32)
 
 
+def cell_count(camera: Camera) -> int:
+    """How many cells the picture of a camera has."""
+    return (camera.height // STRIDE) * (camera.width // STRIDE)
+
+
 @lru_cache(maxsize=64)
 def rig_geometry(rig: CameraRig) -> tuple[Float32[np.ndarray, "cells features"], ...]:
     """`geometry_features` of each group of the rig: the network's input that says where its cameras are."""
@@ -82,11 +88,12 @@ class CameraEncoder(nn.Module):
     convolutions of stride 2 in every reading tried (lane offset, heading, gap ahead, signal colour).
     """
 
-    def __init__(self, channels: tuple[int, int, int], basis: int, width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], basis: int, width: int) -> None:
+        """`channels` of three convolutions that bring images to STRIDE, and of more that keep the cells."""
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs, outputs in zip((3, *channels[:-1]), channels, strict=True):
-            kernel, stride = (6, 4) if not layers else (3, 2)
+        for number, (inputs, outputs) in enumerate(zip((3, *channels[:-1]), channels, strict=True)):
+            kernel, stride = ((6, 4), (3, 2), (3, 2))[number] if number < 3 else (3, 1)
             convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding=1)
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)  # pyright: ignore[reportArgumentType]
@@ -96,12 +103,8 @@ class CameraEncoder(nn.Module):
         self.basis = nn.Sequential(nn.Linear(GEOMETRY_FEATURES, 128), nn.ReLU(), nn.Linear(128, basis))
         self.project = nn.Linear(channels[-1] * basis, width)
 
-    def forward(
-        self,
-        images: UInt8[Tensor, "B cameras height width 3"],
-        geometry: Float32[Tensor, "cells features"],
-    ) -> Float[Tensor, "B width"]:
-        """Embedding of the cameras of one group of a rig, and that group's `geometry_features`."""
+    def cells(self, images: UInt8[Tensor, "B cameras height width 3"]) -> Float[Tensor, "B cells channels"]:
+        """The feature maps of the cameras of one group of a rig, camera by camera and row by row."""
         batch, cameras, height, width, _ = images.shape
         # Already channels-last in memory: the permutation copies nothing.
         pixels = images.reshape(batch * cameras, height, width, 3).permute(0, 3, 1, 2)
@@ -109,7 +112,20 @@ class CameraEncoder(nn.Module):
             torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
         )
         cells = self.convolutions(scaled * (1.0 / 64.0) - 2.0)
-        cells = cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
+        return cells.permute(0, 2, 3, 1).reshape(batch, -1, self.channels)
+
+    def pool(
+        self, cells: Float[Tensor, "B cells channels"], geometry: Float32[Tensor, "cells features"]
+    ) -> Float[Tensor, "B width"]:
+        """Embedding of the cells of one group of a rig, given that group's `geometry_features`."""
         weights = self.basis(geometry) / math.sqrt(cells.shape[1])
         gathered = torch.matmul(cells.transpose(1, 2), weights.to(cells.dtype))
         return self.project(gathered.flatten(1))
+
+    def forward(
+        self,
+        images: UInt8[Tensor, "B cameras height width 3"],
+        geometry: Float32[Tensor, "cells features"],
+    ) -> Float[Tensor, "B width"]:
+        """Embedding of the cameras of one group of a rig, and that group's `geometry_features`."""
+        return self.pool(self.cells(images), geometry)

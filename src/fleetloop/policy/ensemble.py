@@ -89,7 +89,8 @@ def combined(outputs: Sequence[Outputs]) -> Outputs:
 
     Curvatures, poses and distances are averaged, and so are probabilities; the acceleration is CAUTION standard
     deviations below the mean. A spread is the mean one plus how far the poses lie apart (the mean distance from their
-    mean: the scale of a Laplace distribution, as the spread is). There is no situation that they agree on.
+    mean: the scale of a Laplace distribution, as the spread is). There is no situation that they agree on, and
+    who is in which cell each tells for itself.
     """
 
     def mean(name: str) -> Tensor:
@@ -116,6 +117,7 @@ def combined(outputs: Sequence[Outputs]) -> Outputs:
         birds_eye_logits=torch.logit(torch.sigmoid(stacked("birds_eye_logits")).mean(dim=0), 1e-6),
         balance_loss=mean("balance_loss"),
         situation=outputs[0].situation[:, :0],
+        sightings=outputs[0].sightings[:, :0],
     )
 
 

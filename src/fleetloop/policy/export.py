@@ -112,6 +112,7 @@ def export_onnx(network: DriverModel, path: Path) -> None:
         )
         model = onnx.load(str(partial))
         _keep_inputs(model.graph, dict(zip(names, tensors, strict=True)), unbatched=geometry)
+        _keep_sightings(model.graph, network)
         store_in_16_bits(model.graph)
         onnx.helper.set_model_props(model, {CONFIG_PROPERTY: json.dumps(config_to_dict(network.config))})
         onnx.save(model, str(partial))
@@ -126,6 +127,13 @@ def _keep_inputs(graph: onnx.GraphProto, tensors: dict[str, Tensor], unbatched: 
         if name not in unbatched:
             shape[0] = "batch"
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+
+
+def _keep_sightings(graph: onnx.GraphProto, network: DriverModel) -> None:
+    """Add the weights of who is in which cell: no output needs them, but whoever trains the network on does."""
+    for key, value in network.state_dict().items():
+        if "sightings" in key.split("."):
+            graph.initializer.append(onnx.numpy_helper.from_array(value.cpu().numpy(), f"network.{key}"))
 
 
 def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:

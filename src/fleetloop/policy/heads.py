@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fleetloop.core.types import BIRDS_EYE_SHAPE, PLAN_POSES, Control
+from fleetloop.core.types import BIRDS_EYE_SHAPE, PLAN_POSES, Control, SightingLayer
 from fleetloop.policy.features import curvature_from_control
 from fleetloop.policy.planner import PLAN_OUTPUTS, SITUATION_WIDTH, Planner, PlanScale
 
@@ -59,6 +59,9 @@ class Outputs(NamedTuple):
     balance_loss: Float[Tensor, ""]
     situation: Float[Tensor, "B situation"]
     """What the plan was made from; of no width where it comes straight from the trunk."""
+    sightings: Float[Tensor, "B cells 2"]
+    """Logits of who is in each cell of the pictures, camera by camera, by SightingLayer; of no cells where a network
+    does not tell."""
 
 
 class Decoded(NamedTuple):
@@ -137,6 +140,7 @@ class Heads(nn.Module):
             birds_eye_logits=parts[7].reshape(-1, *BIRDS_EYE_SHAPE),
             balance_loss=balance_loss,
             situation=situation,
+            sightings=x.new_zeros(len(x), 0, len(SightingLayer)),
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fleetloop.core.errors import ConfigError
-from fleetloop.core.types import CameraRig
+from fleetloop.core.types import CameraRig, SightingLayer
 from fleetloop.policy import features
 from fleetloop.policy.encoder import STRIDE, CameraEncoder
 from fleetloop.policy.ensemble import Ensemble
@@ -56,15 +56,19 @@ class NetworkConfig:
     turn_ends: bool = True
     """Whether it reads where the next turns end: the lane beyond a junction need not lie straight ahead."""
 
+    sightings: bool = False
+    """Whether it tells who is in each cell of the pictures, with a convolution more for it."""
+
     @property
     def factor(self) -> int:
         """Width relative to tiny."""
         return _WIDTH_FACTOR[self.size]
 
     @property
-    def channels(self) -> tuple[int, int, int]:
-        """Output channels of the three convolutions."""
-        return 32 * self.factor, 48 * self.factor, 64 * self.factor
+    def channels(self) -> tuple[int, ...]:
+        """Output channels of the convolutions."""
+        channels = (32, 64, 96, 96) if self.sightings else (32, 48, 64)
+        return tuple(self.factor * count for count in channels)
 
     @property
     def basis(self) -> int:
@@ -111,6 +115,13 @@ AnyNetwork = NetworkConfig | EnsembleConfig | OwnNetwork
 """What must be known to build a network, ours or the user's own."""
 
 
+def tells_sightings(config: AnyNetwork) -> bool:
+    """Whether a network, or one of those that drive as one, tells who is in which cell: batches need the truth then."""
+    if isinstance(config, EnsembleConfig):
+        return any(member.sightings for member in config.members)
+    return isinstance(config, NetworkConfig) and config.sightings
+
+
 def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
     """The config as plain JSON values."""
     if isinstance(config, EnsembleConfig):
@@ -144,8 +155,9 @@ def _own_config_from_dict(content: Any) -> NetworkConfig:
         raise ConfigError(
             "network config: a member is no JSON object; use the config.json beside the weights"
         )
-    # Networks from before there was a planner have none, and the hint did not say where turns end.
-    content = {"planner": False, "turn_ends": False, **content}
+    # Networks from before there was a planner have none, the hint did not say where turns end, and nobody asked
+    # who is in a cell.
+    content = {"planner": False, "turn_ends": False, "sightings": False, **content}
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
     if set(content) != names:
         raise ConfigError(
@@ -157,7 +169,7 @@ def _own_config_from_dict(content: Any) -> NetworkConfig:
     experts = content["experts"]
     if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:
         raise ConfigError(f"network config: experts is {experts!r}; use a whole number of at least 2")
-    for name in ("memory", "past_controls", "planner", "turn_ends"):
+    for name in ("memory", "past_controls", "planner", "turn_ends", "sightings"):
         if not isinstance(content[name], bool):
             raise ConfigError(f"network config: {name} is {content[name]!r}; use true or false")
     return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
@@ -172,6 +184,7 @@ class DriverNetwork(DriverModel):
         self.rig = rig
         width = config.embedding_width
         self.encoder = CameraEncoder(config.channels, config.basis, width)
+        self.sightings = nn.Linear(config.channels[-1], len(SightingLayer)) if config.sightings else None
         self.normalise_embedding = nn.LayerNorm(width)
         self.normalise_forward = nn.LayerNorm(width, elementwise_affine=False)
         self.memory = Memory(width) if config.memory else None
@@ -206,7 +219,8 @@ class DriverNetwork(DriverModel):
         `earlier` is what this method returned MEMORY_DELAY_STEPS ago; both are needed when the config has
         memory.
         """
-        forward, *around = map(self.encoder, inputs.images, inputs.geometry)
+        cells = list(map(self.encoder.cells, inputs.images))
+        forward, *around = map(self.encoder.pool, cells, inputs.geometry)
         embedding = forward
         for part in around:
             embedding = embedding + part
@@ -225,7 +239,15 @@ class DriverNetwork(DriverModel):
         x = self.enter(torch.cat([part.to(parts[1].dtype) for part in parts], dim=-1))
         x, balance = through_blocks(self.blocks, x)
         x = functional.relu(self.normalise(x))
-        return self.heads(x, inputs.ego_history[:, -1, 0], balance), self.normalise_forward(forward)
+        outputs = self.heads(x, inputs.ego_history[:, -1, 0], balance)
+        if self.sightings is not None:
+            outputs = outputs._replace(sightings=self.see(cells))
+        return outputs, self.normalise_forward(forward)
+
+    def see(self, cells: list[Float[Tensor, "B cells channels"]]) -> Float[Tensor, "B cells 2"]:
+        """Logits of who is in the cells of all groups."""
+        assert self.sightings is not None
+        return self.sightings(torch.cat(cells, dim=1)).float()
 
     def learners(self) -> "list[DriverNetwork]":
         """Itself."""

@@ -27,11 +27,13 @@ from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.model import DriverModel
+from fleetloop.policy.network import DriverNetwork, tells_sightings
 from fleetloop.policy.planner import planners_of
 from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.practice.rounds import prepared_ahead
+from fleetloop.practice.seeing import SeeingConfig, learn_to_see
 from fleetloop.sim.rollout import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batch import Batch
@@ -50,7 +52,8 @@ from fleetloop.train.imitate import (
 from fleetloop.train.waiting import WaitingClock
 from fleetloop.vehicle.drive import DriveConfig
 
-_SETTINGS, _STATE, _COACH = "practice.json", "state.safetensors", "coach.safetensors"
+_SETTINGS, _STATE = "practice.json", "state.safetensors"
+_COACH, _EYE = "coach.safetensors", "eye.safetensors"
 _COUNTS = "moments.json"
 _COACH_SHARE = 8
 """The coach learns from at most so many times the samples of the network."""
@@ -67,10 +70,14 @@ class PractiseConfig:
     curate: CurateConfig = field(default_factory=lambda: CurateConfig(stride=2))
     coach: CoachConfig | None = field(default_factory=CoachConfig)
     """Who tells the network what situations are; None for nobody."""
+    seeing: SeeingConfig | None = field(default_factory=SeeingConfig)
+    """How the encoder learns to see before the network drives; None for not at all."""
     misled: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2)
     """How far the coach is misled when it drives for the network to learn from (`CoachDriver`)."""
     misled_steps_per_batch: int = 3
     """Of all vehicles, driven by the misled coach for each batch trained on."""
+    first_misled_steps: int = 1_500
+    """Of all vehicles, driven by the misled coach before the network learns anything."""
     capacity: int = 700_000
     """Moments kept, 1.5 kB each."""
     first_drive_samples: int = 32_000
@@ -138,14 +145,37 @@ class _Practice:
         self.buffer.append(moments)
         self.fresh.append(moments)
 
-    def demonstrate(self, progress: Callable[[float], None] | None) -> None:
-        """Let the demonstrator drive."""
-        collector = self.collect(0, None)
-        for number in range(self.config.drive.steps):
-            collector.step()
-            if progress is not None:
-                progress((number + 1) / self.config.drive.steps)
-        self.learn_from(collector.take_all())
+    def demonstrate(self, progress: Callable[[float], None]) -> None:
+        """Let the demonstrator drive, then the misled coach if there is one."""
+        for share, collector, steps in (
+            (0.5, self.collect(0, None), self.config.drive.steps),
+            (1.0, self.mislead(0), self.config.first_misled_steps),
+        ):
+            if collector is None:
+                continue
+            for _ in range(steps):
+                collector.step()
+            self.learn_from(collector.take_all())
+            progress(share)
+
+    def see(self, network: DriverModel, progress: Callable[[float], None]) -> None:
+        """Let a network that tells who is in its cells learn that first, from what was driven so far."""
+        seeing = [learner for learner in network.learners() if tells_sightings(learner.config)]
+        if self.config.seeing is None or not seeing:
+            return
+        # Who only tries it out shall not wait for minutes.
+        config = replace(self.config.seeing, samples=min(self.config.seeing.samples, self.imitation.samples))
+        learn_to_see(
+            config,
+            self.imitation,
+            [learner for learner in seeing if isinstance(learner, DriverNetwork)],
+            self.world,
+            self.rig,
+            self.buffer.moments,
+            self.batches,
+            self.folder / _EYE,
+            progress,
+        )
 
     def mislead(self, stage: int) -> Collector | None:
         """A collector for a stage in which the coach drives, misled; it thins out nothing but waiting."""
@@ -320,7 +350,7 @@ def practise(
         towns: the first so many of `world` are driven in to learn.
         folder: holds the state between stages; for the caller to remove once the weights are safe.
         progress: called after each round.
-        preparing: called with the share done of what comes before: the coach's practice, the demonstrator's drive.
+        preparing: called with the share done of what comes before: the coach's practice, first drives, learning to see.
         unseen: towns of `world` to drive in after each stage, not to learn from; the losses there are told as
             further figures, unseen_total and so on.
         coach: who told the network what situations are before; without it, one learns to drive first.
@@ -338,14 +368,17 @@ def practise(
     prepared = preparing or (lambda _: None)
     if coach is None:
         coach = _coach_for(
-            network, config, imitation, world, towns, folder, lambda share: prepared(0.9 * share)
+            network, config, imitation, world, towns, folder, lambda share: prepared(0.5 * share)
         )
     practice = _Practice(config, imitation, network, world, towns, batches, folder, coach)
     stage = practice.resume()
     if stage == 0:
-        practice.demonstrate(lambda share: prepared(0.9 + 0.1 * share))
+        practice.demonstrate(lambda share: prepared(0.5 + 0.1 * share))
         practice.save(stage)
         stage = 1
+    if practice.trainer.batches_seen == 0:
+        practice.see(network, lambda share: prepared(0.6 + 0.4 * share))
+        practice.trainer.begin_average()
     losses: dict[str, float] = {}
     trainer = practice.trainer
     clock = WaitingClock(trainer.device)

@@ -35,9 +35,7 @@ _DARKEST, _BRIGHTEST = 4, 251
 @njit(cache=True)
 def compare_pictures(
     images: UInt8[np.ndarray, "W cameras height width 3"], last: UInt8[np.ndarray, "W cameras rows columns 3"]
-) -> tuple[
-    Int64[np.ndarray, "W cameras"], UInt8[np.ndarray, "W cameras 2"], Bool[np.ndarray, "W cameras"]
-]:
+) -> tuple[Int64[np.ndarray, "W cameras"], UInt8[np.ndarray, "W cameras 2"], Bool[np.ndarray, "W cameras"]]:
     """By how many levels the channels of each picture vary at most, its lowest and highest level, and whether it is the
     same as `last`.
 
@@ -76,8 +74,8 @@ class InputConfig:
     """A picture whose channels vary by no more than this shows nothing: black, white or of one colour."""
     blind_steps: int = 5
     """A camera that shows black, white, or the same while the vehicle moves, so many times in a row is lost."""
-    one_colour_m: float = 15.0
-    """One that shows a single other colour is lost after so many metres: the side of a bus or lorry that fills a
+    one_colour_m: float = 50.0
+    """One that shows a single other colour is lost after so many metres: the back of a bus, or a wall, that fills a
     picture is gone by then."""
     lost_forward_cameras: int = 1
     """Of the first group; with more, the vehicle stops. Training leaves out single cameras in the same way."""

@@ -26,11 +26,11 @@ _LENGTH_M, _WIDTH_M = BIRDS_EYE_CELL_M
 _REAR_M, _RIGHT_M = BIRDS_EYE_ORIGIN_M
 _VEHICLES, _PEOPLE, _ROAD = (int(layer) for layer in BirdsEyeLayer)
 _NONE = int(AgentKind.NONE)
-_SAMPLE_M = 1.0
+SAMPLE_M = 1.0
 """Along a road user: shorter than any cell."""
 
-_IS_PERSON = np.zeros(256, np.bool_)
-_IS_PERSON[[int(AgentKind.CYCLIST), int(AgentKind.PEDESTRIAN), int(AgentKind.CHILD)]] = True
+IS_PERSON = np.zeros(256, np.bool_)
+IS_PERSON[[int(AgentKind.CYCLIST), int(AgentKind.PEDESTRIAN), int(AgentKind.CHILD)]] = True
 _IS_DRIVABLE = np.ones(256, np.bool_)
 _IS_DRIVABLE[[int(Surface.GRASS), int(Surface.SIDEWALK), int(Surface.CURB)]] = False
 
@@ -50,8 +50,8 @@ def _mark_user(ego, pose, kind, grid):
     """The cells that the centre line of a road user runs through."""
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
     length, rear = VEHICLE_SIZES[kind, 0], VEHICLE_SIZES[kind, 3]
-    count = int(length / _SAMPLE_M) + 1
-    layer = _PEOPLE if _IS_PERSON[kind] else _VEHICLES
+    count = int(length / SAMPLE_M) + 1
+    layer = _PEOPLE if IS_PERSON[kind] else _VEHICLES
     for number in range(count + 1):
         along = length * number / count - rear
         x = pose[0] + math.cos(pose[2]) * along - ego[0]

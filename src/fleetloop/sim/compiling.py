@@ -22,6 +22,7 @@ from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout, empty_state, make_routes
+from fleetloop.sim.sightings import sightings
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import decide, empty_decision
 
@@ -72,6 +73,7 @@ def compile_looking(world: World) -> None:
     tell_time(state, np.zeros(1, np.float32))
     teach(world, state, empty_decision(1, _AGENTS), empty_teaching(1), EGO)
     birds_eye(world, scene)
+    sightings(world, DEFAULT_RIG, scene, 16, 0.0)
     render(world, DEFAULT_RIG, scene, appearances(state.seed, 0.0))
 
 

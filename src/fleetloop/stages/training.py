@@ -15,7 +15,7 @@ import torch
 from fleetloop.artifacts.checkpoint import read_coach, write_checkpoint
 from fleetloop.artifacts.dataset import dataset_version, read_samples
 from fleetloop.artifacts.episode import rig_to_json
-from fleetloop.policy.network import build_network, config_to_dict
+from fleetloop.policy.network import build_network, config_to_dict, tells_sightings
 from fleetloop.policy.planner import planners_of
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.presets import Preset
@@ -71,7 +71,12 @@ def train_checkpoint(
     in_mirror = mirrored & (np.arange(len(samples)) < own)
     towns = sorted(set(samples.town.tolist()))
     config = replace(preset.imitation(initial is not None), seed=seed)
-    batches = replace(preset.batches, batch_size=config.batch_size, memory=preset.network.memory)
+    batches = replace(
+        preset.batches,
+        batch_size=config.batch_size,
+        memory=preset.network.memory,
+        sightings=tells_sightings(preset.network),
+    )
     parents = [dataset_version(dataset, version).artifact.id]
     if replay is not None:
         parents.append(dataset_version(replay.dataset, replay.version).artifact.id)
@@ -185,9 +190,14 @@ def practise_checkpoint(
         # Its planner speaks of situations as its own coach does; another one would have to be learnt like a language.
         kept = read_coach(initial)
         coach = None if kept is None else coach_from(kept, network)
-        config = replace(config, coach=None)
+        config = replace(config, coach=None, seeing=None)
     memory = network.memory_width is not None
-    batches = replace(preset.batches, batch_size=imitate.batch_size, memory=memory)
+    batches = replace(
+        preset.batches,
+        batch_size=imitate.batch_size,
+        memory=memory,
+        sightings=tells_sightings(network.config),
+    )
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),
@@ -199,7 +209,7 @@ def practise_checkpoint(
     partial = _partial_state(path, parents, content, "practice")
     world = make_world(library, [*towns, *unseen])
     learns_first = config.coach is not None and bool(planners_of(network))
-    before = 0.12 if learns_first else 0.01  # the share of the demonstrator's drive, and of the coach
+    before = 0.25 if learns_first else 0.05  # the share of the first drives, and of the coach and the eye
     with stage(title) as show_share, metrics_to(title, content, tensorboard) as log:
         result = practise(
             config,

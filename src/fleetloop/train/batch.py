@@ -31,6 +31,9 @@ class Batch:
     weight: Float32[np.ndarray, " B"]
     situation: Float32[np.ndarray, "B 64"] | None = None
     """What the coach makes of it; None without a coach, not finite in a sample of which it knows nothing."""
+    sightings: Float32[np.ndarray, "B cells 2"] | None = None
+    """Who is in each cell of the pictures, camera by camera, by SightingLayer; NaN where it is not known. None where
+    nobody asks."""
 
 
 def map_batches(function: Callable[[list[np.ndarray]], np.ndarray], batches: Sequence[Batch]) -> Batch:

@@ -18,9 +18,11 @@ from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
 from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
+from fleetloop.policy.encoder import FIRST_CENTRE_PX, STRIDE, cell_count
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
 from fleetloop.sim.privileged_view import PRIVILEGED_FIELDS
+from fleetloop.sim.sightings import sightings
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.camera_faults import add_camera_faults
 from fleetloop.train.coach import Coach
@@ -49,6 +51,8 @@ class BatchConfig:
     """Probability that a sample has no memory, as at the start of a drive."""
     memory: bool = True
     """Whether the network wants the earlier forward images."""
+    sightings: bool = False
+    """Whether the network tells who is in each cell of the pictures."""
     threads: int = 1
     """Threads that draw: on two cores, one that draws and one that trains beat two that take turns."""
 
@@ -117,7 +121,7 @@ def sample_batches(
     rows = processes.rows(config.batch_size)
     moments = _moments_of(samples, towns)
     source = BatchSource(moments, world, rig, config, seed, samples.frames, rows, mirrored)
-    return _ahead(source.batch, start_batch, config.threads)
+    return batches_ahead(source.batch, start_batch, config.threads)
 
 
 def _moments_of(samples: Samples, towns: Sequence[str]) -> Moments:
@@ -209,6 +213,12 @@ class BatchSource:
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
         surroundings = birds_eye(self._world, scene)
         surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN
+        seen = None
+        if self._config.sightings:
+            seen = sightings(self._world, rig, scene, STRIDE, FIRST_CENTRE_PX)
+            cells = [cell_count(camera) for camera in rig.cameras]
+            seen[np.repeat(np.concatenate(lost, axis=1)[rows], cells, axis=1)] = np.nan
+            seen[self._framed[chosen]] = np.nan
         batch = Batch(
             observation=Observation(
                 images=images,
@@ -223,6 +233,7 @@ class BatchSource:
             birds_eye=surroundings,
             weight=np.ones(len(chosen), np.float32),
             situation=None if self._coach is None else self._coach.situations_of(moments),
+            sightings=seen,
         )
         return mirrored_batch(batch) if is_mirrored else batch
 
@@ -267,7 +278,7 @@ def _has_past(moments: Moments) -> Bool[np.ndarray, " B"]:
     return (records["clock_s"] != 0.0) | (records["ego_pose"] != 0.0).any(axis=1)
 
 
-def _ahead(make: Callable[[int], Batch], first: int, threads: int) -> Iterator[Batch]:
+def batches_ahead(make: Callable[[int], Batch], first: int, threads: int) -> Iterator[Batch]:
     """Batches `first`, first + 1, ... made by a thread that stays at most _AHEAD batches ahead."""
     ready: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
     stop = threading.Event()

@@ -59,6 +59,7 @@ class ImitationConfig:
     right_of_way_weight: float = 0.5
     birds_eye_weight: float = 0.5
     situation_weight: float = 2.0
+    sightings_weight: float = 3.0
     balance_weight: float = 0.01
     turning_emphasis: float = 2.0
     """A sample at the tightest curvature weighs 1 + this, in u-space."""
@@ -181,6 +182,10 @@ class Trainer:
         if config.compile:
             self.forwards = [torch.compile(forward, dynamic=False) for forward in self.forwards]
         self.side_by_side = SideBySide(self._threads(), config.threads)
+
+    def begin_average(self) -> None:
+        """Let the average begin with the weights as they are."""
+        self.averaged.load_state_dict(self.network.state_dict())
 
     def _threads(self) -> int:
         """How many learners learn at the same time. It changes no bit of what they learn."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     # It trains with these losses, and its configuration weighs them.
     from fleetloop.train.imitate import ImitationConfig
 
+_SOMEBODY_EMPHASIS = (2.0, 4.0)
+"""How much more a cell with somebody in it weighs than an empty one, by SightingLayer: people are few and small."""
+
 
 def loss_parts(
     outputs: Outputs, batch: Batch, config: "ImitationConfig", processes: Processes = ALONE
@@ -48,6 +51,7 @@ def loss_parts(
         "spread": (held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1),
         "situation": _situation_loss(outputs, batch),
         **_reading_losses(outputs, batch.labels, tensor),
+        "sightings": _sightings_if_told(outputs, batch),
         "birds_eye": _birds_eye_loss(outputs.birds_eye_logits, tensor(batch.birds_eye)),
     }
     parts = {name: mean(loss) for name, loss in losses.items()}
@@ -104,6 +108,7 @@ def _total(parts: dict[str, Tensor], config: "ImitationConfig") -> Tensor:
         + config.right_of_way_weight * parts["right_of_way"]
         + config.birds_eye_weight * parts["birds_eye"]
         + config.situation_weight * parts["situation"]
+        + config.sightings_weight * parts["sightings"]
         + config.balance_weight * parts["balance"]
     )
 
@@ -134,6 +139,21 @@ def _birds_eye_loss(logits: Tensor, labels: Tensor) -> Tensor:
     known = (labels != BIRDS_EYE_UNKNOWN).float()
     losses = functional.binary_cross_entropy_with_logits(logits, labels * known, reduction="none")
     return (known * losses).flatten(1).mean(dim=1)
+
+
+def _sightings_if_told(outputs: Outputs, batch: Batch) -> Tensor:
+    """`sightings_loss`, [B]; 0 of a network that does not tell who is in its cells, or where nobody knows."""
+    if batch.sightings is None or outputs.sightings.shape[1] == 0:
+        return torch.zeros_like(outputs.acceleration)
+    return sightings_loss(outputs.sightings, _to_device_of(outputs)(batch.sightings))
+
+
+def sightings_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of who is in each cell [B, cells, 2], the mean over cells, [B]; 0 where it is not known."""
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, truth.nan_to_num(0.0), reduction="none", pos_weight=logits.new_tensor(_SOMEBODY_EMPHASIS)
+    )
+    return torch.where(truth.isnan(), 0.0, losses).sum(dim=-1).mean(dim=1)
 
 
 def _huber(error: Tensor, delta: float) -> Tensor:

@@ -19,6 +19,8 @@ def mirrored_batch(batch: Batch) -> Batch:
         earlier_images=None if earlier is None else flipped(earlier),
         labels=_mirrored_labels(batch.labels),
         birds_eye=np.ascontiguousarray(batch.birds_eye[..., ::-1]),
+        # The middles of cells do not lie evenly in a picture: those of the mirrored one are other places.
+        sightings=None,
         situation=None,  # nobody has taught the coach to drive in a mirror
     )
 
