@@ -27,7 +27,7 @@ from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.model import DriverModel
-from fleetloop.policy.network import DriverNetwork, tells_sightings
+from fleetloop.policy.network import DriverNetwork
 from fleetloop.policy.planner import planners_of
 from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
@@ -52,8 +52,7 @@ from fleetloop.train.imitate import (
 from fleetloop.train.waiting import WaitingClock
 from fleetloop.vehicle.drive import DriveConfig
 
-_SETTINGS, _STATE = "practice.json", "state.safetensors"
-_COACH, _EYE = "coach.safetensors", "eye.safetensors"
+_SETTINGS, _STATE, _COACH = "practice.json", "state.safetensors", "coach.safetensors"
 _COUNTS = "moments.json"
 _COACH_SHARE = 8
 """The coach learns from at most so many times the samples of the network."""
@@ -160,22 +159,20 @@ class _Practice:
 
     def see(self, network: DriverModel, progress: Callable[[float], None]) -> None:
         """Let a network that tells who is in its cells learn that first, from what was driven so far."""
-        seeing = [learner for learner in network.learners() if tells_sightings(learner.config)]
-        if self.config.seeing is None or not seeing:
+        alike: dict[object, list[DriverNetwork]] = {}
+        for learner in network.learners():
+            if isinstance(learner, DriverNetwork) and learner.sightings is not None:
+                alike.setdefault(learner.config, []).append(learner)
+        if self.config.seeing is None:
             return
         # Who only tries it out shall not wait for minutes.
         config = replace(self.config.seeing, samples=min(self.config.seeing.samples, self.imitation.samples))
-        learn_to_see(
-            config,
-            self.imitation,
-            [learner for learner in seeing if isinstance(learner, DriverNetwork)],
-            self.world,
-            self.rig,
-            self.buffer.moments,
-            self.batches,
-            self.folder / _EYE,
-            progress,
-        )
+        moments, batches = self.buffer.moments, self.batches
+        for number, networks in enumerate(alike.values()):
+            path = self.folder / f"eye-{number}.safetensors"
+            learn_to_see(
+                config, self.imitation, networks, self.world, self.rig, moments, batches, path, progress
+            )
 
     def mislead(self, stage: int) -> Collector | None:
         """A collector for a stage in which the coach drives, misled; it thins out nothing but waiting."""

@@ -19,7 +19,6 @@ from fleetloop.policy.precision import autocast
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments, batches_ahead
 from fleetloop.train.imitate import ImitationConfig, descend
 from fleetloop.train.losses import sightings_loss
-from fleetloop.train.processes import ALONE
 from fleetloop.train.saved_state import read_state, write_state
 
 
@@ -50,7 +49,7 @@ def learn_to_see(
     """Let the first network's encoder learn from `moments`, and begin all `networks` with it.
 
     Args:
-        networks: they tell who is in their cells, and are alike.
+        networks: they tell who is in their cells, and are alike; wherever they are.
         path: where its weights are kept for a run that goes on; from there if they are.
         progress: called with the share done.
 
@@ -106,8 +105,7 @@ def _train(
         learning_rate=config.learning_rate,
         warmup_samples=config.warmup_samples,
     )
-    device = ALONE.device(imitation.gpu)
-    network.to(device)
+    device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(
         eye.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
     )
@@ -123,4 +121,3 @@ def _train(
         descend(optimiser, [eye], number, learning)
         progress((number + 1) / total)
     del batches  # ends their thread
-    network.cpu()
