@@ -55,7 +55,6 @@ class NetworkConfig:
     """Whether the plan is made from a situation that a coach can tell, or straight from the trunk."""
     turn_ends: bool = True
     """Whether it reads where the next turns end: the lane beyond a junction need not lie straight ahead."""
-
     sightings: bool = False
     """Whether it tells who is in each cell of the pictures, with a convolution more for it."""
 

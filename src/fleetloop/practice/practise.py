@@ -159,12 +159,12 @@ class _Practice:
 
     def see(self, network: DriverModel, progress: Callable[[float], None]) -> None:
         """Let a network that tells who is in its cells learn that first, from what was driven so far."""
+        if self.config.seeing is None:
+            return
         alike: dict[object, list[DriverNetwork]] = {}
         for learner in network.learners():
             if isinstance(learner, DriverNetwork) and learner.sightings is not None:
                 alike.setdefault(learner.config, []).append(learner)
-        if self.config.seeing is None:
-            return
         # Who only tries it out shall not wait for minutes.
         config = replace(self.config.seeing, samples=min(self.config.seeing.samples, self.imitation.samples))
         moments, batches = self.buffer.moments, self.batches

@@ -19,10 +19,10 @@ from fleetloop.core.types import (
     World,
 )
 from fleetloop.sim.birds_eye import IS_PERSON, SAMPLE_M
+from fleetloop.sim.cameras.project import NEAR_M
 
 _NONE = int(AgentKind.NONE)
 _VEHICLE, _PERSON = (int(layer) for layer in SightingLayer)
-_NEAR_M = 0.1
 _SMALLEST_PX = 1.5
 """Whose height fills fewer pixels cannot be made out."""
 _WALL_RANGE_M = 70.0
@@ -96,7 +96,7 @@ def _is_hidden(ego, walls, count, x, y):
 def _mark(camera, ego, point, height, layer, cell_px, first_px, cells):
     """The cell of a picture nearest to a point of a road user at half its height.
 
-    camera: position in ego (3), axes (9), focal length, width and height in pixels.
+    camera: position in ego (3), axes (9), focal length, width and height in pixels, its first cell of all.
     """
     cosine, sine = math.cos(ego[2]), math.sin(ego[2])
     x, y = point[0] - ego[0], point[1] - ego[1]
@@ -104,16 +104,17 @@ def _mark(camera, ego, point, height, layer, cell_px, first_px, cells):
     left = cosine * y - sine * x - camera[1]
     up = 0.5 * height - camera[2]
     depth = camera[9] * forward + camera[10] * left + camera[11] * up
-    if depth < _NEAR_M or camera[12] * height < _SMALLEST_PX * depth:
+    if depth < NEAR_M or camera[12] * height < _SMALLEST_PX * depth:
         return
     right = camera[3] * forward + camera[4] * left + camera[5] * up
     down = camera[6] * forward + camera[7] * left + camera[8] * up
     column_px = camera[12] * right / depth + 0.5 * camera[13]
     row_px = camera[12] * down / depth + 0.5 * camera[14]
     if 0.0 <= row_px < camera[14] and 0.0 <= column_px < camera[13]:
-        row = min(max(round((row_px - first_px) / cell_px), 0), cells.shape[0] - 1)
-        column = min(max(round((column_px - first_px) / cell_px), 0), cells.shape[1] - 1)
-        cells[row, column, layer] = 1.0
+        rows, columns = int(camera[14]) // cell_px, int(camera[13]) // cell_px
+        row = min(max(round((row_px - first_px) / cell_px), 0), rows - 1)
+        column = min(max(round((column_px - first_px) / cell_px), 0), columns - 1)
+        cells[int(camera[15]) + row * columns + column, layer] = 1.0
 
 
 @device
@@ -133,7 +134,7 @@ def _mark_scene(world, cameras, scene, b, cell_px, first_px, walls, cells):
             point = pose[0] + math.cos(pose[2]) * along, pose[1] + math.sin(pose[2]) * along
             if not _is_hidden(ego, walls, count, point[0], point[1]):
                 for camera in range(len(cameras)):
-                    _mark(cameras[camera], ego, point, height, layer, cell_px, first_px, cells[camera])
+                    _mark(cameras[camera], ego, point, height, layer, cell_px, first_px, cells)
 
 
 @njit(cache=True, parallel=True)
@@ -143,10 +144,11 @@ def _mark_all(world, cameras, scene, cell_px, first_px, walls, cells):
         _mark_scene(world, cameras, scene, b, cell_px, first_px, walls[b], cells[b])
 
 
-def _numbers(camera: Camera) -> list[float]:
+def _numbers(camera: Camera, first_cell: int) -> list[float]:
     """A camera as `_mark` reads it."""
     axes = camera_axes(camera).ravel().tolist()
-    return [*camera.position_in_ego, *axes, focal_length_px(camera), camera.width, camera.height]
+    pixels = [focal_length_px(camera), camera.width, camera.height]
+    return [*camera.position_in_ego, *axes, *pixels, first_cell]
 
 
 def sightings(
@@ -160,11 +162,9 @@ def sightings(
     """
     scene = Scene(*map(np.ascontiguousarray, scene))
     walls = np.empty((len(scene.town), _MOST_WALLS, 6))
-    found = []
-    for group in rig.groups:
-        rows, columns = group[0].height // cell_px, group[0].width // cell_px
-        cells = np.zeros((len(scene.town), len(group), rows, columns, len(SightingLayer)), np.float32)
-        cameras = np.array([_numbers(camera) for camera in group])
-        _mark_all(world, cameras, scene, cell_px, first_px, walls, cells)
-        found.append(cells.reshape(len(cells), -1, len(SightingLayer)))
-    return np.concatenate(found, axis=1)
+    counts = [(camera.height // cell_px) * (camera.width // cell_px) for camera in rig.cameras]
+    firsts = np.cumsum([0, *counts])
+    cameras = np.array([_numbers(*camera) for camera in zip(rig.cameras, firsts[:-1].tolist(), strict=True)])
+    cells = np.zeros((len(scene.town), firsts[-1], len(SightingLayer)), np.float32)
+    _mark_all(world, cameras, scene, cell_px, first_px, walls, cells)
+    return cells
