@@ -34,7 +34,7 @@ def _camera(
 DEFAULT_RIG = CameraRig(
     groups=(
         (
-            _camera("front_narrow", _WINDSCREEN_M, 0.0, 45.0, 96, 64, pitch_degrees=2.0),
+            _camera("front_narrow", _WINDSCREEN_M, 0.0, 30.0, 96, 64, pitch_degrees=2.0),
             _camera("front_main", _WINDSCREEN_M, 0.0, 90.0, 96, 64),
             _camera("front_wide", _WINDSCREEN_M, 0.0, 120.0, 96, 64),
         ),
