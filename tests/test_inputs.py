@@ -1,5 +1,6 @@
 """Lost cameras and broken ego states: found, blacked out, counted; healthy ones are not touched."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -89,8 +90,10 @@ def test_a_picture_that_stands_still_while_the_car_moves_is_lost():
     def freeze(seen: Observation) -> None:
         seen.images[0][0, 1] = still
 
-    assert watched(freeze, CONFIG.blind_steps + 1)[0].lost[0].tolist() == [False, True, False, False]
-    assert not watched(freeze, CONFIG.blind_steps + 1, speed=0.0)[0].lost.any()
+    steps = math.ceil(CONFIG.unchanged_m / (8.0 * STEP_S))
+    assert not watched(freeze, steps)[0].lost.any(), "plain asphalt is the same for some metres"
+    assert watched(freeze, steps + 1)[0].lost[0].tolist() == [False, True, False, False]
+    assert not watched(freeze, 10 * steps, speed=0.0)[0].lost.any()
 
 
 def test_more_lost_forward_cameras_than_may_be_stop_the_vehicle():

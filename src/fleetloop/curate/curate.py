@@ -22,6 +22,7 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
+from fleetloop.curate.road_users import braked_for
 
 EARLIER_STEPS = 4
 """How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
@@ -46,6 +47,13 @@ class CurateConfig:
     """Added for steering of 0.1 1/m, in proportion, at most twice."""
     braking_weight: float = 1.0
     """Added for braking with 2 m/s^2, in proportion, at most twice."""
+    for_cyclist_weight: float = 10.0
+    """Times as much where the demonstrator brakes and somebody on a bicycle is ahead: seldom, but for that the network
+    would hit them (docs/adr/0012)."""
+    for_pedestrian_weight: float = 4.0
+    """The same for people on foot."""
+    for_vehicle_weight: float = 2.0
+    """The same for vehicles."""
 
     def __post_init__(self) -> None:
         check_at_least("curate", self, ("stride", "standing_stride"))
@@ -139,19 +147,20 @@ def waiting(
 
 
 def label_weight(
-    labels: Labels, speed_mps: Float32[np.ndarray, " N"], config: CurateConfig
+    labels: Labels, speed_mps: Float32[np.ndarray, " N"], scenes: np.ndarray, config: CurateConfig
 ) -> Float32[np.ndarray, " N"]:
-    """Weight of moments for what the demonstrator does in them."""
+    """Weight of moments for what the demonstrator does in them, and for whom; `scenes` are their records."""
     weight = np.ones(len(speed_mps), np.float32)
     weight += config.turning_weight * np.minimum(np.abs(labels.curvature_1pm) / 0.1, 2.0)
     weight += config.braking_weight * np.clip(-labels.acceleration_mps2 / 2.0, 0.0, 2.0)
     weight += config.starting_weight * ((speed_mps < 1.0) & (labels.acceleration_mps2 > 0.5))
-    return weight
+    factors = (1.0, config.for_cyclist_weight, config.for_pedestrian_weight, config.for_vehicle_weight)
+    return weight * np.array(factors, np.float32)[braked_for(labels.acceleration_mps2, speed_mps, scenes)]
 
 
 def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:
     """Weight of every step, and the names of why it is there."""
-    weight = label_weight(episode.teacher, episode.speed_mps, config)
+    weight = label_weight(episode.teacher, episode.speed_mps, episode.scenes, config)
     if not episode.metadata.triggers:
         return weight, [("demonstration",)] * len(weight)
     early = _before_take_over(episode, config)

@@ -107,7 +107,7 @@ class Collector:
             navigation=rollout.navigation,
             time_of_day_h=rollout.time_of_day_h,
             labels=rollout.teaching,
-            weight=label_weight(rollout.teaching, ego_history[:, -1, 0], self._curate),
+            weight=label_weight(rollout.teaching, ego_history[:, -1, 0], self._scenes[-1], self._curate),
             privileged=privileged_view(rollout),
         )
 

@@ -146,16 +146,16 @@ class _Practice:
 
     def demonstrate(self, progress: Callable[[float], None]) -> None:
         """Let the demonstrator drive, then the misled coach if there is one."""
-        for share, collector, steps in (
-            (0.5, self.collect(0, None), self.config.drive.steps),
-            (1.0, self.mislead(0), self.config.first_misled_steps),
+        for begun, collector, steps in (
+            (0.0, self.collect(0, None), self.config.drive.steps),
+            (0.5, self.mislead(0), self.config.first_misled_steps),
         ):
             if collector is None:
                 continue
-            for _ in range(steps):
+            for step in range(steps):
                 collector.step()
+                progress(begun + 0.5 * (step + 1) / steps)
             self.learn_from(collector.take_all())
-            progress(share)
 
     def see(self, network: DriverModel, progress: Callable[[float], None]) -> None:
         """Let a network that tells who is in its cells learn that first, from what was driven so far."""

@@ -24,8 +24,6 @@ from fleetloop.safety.watchdog import Fault
 
 _log = logging.getLogger(__name__)
 
-_MOVES_MPS = 1.0
-"""Who stands may see the same picture twice."""
 _SKIP = 2
 """Every so many rows and columns are looked at."""
 _DARKEST, _BRIGHTEST = 4, 251
@@ -73,7 +71,10 @@ class InputConfig:
     uniform_levels: int = 3
     """A picture whose channels vary by no more than this shows nothing: black, white or of one colour."""
     blind_steps: int = 5
-    """A camera that shows black, white, or the same while the vehicle moves, so many times in a row is lost."""
+    """A camera that shows black or white so many times in a row is lost."""
+    unchanged_m: float = 10.0
+    """One that shows the same while the vehicle goes so far is lost. Plain asphalt and sky are the same for some metres
+    where a camera has no noise."""
     one_colour_m: float = 50.0
     """One that shows a single other colour is lost after so many metres: the back of a bus, or a wall, that fills a
     picture is gone by then."""
@@ -99,6 +100,7 @@ class InputMonitor:
         shape = (vehicles, len(rig.cameras))
         self._blind_steps: Int64[np.ndarray, "W cameras"] = np.zeros(shape, np.int64)
         self._one_colour_m: Float64[np.ndarray, "W cameras"] = np.zeros(shape)
+        self._unchanged_m: Float64[np.ndarray, "W cameras"] = np.zeros(shape)
         self.lost: Bool[np.ndarray, "W cameras"] = np.zeros(shape, bool)
         """Cameras in the order of the rig."""
         self.began: Bool[np.ndarray, "W cameras"] = np.zeros(shape, bool)
@@ -137,7 +139,8 @@ class InputMonitor:
 
     def forget(self, vehicles: Bool[np.ndarray, " W"]) -> None:
         """Begin anew with these vehicles: they were put somewhere else."""
-        self._blind_steps[vehicles], self._one_colour_m[vehicles] = 0, 0.0
+        self._blind_steps[vehicles] = 0
+        self._one_colour_m[vehicles] = self._unchanged_m[vehicles] = 0.0
         self.lost[vehicles] = False
         self._mounts.forget(vehicles)
 
@@ -179,19 +182,19 @@ class InputMonitor:
     def _look(self, observation: Observation, active: Bool[np.ndarray, " W"]) -> None:
         parts = [compare_pictures(*group) for group in zip(observation.images, self._last, strict=True)]
         levels, extremes, same = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        speed_mps = np.nan_to_num(np.abs(observation.ego_history[:, -1, 0]))[:, None]
+        step_m = STEP_S * np.nan_to_num(np.abs(observation.ego_history[:, -1, 0]))[:, None]
         even = levels <= self._config.uniform_levels
         dead = even & ((extremes[:, :, 1] <= _DARKEST) | (extremes[:, :, 0] >= _BRIGHTEST))
         # In the first step all pictures differ from the black ones before, but for those that show nothing.
-        stopped = dead | (same & ~even & (speed_mps > _MOVES_MPS))
-        self._blind_steps = np.where(stopped & active[:, None], self._blind_steps + 1, 0)
-        driven_m = self._one_colour_m + STEP_S * speed_mps
-        self._one_colour_m = np.where(even & active[:, None], driven_m, 0.0)
-        blind = even | stopped
-        self._mounts.look(observation, active, ~blind)
-        misplaced = self._mounts.misplaced & active[:, None]
-        lost = (self._blind_steps >= self._config.blind_steps) | misplaced
+        unchanged, counts = same & ~even, active[:, None]
+        self._blind_steps = np.where(dead & counts, self._blind_steps + 1, 0)
+        self._one_colour_m = np.where(even & counts, self._one_colour_m + step_m, 0.0)
+        self._unchanged_m = np.where(unchanged & counts, self._unchanged_m + step_m, 0.0)
+        self._mounts.look(observation, active, ~(even | unchanged))
+        lost = self._blind_steps >= self._config.blind_steps
         lost |= self._one_colour_m >= self._config.one_colour_m
+        lost |= self._unchanged_m >= self._config.unchanged_m
+        lost |= self._mounts.misplaced & counts
         self.began, self.lost = lost & ~self.lost, lost
         for w in np.flatnonzero(self.began.any(axis=1)).tolist():
             self._tell(f"{self.lost_text(w)} (vehicle {w})")

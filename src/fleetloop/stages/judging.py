@@ -31,7 +31,7 @@ from fleetloop.stages.workspace import make_world, network_of
 UNTRAINED = "untrained"
 REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
 _DEFAULTS = asdict(EvaluateConfig())
-_UNTRAINED_ROUTES = 64
+_UNTRAINED_ROUTES = 32
 """A network with fresh weights is slow and needs the safety driver every few metres: so many routes tell its rate."""
 _NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress", "mirrored")
 """Settings in which two results that are compared may differ: rates are compared, whatever the distance and driver."""

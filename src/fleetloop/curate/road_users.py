@@ -1,0 +1,53 @@
+"""Whom the demonstrator brakes for, as far as a moment tells."""
+
+from enum import IntEnum
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from fleetloop.core.types import AgentKind
+
+
+class BrakedFor(IntEnum):
+    """Who is ahead where the demonstrator brakes."""
+
+    NOBODY = 0
+    CYCLIST = 1
+    PEDESTRIAN = 2
+    VEHICLE = 3
+
+
+_CYCLISTS = (int(AgentKind.CYCLIST),)
+_ON_FOOT = (int(AgentKind.PEDESTRIAN), int(AgentKind.CHILD))
+_BRAKES_MPS2, _MOVES_MPS = -0.7, 0.5
+_NEAREST_M, _FRONT_M, _AHEAD_S, _SLOWEST_MPS = 3.0, 4.0, 3.0, 2.0
+"""Who is ahead is between the nearest, from the rear axle, and this many seconds in front of the bumper."""
+_IN_LANE_M, _BESIDE_M = 2.0, 5.0
+"""To either side; people on foot are braked for while they come."""
+
+
+def braked_for(
+    acceleration_mps2: Float32[np.ndarray, " N"], speed_mps: Float32[np.ndarray, " N"], scenes: np.ndarray
+) -> Int64[np.ndarray, " N"]:
+    """BrakedFor of each moment, of several who is seldom; a guess, for signals and priority make it brake as well.
+
+    Args:
+        acceleration_mps2: the demonstrator's.
+        scenes: records of SCENE_DTYPE.
+    """
+    who = np.full(len(scenes), int(BrakedFor.NOBODY), np.int64)
+    # Few moments are left after this, and looking at all road users costs more than the rest of a step.
+    brakes = np.flatnonzero((acceleration_mps2 < _BRAKES_MPS2) & (speed_mps > _MOVES_MPS))
+    kind, pose, ego = (scenes[name][brakes] for name in ("agent_kind", "agent_pose", "ego_pose"))
+    away = pose[:, :, :2] - ego[:, None, :2]
+    cosine, sine = np.cos(ego[:, 2:]), np.sin(ego[:, 2:])
+    forward = cosine * away[:, :, 0] + sine * away[:, :, 1]
+    left = cosine * away[:, :, 1] - sine * away[:, :, 0]
+    reach_m = _FRONT_M + _AHEAD_S * np.maximum(speed_mps[brakes, None], _SLOWEST_MPS)
+    ahead = (kind != AgentKind.NONE) & (forward > _NEAREST_M) & (forward < reach_m)
+    on_foot, cyclist = np.isin(kind, _ON_FOOT), np.isin(kind, _CYCLISTS)
+    ahead &= np.abs(left) < np.where(on_foot, _BESIDE_M, _IN_LANE_M)
+    who[brakes[(ahead & ~on_foot & ~cyclist).any(axis=1)]] = BrakedFor.VEHICLE
+    who[brakes[(ahead & on_foot).any(axis=1)]] = BrakedFor.PEDESTRIAN
+    who[brakes[(ahead & cyclist).any(axis=1)]] = BrakedFor.CYCLIST
+    return who

@@ -1,0 +1,61 @@
+"""Whom the demonstrator brakes for."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fleetloop.core.scene import SCENE_DTYPE
+from fleetloop.core.types import AgentKind
+from fleetloop.curate.road_users import BrakedFor, braked_for
+
+
+def scene(*agents: tuple[AgentKind, float, float], yaw: float = 0.0) -> np.ndarray:
+    """One scene of agents (kind, metres ahead, metres to the left) of an ego vehicle that looks along `yaw`."""
+    record = np.zeros(1, SCENE_DTYPE)
+    record["ego_pose"] = (10.0, -20.0, yaw)
+    for i, (kind, ahead, left) in enumerate(agents):
+        record["agent_kind"][0, i] = kind
+        record["agent_pose"][0, i, :2] = (
+            10.0 + ahead * math.cos(yaw) - left * math.sin(yaw),
+            -20.0 + ahead * math.sin(yaw) + left * math.cos(yaw),
+        )
+    return record
+
+
+def who(record: np.ndarray, acceleration: float = -2.0, speed: float = 6.0) -> BrakedFor:
+    return BrakedFor(
+        braked_for(np.array([acceleration], np.float32), np.array([speed], np.float32), record)[0]
+    )
+
+
+@pytest.mark.parametrize("yaw", [0.0, 1.0, -2.5])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (AgentKind.CYCLIST, BrakedFor.CYCLIST),
+        (AgentKind.CHILD, BrakedFor.PEDESTRIAN),
+        (AgentKind.TRUCK, BrakedFor.VEHICLE),
+    ],
+)
+def test_who_is_in_the_lane_ahead_is_braked_for(kind: AgentKind, expected: BrakedFor, yaw: float):
+    assert who(scene((kind, 12.0, 0.5), yaw=yaw)) is expected
+    assert who(scene((kind, 12.0, 0.5), yaw=yaw), acceleration=-0.5) is BrakedFor.NOBODY
+    assert who(scene((kind, 12.0, 0.5), yaw=yaw), speed=0.2) is BrakedFor.NOBODY
+    assert who(scene((kind, -12.0, 0.5), yaw=yaw)) is BrakedFor.NOBODY
+    assert who(scene((kind, 25.0, 0.5), yaw=yaw)) is BrakedFor.NOBODY
+    assert who(scene((kind, 25.0, 0.5), yaw=yaw), speed=8.0) is expected
+
+
+def test_people_on_foot_are_braked_for_while_they_come():
+    assert who(scene((AgentKind.PEDESTRIAN, 12.0, 4.0))) is BrakedFor.PEDESTRIAN
+    assert who(scene((AgentKind.CYCLIST, 12.0, 4.0))) is BrakedFor.NOBODY
+    assert who(scene((AgentKind.CAR, 12.0, -4.0))) is BrakedFor.NOBODY
+
+
+def test_of_several_the_one_that_is_seldom_counts():
+    car, cyclist = (AgentKind.CAR, 8.0, 0.0), (AgentKind.CYCLIST, 14.0, 0.0)
+    pedestrian = (AgentKind.PEDESTRIAN, 11.0, 3.0)
+    assert who(scene(car, pedestrian)) is BrakedFor.PEDESTRIAN
+    assert who(scene(car, pedestrian, cyclist)) is BrakedFor.CYCLIST
+    assert who(scene()) is BrakedFor.NOBODY
