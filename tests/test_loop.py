@@ -25,7 +25,6 @@ from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.loop import RunConfig, TurnRecord, Turns, open_run, run_loop
 from fleetloop.practice.practise import PractiseConfig
 from fleetloop.release.publish import publish
-from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.stages import judging, training
 from fleetloop.stages import workspace as workspace_module
 from fleetloop.stages.workspace import Workspace
@@ -326,7 +325,7 @@ def test_without_any_release_to_keep_the_demonstrator_drives_on(
     flip_published_byte(copied)
     shutil.rmtree(copied / "vehicle")
     with pytest.raises(BundleError, match="the vehicle has no release yet"):
-        update_vehicles(Workspace(copied), DEFAULT_RIG, 2, 1)
+        update_vehicles(Workspace(copied), 2, 1)
     Turns(Workspace(copied), TINY, RUN).drive(2)
     output = capsys.readouterr().out
     assert "no release can drive: " in output and "turn 2: demonstrator drives" in output
@@ -338,7 +337,7 @@ def test_a_repository_with_other_keys_is_refused(copied: Path, capsys: pytest.Ca
     shutil.rmtree(copied / "keys")
     workspace = Workspace(copied)
     publish(copied / "turns/01/bundle" / BUNDLE_TARGET, workspace.repository, workspace.keys, now())
-    installed = update_vehicles(workspace, DEFAULT_RIG, 2, 1)
+    installed = update_vehicles(workspace, 2, 1)
     assert installed is not None and installed.release == 1
     assert "update refused: " in capsys.readouterr().out
 
@@ -352,7 +351,7 @@ def test_dates_that_ran_out_are_renewed_before_vehicles_ask(
 ):
     """The workspace lay for a month."""
     monkeypatch.setattr(updates, "utc_now", lambda: now() + timedelta(days=40))
-    installed = update_vehicles(Workspace(copied), DEFAULT_RIG, 2, 1)
+    installed = update_vehicles(Workspace(copied), 2, 1)
     assert installed is not None and installed.release == 2
     output = capsys.readouterr().out
     assert "dates of the published release are renewed" in output and "refused" not in output
@@ -370,7 +369,7 @@ def test_an_altered_release_is_not_renewed(
 ):
     flip_published_byte(copied)
     monkeypatch.setattr(updates, "utc_now", lambda: now() + timedelta(days=40))
-    installed = update_vehicles(Workspace(copied), DEFAULT_RIG, 2, 1)
+    installed = update_vehicles(Workspace(copied), 2, 1)
     assert installed is not None and installed.release == 1
     output = capsys.readouterr().out
     assert "cannot be renewed: " in output and "update refused: " in output

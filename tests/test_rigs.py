@@ -16,6 +16,7 @@ def test_named_rigs_give_images_of_the_same_shapes():
         RIGS, image_shapes(DEFAULT_RIG, 2)
     )
     assert rig_named("default") is DEFAULT_RIG
+    assert rig_named("default", RIGS["shuttle"]) is RIGS["shuttle"], "the cameras that a network was made for"
     with pytest.raises(ConfigError, match="submarine"):
         rig_named("submarine")
 

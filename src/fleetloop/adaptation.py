@@ -203,7 +203,14 @@ def _evaluate(folder: Path, checkpoint: Path, suite: Suite, title: str, km: floa
     if not (folder / ARTIFACT_FILE).is_file():
         network, checkpoint_id = network_of(checkpoint)
         evaluate_network(
-            folder, lambda path: export_onnx(network, path), checkpoint_id, suite, None, title, km
+            folder,
+            lambda path: export_onnx(network, path),
+            checkpoint_id,
+            network.rig,
+            suite,
+            None,
+            title,
+            km,
         )
     return read_report(folder / REPORT_FILE).candidate
 

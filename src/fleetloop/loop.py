@@ -158,15 +158,16 @@ class Turns:
 
     def _drive(self, number: int, folder: Path) -> None:
         installed = self._installed() if number > 0 else None
-        config, policy, release = self.preset.demonstrate, None, ""
+        config, policy, release, rig = self.preset.demonstrate, None, "", DEFAULT_RIG
         title = f"turn {number}: demonstrator drives"
         if installed is not None:
-            config, policy, release = self._upload_config(number), installed.policy, installed.bundle_id
+            config, policy, rig = self._upload_config(number), installed.policy, installed.rig
+            release = installed.bundle_id
             title = f"turn {number}: release {installed.release} drives"
         world, towns = self.training_world, self.run.training_towns
         seed = self.run.seed * 1_000 + number
         with stage(title) as progress:
-            drive(world, towns, policy, DEFAULT_RIG, folder, config, seed, release, progress)
+            drive(world, towns, policy, rig, folder, config, seed, release, progress)
 
     def _upload_config(self, number: int) -> DriveConfig:
         """How the released network drives and what it uploads."""
@@ -185,7 +186,7 @@ class Turns:
     def _installed(self) -> InstalledDriver | None:
         try:
             preset = self.preset
-            return update_vehicles(self.workspace, DEFAULT_RIG, preset.drive.vehicles, preset.threads)
+            return update_vehicles(self.workspace, preset.drive.vehicles, preset.threads)
         except BundleError as error:
             say(f"  no release can drive: {error}")
             return None

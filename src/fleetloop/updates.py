@@ -31,13 +31,13 @@ class InstalledDriver:
     """What the vehicles run."""
 
     policy: OnnxDriver
+    rig: CameraRig
+    """The cameras that it was made for: the vehicles'."""
     bundle_id: str
     release: int
 
 
-def update_vehicles(
-    workspace: Workspace, rig: CameraRig, vehicles: int, threads: int
-) -> InstalledDriver | None:
+def update_vehicles(workspace: Workspace, vehicles: int, threads: int) -> InstalledDriver | None:
     """Let the vehicles ask for an update, and load what they run then; None before the first release.
 
     Raises:
@@ -46,8 +46,9 @@ def update_vehicles(
     installed = install_update(workspace)
     if installed is None:
         return None
+    rig = installed.bundle.contract.rig
     policy = OnnxDriver(installed.bundle.network, rig, vehicles, threads)
-    return InstalledDriver(policy, installed.sha256, installed.release)
+    return InstalledDriver(policy, rig, installed.sha256, installed.release)
 
 
 def install_update(workspace: Workspace) -> InstalledBundle | None:

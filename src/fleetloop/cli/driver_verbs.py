@@ -102,11 +102,11 @@ class Drive:
         assert self.out is not None
         check_new(self.out)
         preset, library = preset_named(self.preset), Workspace(self.workspace).library
-        config, policy, release = preset.demonstrate, None, ""
+        config, policy, release, rig = preset.demonstrate, None, "", DEFAULT_RIG
         if self.release is not None:
             driver, config = find_driver(self.release), preset.drive
-            policy = driver.policy(DEFAULT_RIG, config.vehicles, preset.threads, self.mirror)
-            release = driver.id
+            release, rig = driver.id, driver.rig
+            policy = driver.policy(rig, config.vehicles, preset.threads, self.mirror)
         if policy is not None and self.plan_budget_ms is not None:
             policy = DeadlinePolicy(policy, self.plan_budget_ms / 1000.0)
         if self.steps is not None:
@@ -116,7 +116,7 @@ class Drive:
         towns = preset.training_keys() if self.town is None else library.keys_of([self.town])
         world = make_world(library, towns)
         with stage("drive") as progress:
-            summary = drive(world, towns, policy, DEFAULT_RIG, self.out, config, self.seed, release, progress)
+            summary = drive(world, towns, policy, rig, self.out, config, self.seed, release, progress)
         say(
             f"{summary.km:.2f} km, {len(summary.episodes)} episodes, "
             f"{summary.bytes_per_km / 1e6:.2f} MB per km in {self.out}"
@@ -151,12 +151,12 @@ class Drive:
 
 
 def inspected(release: str) -> "InspectedDriver":
-    """The network that is called so, to drive one vehicle and be looked into."""
+    """The network that is called so, to drive one vehicle with its own cameras and be looked into."""
     from fleetloop.policy.inside import InspectedDriver
     from fleetloop.releases import find_driver
-    from fleetloop.sim.cameras import DEFAULT_RIG
 
-    return InspectedDriver(find_driver(release).for_inspection(), DEFAULT_RIG)
+    driver = find_driver(release)
+    return InspectedDriver(driver.for_inspection(), driver.rig)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,8 @@ class Evaluate:
     rain: bool = False
     """It rains on all routes."""
     rig: str | None = None
-    """Name of the cameras of the vehicles, default or shuttle, instead of the preset's."""
+    """Name of the cameras of the vehicles: default, those that the network was made for, or shuttle; instead of the
+    preset's."""
     mirror: bool = False
     """Drive by what the network sees in a mirror: for towns on the other side of the road than it learnt on."""
     int8: bool = False
@@ -254,7 +255,13 @@ class Evaluate:
                 in_service = suite.untrained(folder.with_name(f"{folder.name}-{UNTRAINED}"))
             onnx = self._int8_of(driver, library) if self.int8 else driver.onnx
             return evaluate_network(
-                folder, lambda path: path.write_bytes(onnx), driver.id, suite, in_service, km=self.km
+                folder,
+                lambda path: path.write_bytes(onnx),
+                driver.id,
+                driver.rig,
+                suite,
+                in_service,
+                km=self.km,
             )
 
     @staticmethod
@@ -328,20 +335,20 @@ class Experts:
         from fleetloop.core.files import replacing_file, write_bytes
         from fleetloop.evaluate.expert_map import ExpertMapConfig, expert_picture, map_experts
         from fleetloop.presets import EVALUATION_SEED
-        from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.sim.roads.generate import LEFT_HAND_PREFIX, TownKind
         from fleetloop.stages.workspace import Workspace, make_world
 
         if self.out.suffix.lower() != ".png":
             raise ConfigError(f"{self.out}: is no name of a picture; let --out end in .png")
         config, library = ExpertMapConfig(self.steps), Workspace(self.workspace).library
-        network = named_driver(self.driver, self.release).for_inspection()
+        driver = named_driver(self.driver, self.release)
+        network = driver.for_inspection()
         every = [f"{kind}-{EVALUATION_SEED}" for kind in TownKind]
         every += [f"{LEFT_HAND_PREFIX}{kind}-{EVALUATION_SEED}" for kind in (TownKind.GRID, TownKind.HIGHWAY)]
         towns = library.keys_of(self.town) or every
         world = make_world(library, towns)
         with stage("experts") as progress:
-            found = map_experts(network, world, towns, DEFAULT_RIG, config, self.seed, progress)
+            found = map_experts(network, world, towns, driver.rig, config, self.seed, progress)
         with replacing_file(self.out) as partial:
             Image.fromarray(expert_picture(found)).save(partial, "PNG")
         write_bytes(self.out.with_suffix(".json"), orjson.dumps(found.to_json(), option=orjson.OPT_INDENT_2))

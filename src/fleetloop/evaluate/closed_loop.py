@@ -64,7 +64,8 @@ class EvaluateConfig:
     scenario: str = ""
     """The one family that these begin with; a route for which its town has no place is left out then."""
     rig: str = "default"
-    """Name of the cameras of the vehicles; a network may never have seen such a layout."""
+    """Name of the cameras of the vehicles: default are those that the network was made for; it may never have seen
+    another layout."""
     hour: float | None = None
     """Of the day at which all routes begin, 0 to 24; without it each route's seed draws one."""
     rain: bool = False

@@ -178,7 +178,7 @@ class TorchDriver:
     """The network stepped as a vehicle steps it: the reference for OnnxDriver."""
 
     def __init__(self, network: DriverModel, rig: CameraRig, vehicles: int, bfloat16: bool = False) -> None:
-        self._network, self._rig, self._bfloat16 = network.eval(), rig, bfloat16
+        self._network, self.rig, self._bfloat16 = network.eval(), rig, bfloat16
         width = network.memory_width or 0
         self._memory: Float[Tensor, "W 4 width"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, width)
         self._valid: Bool[Tensor, "W 4"] = torch.zeros(vehicles, MEMORY_DELAY_STEPS, dtype=torch.bool)
@@ -195,7 +195,7 @@ class TorchDriver:
     @torch.no_grad()
     def plan(self, observation: Observation) -> Plan:
         """Plans for all vehicles; the memory moves on by one step."""
-        outputs, current = self._run(inputs_from(observation, self._rig))
+        outputs, current = self._run(inputs_from(observation, self.rig))
         if self._network.memory_width is not None:
             self._memory, self._valid = advance(self._memory, self._valid, current.float())
         decoded = decode(outputs)

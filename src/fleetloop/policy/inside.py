@@ -133,6 +133,6 @@ class InspectedDriver(TorchDriver):
 
     def _run(self, inputs: Inputs) -> tuple[Outputs, Float[Tensor, "W width"]]:
         self.inside, outputs, current = inspect(
-            self._inspected, self._rig, inputs, self._memory[:, 0], self._valid[:, 0]
+            self._inspected, self.rig, inputs, self._memory[:, 0], self._valid[:, 0]
         )
         return Outputs(*(value.detach() for value in outputs)), current

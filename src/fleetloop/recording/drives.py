@@ -7,10 +7,10 @@ from pathlib import Path
 from fleetloop.artifacts.episode import Driver
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Policy, World
-from fleetloop.recording.recording import RECORDING_RIG, Recording
+from fleetloop.recording.recording import RECORDING_SCALE, Recording
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.safety.watchdog import Watchdog, missing_plan
-from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of
+from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of, scaled_rig
 from fleetloop.sim.daytime import NOON_H
 from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout, Route, make_routes, route_seed
 from fleetloop.sim.scenarios import family_named
@@ -38,7 +38,8 @@ class RecordConfig:
     weather: Weather = Weather.CLEAR
     agents: int = 24
     """Road users, where the streets have room for so many."""
-    rig: CameraRig = RECORDING_RIG
+    rig: CameraRig | None = None
+    """Cameras whose pictures are recorded; without it those of whoever drives, in RECORDING_SCALE times the size."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -119,14 +120,16 @@ def record_drive(
     watchdog = None if policy is None else Watchdog(1, STEP_S)
     looks, layer = appearance_of(config.weather, 1), SafetyLayer(1, STEP_S, watchdog)
     title = config.scenario or towns[int(rollout.state.town[0])]
-    with Recording(out, towns, title, driver, config.rig, looks=looks) as recording:
+    own_rig = getattr(policy, "rig", DEFAULT_RIG)
+    rig = config.rig or scaled_rig(own_rig, RECORDING_SCALE)
+    with Recording(out, towns, title, driver, rig, looks=looks) as recording:
         while rollout.active.any() and (seconds is None or recording.steps * STEP_S < seconds):
             rollout.decide()
             # The network sees the weather that is recorded.
             plan = (
                 rollout.teaching.plan()
                 if policy is None
-                else policy.plan(rollout.observe(DEFAULT_RIG, looks=looks))
+                else policy.plan(rollout.observe(own_rig, looks=looks))
             )
             shown = missing_plan(1) if plan is None else plan
             recording.add(rollout, shown, getattr(policy, "inside", None))

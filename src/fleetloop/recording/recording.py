@@ -15,7 +15,8 @@ from fleetloop.recording.rerun_file import RerunFile, RerunViewer
 from fleetloop.recording.video_file import VideoFile
 from fleetloop.sim.cameras import DEFAULT_RIG, Appearance, scaled_rig
 
-RECORDING_RIG = scaled_rig(DEFAULT_RIG, 3)
+RECORDING_SCALE = 3
+RECORDING_RIG = scaled_rig(DEFAULT_RIG, RECORDING_SCALE)
 """Cameras of a recording unless others are asked for: 288x192 ahead, 144x96 around."""
 
 

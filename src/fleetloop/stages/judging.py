@@ -12,7 +12,7 @@ from fleetloop.artifacts.report import DriveResult, Report
 from fleetloop.artifacts.report_file import read_report, write_report
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.files import replacing_folder
-from fleetloop.core.types import STEP_S, World
+from fleetloop.core.types import STEP_S, CameraRig, World
 from fleetloop.evaluate.clips import clips_beside, save_clips
 from fleetloop.evaluate.closed_loop import EvaluateConfig, FailureClip, drive_distance, drive_suite, summarise
 from fleetloop.evaluate.gate import decide
@@ -31,7 +31,7 @@ from fleetloop.stages.workspace import make_world, network_of
 UNTRAINED = "untrained"
 REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
 _DEFAULTS = asdict(EvaluateConfig())
-_UNTRAINED_ROUTES = 32
+_UNTRAINED_ROUTES = 64
 """A network with fresh weights is slow and needs the safety driver every few metres: so many routes tell its rate."""
 _NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress", "mirrored")
 """Settings in which two results that are compared may differ: rates are compared, whatever the distance and driver."""
@@ -79,11 +79,15 @@ class Suite:
         title: str,
         km: float | None = None,
         routes: int | None = None,
+        rig: CameraRig = DEFAULT_RIG,
     ) -> tuple[DriveResult, list[FailureClip]]:
-        """Drive the suite with an ONNX network: the first `routes`, or as many as come to `km` kilometres, or all."""
+        """Drive the suite with an ONNX network: the first `routes`, or as many as come to `km` kilometres, or all.
+
+        `rig` is what it was made for: the vehicles', unless the preset names another.
+        """
         config, world = self.preset.evaluate, self.world
         routes = routes or config.routes
-        config, rig = replace(config, routes=routes), rig_named(config.rig)
+        config, rig = replace(config, routes=routes), rig_named(config.rig, rig)
 
         def make_policy(vehicles: int) -> OnnxDriver:
             return make_driver(network, rig, vehicles, self.preset.threads, config.mirrored)
@@ -146,7 +150,7 @@ def evaluate_checkpoint(
     """Drive the suite with a checkpoint, let the gate judge, and write the Report artifact to `folder`."""
     network, checkpoint_id = network_of(checkpoint)
     return evaluate_network(
-        folder, lambda path: export_onnx(network, path), checkpoint_id, suite, in_service, title
+        folder, lambda path: export_onnx(network, path), checkpoint_id, network.rig, suite, in_service, title
     )
 
 
@@ -154,6 +158,7 @@ def evaluate_network(
     folder: Path,
     write_onnx: Callable[[Path], object],
     subject: str,
+    rig: CameraRig,
     suite: Suite,
     in_service: DriveResult | None,
     title: str = "evaluate",
@@ -164,12 +169,13 @@ def evaluate_network(
     Args:
         write_onnx: writes the network to the path it is given.
         subject: id of the Checkpoint or Bundle that the network is from.
+        rig: the cameras that it was made for.
         in_service: what the gate compares it with; without it the gate is not asked.
         km: drive so far, instead of the preset's number of routes.
     """
     with replacing_folder(folder) as partial:
         write_onnx(partial / NETWORK_FILE)
-        result, clips = suite.run(partial / NETWORK_FILE, subject, title, km)
+        result, clips = suite.run(partial / NETWORK_FILE, subject, title, km, rig=rig)
         verdict = None
         if in_service is not None:
             verdict = decide(result, in_service, suite.preset.evaluate.minimum_progress)

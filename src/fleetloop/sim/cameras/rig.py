@@ -80,15 +80,15 @@ RIGS = {"default": DEFAULT_RIG, "shuttle": SHUTTLE_RIG}
 """Rigs that have a name."""
 
 
-def rig_named(name: str) -> CameraRig:
-    """The rig of this name.
+def rig_named(name: str, own: CameraRig = DEFAULT_RIG) -> CameraRig:
+    """The rig of this name; the default is the network's `own`, whose cameras a release says it was made for.
 
     Raises:
         ConfigError: there is none.
     """
     if name not in RIGS:
         raise ConfigError(f"rig: {name!r} is unknown; use {' or '.join(RIGS)}")
-    return RIGS[name]
+    return own if name == "default" else RIGS[name]
 
 
 def varied_rig(rig: CameraRig, random: np.random.Generator, variety: float) -> CameraRig:
