@@ -350,14 +350,14 @@ class Release:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.policy.model import allow_builder
-        from fleetloop.sim.cameras import DEFAULT_RIG
         from fleetloop.stages.releasing import release_checkpoint, release_observations
-        from fleetloop.stages.workspace import Workspace
+        from fleetloop.stages.workspace import Workspace, network_of
 
         if self.network is not None:
             allow_builder(self.network)
         number, workspace = at_least_one("number", self.number), Workspace(self.workspace)
-        observations = release_observations(workspace.library, DEFAULT_RIG, self.int8)
+        network, _ = network_of(self.checkpoint)
+        observations = release_observations(workspace.library, network.rig, self.int8)
         folder = self.report.with_name(f"{self.report.name}-bundle")
         with stage("release"):
             release_checkpoint(

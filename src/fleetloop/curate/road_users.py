@@ -17,7 +17,6 @@ class BrakedFor(IntEnum):
     VEHICLE = 3
 
 
-_CYCLISTS = (int(AgentKind.CYCLIST),)
 _ON_FOOT = (int(AgentKind.PEDESTRIAN), int(AgentKind.CHILD))
 _BRAKES_MPS2, _MOVES_MPS = -0.7, 0.5
 _NEAREST_M, _FRONT_M, _AHEAD_S, _SLOWEST_MPS = 3.0, 4.0, 3.0, 2.0
@@ -45,7 +44,7 @@ def braked_for(
     left = cosine * away[:, :, 1] - sine * away[:, :, 0]
     reach_m = _FRONT_M + _AHEAD_S * np.maximum(speed_mps[brakes, None], _SLOWEST_MPS)
     ahead = (kind != AgentKind.NONE) & (forward > _NEAREST_M) & (forward < reach_m)
-    on_foot, cyclist = np.isin(kind, _ON_FOOT), np.isin(kind, _CYCLISTS)
+    on_foot, cyclist = np.isin(kind, _ON_FOOT), kind == AgentKind.CYCLIST
     ahead &= np.abs(left) < np.where(on_foot, _BESIDE_M, _IN_LANE_M)
     who[brakes[(ahead & ~on_foot & ~cyclist).any(axis=1)]] = BrakedFor.VEHICLE
     who[brakes[(ahead & on_foot).any(axis=1)]] = BrakedFor.PEDESTRIAN
