@@ -17,7 +17,6 @@ from fleetloop.core.checks import check_at_least
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import CameraRig, World
 from fleetloop.curate.curate import CurateConfig
-from fleetloop.policy.planner import Planner
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer
 from fleetloop.practice.rounds import prepared_ahead
@@ -36,6 +35,9 @@ class CoachConfig:
     """How the coach learns; what it minimises is ImitationConfig's."""
 
     samples: int = 2_000_000
+    """From nothing."""
+    further_samples: int = 4_000_000
+    """Of a coach that goes on, in a later turn."""
     batch_size: int = 512
     learning_rate: float = 1e-3
     warmup_samples: int = 20_000
@@ -48,7 +50,7 @@ class CoachConfig:
     """Moments kept, 1.5 kB each."""
 
     def __post_init__(self) -> None:
-        check_at_least("coach", self, ("samples", "batch_size", "batches_per_round", "capacity"))
+        check_at_least("coach", self, ("samples", "further_samples", "batch_size", "batches_per_round", "capacity"))
 
 
 class Coaching:
@@ -59,12 +61,12 @@ class Coaching:
         config: CoachConfig,
         imitation: ImitationConfig,
         curate: CurateConfig,
-        planner: Planner,
+        begins_as: Coach,
         world: World,
         rig: CameraRig,
         towns: int,
     ) -> None:
-        """It practises in the first `towns` of `world`; `planner` is copied: what it begins with."""
+        """It practises in the first `towns` of `world`; `begins_as` is copied."""
         self.config, self.curate, self.world, self.rig, self.towns = config, curate, world, rig, towns
         self.imitation = replace(
             imitation,
@@ -74,7 +76,7 @@ class Coaching:
             warmup_samples=config.warmup_samples,
         )
         torch.manual_seed(imitation.seed)
-        self.coach = Coach(copy.deepcopy(planner))
+        self.coach = copy.deepcopy(begins_as).requires_grad_(True).train()
         self.averaged = copy.deepcopy(self.coach).requires_grad_(False).eval()
         # What drives is a copy: the average changes while it does.
         self.driver = copy.deepcopy(self.averaged)

@@ -68,7 +68,7 @@ class PractiseConfig:
     """Of the demonstrator first, `steps` steps, and of the network."""
     curate: CurateConfig = field(default_factory=lambda: CurateConfig(stride=2))
     coach: CoachConfig | None = field(default_factory=CoachConfig)
-    """Who tells the network what situations are; None for nobody."""
+    """How who tells the network what situations are learns first; None for not at all."""
     seeing: SeeingConfig | None = field(default_factory=SeeingConfig)
     """How the encoder learns to see before the network drives; None for not at all."""
     misled: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2)
@@ -312,16 +312,22 @@ def _coach_for(
     towns: int,
     folder: Path,
     progress: Callable[[float], None],
+    earlier: Coach | None,
 ) -> Coach | None:
-    """A coach for this network, each planner of which becomes its; None if it has none or nobody is to coach it."""
+    """A coach for this network, each planner of which becomes its; None if it has none or nobody is to coach it.
+
+    One that taught it earlier goes on: it speaks of situations as it did, and another one's language would have to be
+    learnt anew.
+    """
     planners = planners_of(network)
     if config.coach is None or not planners:
-        return None
+        return earlier
+    asked = config.coach.samples if earlier is None else config.coach.further_samples
     # Who only tries it out shall not wait for minutes.
-    samples = min(config.coach.samples, _COACH_SHARE * imitation.samples)
-    settings, path = replace(config.coach, samples=samples), folder / _COACH
-    coaching = Coaching(settings, imitation, config.curate, planners[0], world, network.rig, towns)
-    coach = coaching.finish(path, progress)
+    settings = replace(config.coach, samples=min(asked, _COACH_SHARE * imitation.samples))
+    begins_as = earlier or Coach(copy.deepcopy(planners[0]))
+    coaching = Coaching(settings, imitation, config.curate, begins_as, world, network.rig, towns)
+    coach = coaching.finish(folder / _COACH, progress)
     for planner in planners:
         planner.load_state_dict(coach.planner.state_dict())
     return coach
@@ -350,7 +356,7 @@ def practise(
         preparing: called with the share done of what comes before: the coach's practice, first drives, learning to see.
         unseen: towns of `world` to drive in after each stage, not to learn from; the losses there are told as
             further figures, unseen_total and so on.
-        coach: who told the network what situations are before; without it, one learns to drive first.
+        coach: who told the network what situations are before; it goes on learning first. Without it, a new one does.
 
     Raises:
         ConfigError: the loss is not finite.
@@ -363,10 +369,9 @@ def practise(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(imitation.threads)
     prepared = preparing or (lambda _: None)
-    if coach is None:
-        coach = _coach_for(
-            network, config, imitation, world, towns, folder, lambda share: prepared(0.5 * share)
-        )
+    coach = _coach_for(
+        network, config, imitation, world, towns, folder, lambda share: prepared(0.5 * share), coach
+    )
     practice = _Practice(config, imitation, network, world, towns, batches, folder, coach)
     stage = practice.resume()
     if stage == 0:

@@ -8,9 +8,9 @@ cameras must. Nobody is hidden, and there is no weather.
 import math
 
 import numpy as np
-from jaxtyping import Float16
+from jaxtyping import Float, Float16
 
-from fleetloop.core.types import Control, SignalColour
+from fleetloop.core.types import EGO, Control, SignalColour
 from fleetloop.sim.behaviour import LOOKAHEAD_M
 from fleetloop.sim.rollout import Rollout
 from fleetloop.sim.state_view import (
@@ -27,12 +27,14 @@ from fleetloop.sim.state_view import (
 _STATE_OWN = OWN_FIELDS + len(PREVIEW_M) * PREVIEW_FIELDS
 _COLOURS, _CONTROLS, _LIGHTS = 1 + len(SignalColour), 1 + len(Control), 3
 PRIVILEGED_OWN = _STATE_OWN + _COLOURS + 1 + _CONTROLS
-"""Numbers of the vehicle itself, its path and the next junction: as in `state`; one for each SignalColour at the next
-signal, or none, the distance to its line; one for each Control of the next junction, or none."""
+"""Numbers of the vehicle itself, its path and the next junction: as in `state`, but the gap to the vehicle ahead on a
+logarithmic scale; one for each SignalColour at the next signal, or none, the distance to its line; one for each Control
+of the next junction, or none."""
 PRIVILEGED_OTHER = OTHER_FIELDS + _LIGHTS + 1
 """Numbers of each of OTHERS road users: as in `state`; 1 for brake light, left and right indicator; nearness."""
 PRIVILEGED_FIELDS = PRIVILEGED_OWN + OTHERS * PRIVILEGED_OTHER
 _NEARNESS = 5.0
+_LEAD_GAP = 9
 
 
 def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
@@ -42,11 +44,12 @@ def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
     describe(rollout.world, rollout.state, rollout.decision, state)
     rows = np.zeros((worlds, PRIVILEGED_FIELDS), np.float16)
     rows[:, :_STATE_OWN] = state[:, 0, :_STATE_OWN]
+    # Whether a metre or three are left decides whether it may roll on.
+    rows[:, _LEAD_GAP] = _scaled(np.maximum(rollout.decision.lead_gap_m[:, EGO], 0.0))
     rows[:, UNSEEN_FIELDS] = 0.0
     every = np.arange(worlds)
     rows[every, _STATE_OWN + 1 + labels.signal_colour] = 1.0
-    line_m = np.minimum(labels.stop_line_m, LOOKAHEAD_M)
-    rows[:, _STATE_OWN + _COLOURS] = np.log1p(line_m / 5.0) / math.log1p(LOOKAHEAD_M / 5.0)
+    rows[:, _STATE_OWN + _COLOURS] = _scaled(labels.stop_line_m)
     rows[every, _STATE_OWN + _COLOURS + 2 + labels.junction_control] = 1.0
     others = rows[:, PRIVILEGED_OWN:].reshape(worlds, OTHERS, PRIVILEGED_OTHER)
     others[:, :, :OTHER_FIELDS] = state[:, 0, _STATE_OWN:].reshape(worlds, OTHERS, OTHER_FIELDS)
@@ -56,3 +59,8 @@ def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
     others[:, :, OTHER_FIELDS:-1] = lights * there[:, :, None]
     others[:, :, -1] = there / (1.0 + _NEARNESS * np.hypot(others[:, :, 1], others[:, :, 2]))
     return rows
+
+
+def _scaled(distance_m: Float[np.ndarray, " W"]) -> Float[np.ndarray, " W"]:
+    """Distances on a logarithmic scale: 0 at 0 m, 1 at LOOKAHEAD_M and beyond."""
+    return np.log1p(np.minimum(distance_m, LOOKAHEAD_M) / 5.0) / math.log1p(LOOKAHEAD_M / 5.0)

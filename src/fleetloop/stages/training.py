@@ -168,7 +168,7 @@ def practise_checkpoint(
     """Train a network by practice in `towns` and write the checkpoint to `path`; killed, it goes on midway.
 
     Args:
-        initial: the checkpoint to start from; its coach, if it has one, goes on telling it what situations are.
+        initial: the checkpoint to start from; its coach, if it has one, goes on.
         tensorboard: as for `train_checkpoint`.
         unseen: towns that it does not practise in, in which its losses are watched.
 
@@ -187,10 +187,10 @@ def practise_checkpoint(
     else:
         network, parent = network_of(initial)
         parents.append(parent)
-        # Its planner speaks of situations as its own coach does; another one would have to be learnt like a language.
         kept = read_coach(initial)
         coach = None if kept is None else coach_from(kept, network)
-        config = replace(config, coach=None, seeing=None)
+        # A new coach's language the network would have to learn.
+        config = replace(config, seeing=None, coach=None if coach is None else config.coach)
     memory = network.memory_width is not None
     batches = replace(
         preset.batches,
