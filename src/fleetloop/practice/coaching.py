@@ -42,7 +42,7 @@ class CoachConfig:
     learning_rate: float = 1e-3
     warmup_samples: int = 20_000
     drive: DriveConfig = field(
-        default_factory=lambda: DriveConfig(vehicles=128, steps=500, scenario_share=0.1)
+        default_factory=lambda: DriveConfig(vehicles=128, steps=500, scenario_share=0.3)
     )
     """Of the demonstrator first, `steps` steps, and of the coach: a step for each batch."""
     batches_per_round: int = 8
