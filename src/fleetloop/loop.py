@@ -31,7 +31,7 @@ from fleetloop.presets import Preset
 from fleetloop.progress import say, say_complete, stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.stages.judging import REPORT_FILE, UNTRAINED, Suite, evaluate_checkpoint
-from fleetloop.stages.releasing import example_observations, published_release, release_checkpoint
+from fleetloop.stages.releasing import published_release, release_checkpoint
 from fleetloop.stages.training import practise_checkpoint, train_checkpoint
 from fleetloop.stages.workspace import Workspace, make_world
 from fleetloop.updates import InstalledDriver, update_vehicles
@@ -270,7 +270,6 @@ class Turns:
             # Killed before it was written down, or the record was lost.
             return
         folder = self.workspace.turn(number)
-        observations = example_observations(self.suite.world, DEFAULT_RIG)
         with stage(f"turn {number}: release"):
             release_checkpoint(
                 folder / "bundle",
@@ -278,7 +277,7 @@ class Turns:
                 folder / "report",
                 number + 1,
                 self.workspace,
-                observations,
+                self.suite.world,
                 self.run.seed,
             )
 

@@ -268,11 +268,11 @@ class Evaluate:
     def _int8_of(driver: "FoundDriver", library: "TownLibrary") -> bytes:
         """The network in 8-bit integers."""
         from fleetloop.policy.quantize import is_int8
-        from fleetloop.stages.releasing import release_observations, write_int8
+        from fleetloop.stages.releasing import calibration_observations, write_int8
 
         if is_int8(driver.onnx):
             raise InputError(f"{driver.name}: is in 8 bits already; leave --int8 out")
-        observations = release_observations(library, driver.rig, int8=True)
+        observations = calibration_observations(library, driver.rig)
         with stage("8-bit integers"), tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "float32.onnx").write_bytes(driver.onnx)

@@ -350,18 +350,17 @@ class Release:
     def run(self) -> None:
         """Run the verb."""
         from fleetloop.policy.model import allow_builder
-        from fleetloop.stages.releasing import release_checkpoint, release_observations
-        from fleetloop.stages.workspace import Workspace, network_of
+        from fleetloop.stages.releasing import EXAMPLE_TOWN, release_checkpoint
+        from fleetloop.stages.workspace import Workspace, make_world
 
         if self.network is not None:
             allow_builder(self.network)
         number, workspace = at_least_one("number", self.number), Workspace(self.workspace)
-        network, _ = network_of(self.checkpoint)
-        observations = release_observations(workspace.library, network.rig, self.int8)
+        world = make_world(workspace.library, [EXAMPLE_TOWN])
         folder = self.report.with_name(f"{self.report.name}-bundle")
         with stage("release"):
             release_checkpoint(
-                folder, self.checkpoint, self.report, number, workspace, observations, seed=0, int8=self.int8
+                folder, self.checkpoint, self.report, number, workspace, world, seed=0, int8=self.int8
             )
         say(f"release {number} published in {workspace.repository}")
 

@@ -43,14 +43,14 @@ def release_checkpoint(
     report_folder: Path,
     release: int,
     workspace: Workspace,
-    observations: list[Observation],
+    world: World,
     seed: int,
     int8: bool = False,
 ) -> None:
     """Check parity, build the Bundle in `folder` and publish it under the number `release`.
 
     Args:
-        observations: in the order of time; the first half calibrates an 8-bit network, the second judges it.
+        world: where the network's plans before and after are compared, and one in 8 bits is calibrated.
         int8: release the network in 8-bit integers: the very one that the Report judges, if that was driven in 8
             bits; else one made from the Report's float32 network. It may differ from the checkpoint by
             INT8_TOLERANCE.
@@ -70,6 +70,7 @@ def release_checkpoint(
     report_path = report_folder / REPORT_FILE
     report = read_report(report_path)
     require_passed(report, str(report_path))
+    observations = example_observations(world, network.rig, steps=_INT8_STEPS if int8 else _PARITY_STEPS)
     onnx_path, difference = _checked_network(folder, network, report, report_folder, observations, int8)
     inputs, outputs = tensor_specs(onnx_path)
     contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
@@ -155,7 +156,6 @@ def example_observations(
     return observations
 
 
-def release_observations(library: TownLibrary, rig: CameraRig, int8: bool = False) -> list[Observation]:
-    """Those of EXAMPLE_TOWN: enough for the parity check, or to calibrate and judge a network in 8 bits."""
-    world = make_world(library, [EXAMPLE_TOWN])
-    return example_observations(world, rig, steps=_INT8_STEPS if int8 else _PARITY_STEPS)
+def calibration_observations(library: TownLibrary, rig: CameraRig) -> list[Observation]:
+    """Those of EXAMPLE_TOWN: enough to calibrate a network in 8 bits."""
+    return example_observations(make_world(library, [EXAMPLE_TOWN]), rig, steps=_INT8_STEPS)
