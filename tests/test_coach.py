@@ -186,9 +186,7 @@ def test_the_coach_of_who_practises_on_goes_on_too(tmp_path: Path):
     later = coach_from(kept, network)
     assert later is not None
     # It learned on, and speaks of situations as it did; another one would not.
-    before, after, other = (
-        one.situations_of(driven_once()) for one in (coach, later, fresh_coach(1))
-    )
+    before, after, other = (one.situations_of(driven_once()) for one in (coach, later, fresh_coach(1)))
     assert 0.0 < np.square(after - before).mean() < 0.5 * np.square(other - before).mean()
     # With it the network is taught what situations are, and is not without.
     shutil.copytree(first, tmp_path / "bare")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fleetloop.core.errors import MapError
-from fleetloop.core.types import EGO, AgentKind, LaneKind, World
+from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, LaneKind, SignalColour, World
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import (
     CRITICAL,
@@ -142,6 +142,39 @@ def test_standing_without_a_reason_is_an_intervention_but_not_a_critical_one():
     result = rollout.current_result(0)
     assert result is not None and result.critical_interventions == 0
     assert steps == pytest.approx(10.0 * STUCK_S, abs=2)
+
+
+@pytest.mark.parametrize(("gap_m", "stuck"), [(3.5, False), (5.5, True)])
+def test_who_would_only_close_up_waits(gap_m: float, stuck: bool):
+    """Behind somebody who stands: the demonstrator would drive on to 2.2 m."""
+    rollout = single()
+    replace_state(rollout, Car(40.0, 0.0), Car(40.0 + VEHICLE_SIZES[AgentKind.CAR, 0] + gap_m, 0.0))
+    for _ in range(round(10.0 * STUCK_S) + 5):
+        rollout.state.speed[0, 1] = rollout.state.acceleration[0, 1] = 0.0
+        ahead = rollout.state.pose[0, 1].copy(), rollout.state.along[0, 1].copy()
+        step = hold(rollout, 0.0, -1.0)
+        assert rollout.teaching.acceleration_mps2[0] > 0.3 or step.danger[0] == Danger.STUCK
+        rollout.state.pose[0, 1], rollout.state.along[0, 1] = ahead
+        if rollout.safety_driver[0]:
+            break
+    assert rollout.safety_driver[0] == stuck
+
+
+@pytest.mark.parametrize(
+    ("colour", "line_m", "stuck"),
+    [(SignalColour.RED, 1.8, False), (SignalColour.RED, 6.0, True), (SignalColour.GREEN, 1.8, True)],
+)
+def test_who_stands_at_a_red_light_waits(colour: SignalColour, line_m: float, stuck: bool):
+    rollout = single()
+    replace_state(rollout, Car(40.0, 0.0), Car(200.0))
+    rollout.state.kind[0, 1] = int(AgentKind.NONE)
+    for _ in range(round(10.0 * STUCK_S) + 5):
+        rollout.decide()
+        rollout.teaching.signal_colour[0], rollout.teaching.stop_line_m[0] = colour, line_m
+        rollout.step(np.zeros(1, np.float32), np.full(1, -1.0, np.float32))
+        if rollout.safety_driver[0]:
+            break
+    assert rollout.safety_driver[0] == stuck
 
 
 def test_being_hit_from_behind_ends_the_route_without_a_charge():

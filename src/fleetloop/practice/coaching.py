@@ -50,7 +50,9 @@ class CoachConfig:
     """Moments kept, 1.5 kB each."""
 
     def __post_init__(self) -> None:
-        check_at_least("coach", self, ("samples", "further_samples", "batch_size", "batches_per_round", "capacity"))
+        check_at_least(
+            "coach", self, ("samples", "further_samples", "batch_size", "batches_per_round", "capacity")
+        )
 
 
 class Coaching:

@@ -20,6 +20,7 @@ from fleetloop.core.types import (
     CameraRig,
     Observation,
     Scene,
+    SignalColour,
     State,
     World,
 )
@@ -43,6 +44,9 @@ HAND_BACK_DISTANCE_M = 10.0
 """And drives this far: through the red light, past what was in the way. Else one situation would count many times."""
 STUCK_S = 8.0
 """Standing this long where the demonstrator would go is being stuck."""
+WAITS_WITHIN_M = 4.0
+"""But not nearer than this to the line of a red light or to who stands ahead: it waits as the demonstrator does, which
+would only close up."""
 BLOCKED_S = 90.0
 """Standing this long where the demonstrator would stand too ends the route without a verdict."""
 SLOWEST_MPS, SIGNALS_S = 2.5, 45.0
@@ -348,7 +352,11 @@ class Rollout:
     def _take_over(self) -> Int32[np.ndarray, " W"]:
         """Update who drives; the Danger of each take-over that begins now."""
         speed = self.state.speed[:, EGO]
-        idle = (speed < 0.3) & (self.teaching.acceleration_mps2 > 0.3) & ~self.safety_driver
+        taught = self.teaching
+        at_red = (taught.signal_colour == SignalColour.RED) & (taught.stop_line_m < WAITS_WITHIN_M)
+        in_queue = (taught.lead_speed_mps < 0.3) & (taught.lead_gap_m < WAITS_WITHIN_M)
+        goes_on = (taught.acceleration_mps2 > 0.3) & ~at_red & ~in_queue
+        idle = (speed < 0.3) & goes_on & ~self.safety_driver
         self._idle_s[:] = np.where(idle, self._idle_s + STEP_S, 0.0)
         danger = np.where(
             (self._danger == Danger.NONE) & (self._idle_s > STUCK_S), int(Danger.STUCK), self._danger
