@@ -21,7 +21,8 @@ from fleetloop.sim.cameras import Appearance, appearance_of, render
 from fleetloop.sim.gpu import GpuCameras, GpuWorlds, Rasteriser
 from fleetloop.sim.gpu.arrays import on_gpu
 from fleetloop.sim.motion import advance
-from fleetloop.sim.rollout import Rollout, make_routes, touching_all
+from fleetloop.sim.rollout import Rollout, touching_all
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.safety_driver import watch
 from fleetloop.sim.spawn import LEARNER_NEEDED_M
 from toy_world import toy_world

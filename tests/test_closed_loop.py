@@ -27,7 +27,8 @@ from fleetloop.evaluate.closed_loop import (
 from fleetloop.evaluate.faults import KINDS, faults_text
 from fleetloop.safety.watchdog import Fault
 from fleetloop.sim import rollout
-from fleetloop.sim.rollout import Rollout, Route, RouteResult, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from toy_world import toy_world
 

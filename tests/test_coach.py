@@ -30,7 +30,8 @@ from fleetloop.sim.privileged_view import (
     privileged_view,
 )
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.state_view import OTHERS, OWN_FIELDS, PREVIEW_FIELDS, PREVIEW_M, UNSEEN_FIELDS
 from fleetloop.stages.training import practise_checkpoint
 from fleetloop.stages.workspace import network_of

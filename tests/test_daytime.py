@@ -13,7 +13,8 @@ from fleetloop.core.types import AgentKind, LaneKind, LaneUse, World
 from fleetloop.sim.cameras.appearance import appearances, light_of
 from fleetloop.sim.daytime import start_clocks
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, Route, empty_state, make_routes
+from fleetloop.sim.rollout import Rollout, empty_state
+from fleetloop.sim.routes import Route, make_routes
 
 MOTOR_KINDS = (AgentKind.CAR, AgentKind.VAN, AgentKind.TRUCK)
 

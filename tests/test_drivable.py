@@ -10,7 +10,8 @@ from fleetloop.core.types import EGO, LaneKind, State, World
 from fleetloop.sim.observe import empty_scene, see
 from fleetloop.sim.prediction import touching
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, drive_demonstrator, make_routes
+from fleetloop.sim.rollout import Rollout, drive_demonstrator
+from fleetloop.sim.routes import make_routes
 from toy_traffic import Car, open_road, put
 
 MAPS = Path(__file__).parents[2] / "shared/data/maps"

@@ -6,7 +6,8 @@ import pytest
 from fleetloop.core.types import EGO, World
 from fleetloop.sim import behaviour
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from fleetloop.core.types import EGO, AgentKind, Script, World
 from fleetloop.sim.environments import DrivingVectorEnv, EnvironmentConfig
 from fleetloop.sim.health import find_broken, name_broken
 from fleetloop.sim.roads import TownLibrary
-from fleetloop.sim.rollout import Rollout, RouteResult, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import RouteResult, make_routes
 from fleetloop.sim.scenarios import FAMILIES, Family, Range, set_up_scenario
 from fleetloop.sim.scenarios.family import Parameters
 from fleetloop.sim.scenarios.stage import Stage

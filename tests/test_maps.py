@@ -13,7 +13,8 @@ from fleetloop.core.types import LaneKind, LaneUse, World
 from fleetloop.sim.roads import TownLibrary
 from fleetloop.sim.roads.checks import MAX_JUNCTIONS, check_network, fold_in
 from fleetloop.sim.roads.network import NetEdge, NetLane, Network
-from fleetloop.sim.rollout import Rollout, drive_demonstrator, make_routes
+from fleetloop.sim.rollout import Rollout, drive_demonstrator
+from fleetloop.sim.routes import make_routes
 from test_roads import MAPS, check_lanes, check_right_of_way, check_shapes, needs_maps
 
 # File, road lanes for cars at least, longest drive in metres at least, share of those lanes from which 200 m can be

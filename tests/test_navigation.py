@@ -10,7 +10,8 @@ import pytest
 from fleetloop.core.types import EGO, Control, LaneKind, World
 from fleetloop.sim.behaviour import LOOKAHEAD_M
 from fleetloop.sim.observe import ASIDE_M, HINT_RANGE_M, LONGEST_BEND, SHARP_BEND, TIGHT_BEND, TIGHT_BEND_1PM
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from toy_world import toy_world
 
 

@@ -21,7 +21,7 @@ from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments,
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.practice.seeing import SeeingConfig, learn_to_see
 from fleetloop.sim.cameras import equal_rig
-from fleetloop.sim.rollout import make_routes
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments, empty_moments
 from fleetloop.train.imitate import ImitationConfig

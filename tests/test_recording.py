@@ -38,7 +38,8 @@ from fleetloop.recording import FORMATS, RecordConfig, Recording, look, record_d
 from fleetloop.recording.moment import arc
 from fleetloop.recording.scenery import lane_lines
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, equal_rig
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from toy_world import toy_world
 
 RIG = equal_rig(48, 32)

@@ -18,7 +18,7 @@ from fleetloop.core.types import NAVIGATION_VALUES, CameraRig, Observation
 from fleetloop.policy.network import NetworkConfig, build_network
 from fleetloop.policy.planner import Intention
 from fleetloop.sim.cameras import equal_rig
-from fleetloop.sim.rollout import Route, make_routes
+from fleetloop.sim.routes import Route, make_routes
 from fleetloop.train import reinforce as module
 from fleetloop.train.batch import Batch
 from fleetloop.train.experience import AdvantageScale, Experience, advantages_of, end_to_end

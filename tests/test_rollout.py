@@ -6,16 +6,8 @@ import pytest
 from fleetloop.core.errors import MapError
 from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, LaneKind, SignalColour, World
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import (
-    CRITICAL,
-    STUCK_S,
-    TAKE_OVER_STEPS,
-    Rollout,
-    Route,
-    drive_demonstrator,
-    make_routes,
-    route_seed,
-)
+from fleetloop.sim.rollout import STUCK_S, TAKE_OVER_STEPS, Rollout, drive_demonstrator
+from fleetloop.sim.routes import CRITICAL, Route, make_routes, route_seed
 from fleetloop.sim.safety_driver import Danger
 from toy_traffic import Car, put
 from toy_world import toy_world

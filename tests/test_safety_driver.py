@@ -10,7 +10,8 @@ from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, State, World
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.prediction import boxes_touch, touching
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, drive_demonstrator, make_routes
+from fleetloop.sim.rollout import Rollout, drive_demonstrator
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.safety_driver import HORIZON_S, Danger, watch
 from fleetloop.sim.traffic import decide, empty_decision
 from toy_traffic import Car, open_road, put, through

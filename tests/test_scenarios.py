@@ -10,7 +10,8 @@ from fleetloop.core.types import EGO, AgentKind, Script, World
 from fleetloop.evaluate.closed_loop import family_of
 from fleetloop.sim.prediction import touching
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, Route, RouteResult, drive_demonstrator, make_routes, route_seed
+from fleetloop.sim.rollout import Rollout, drive_demonstrator
+from fleetloop.sim.routes import Route, RouteResult, make_routes, route_seed
 from fleetloop.sim.scenarios import FAMILIES, family_named, set_up_scenario
 from toy_world import toy_world
 

@@ -7,7 +7,8 @@ from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, Script, State, W
 from fleetloop.sim import behaviour
 from fleetloop.sim.observe import empty_scene, see
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from toy_traffic import Car, drive, open_road, put, through
 from toy_world import Arm, Turn, lane_in, toy_world
 

@@ -27,7 +27,8 @@ from fleetloop.sim.motion import advance
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.paths import path_point, project
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.signals import signal_colour
 from fleetloop.sim.traffic import decide, empty_decision
 from toy_traffic import STRAIGHT_ON, Car, drive, open_road, put, through

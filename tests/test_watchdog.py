@@ -16,7 +16,8 @@ from fleetloop.safety.deadline import DeadlinePolicy
 from fleetloop.safety.limits import STOP_IN_LANE_BRAKING_MPS2, Controls, SafetyLayer
 from fleetloop.safety.paths import apart_m, seen_from
 from fleetloop.safety.watchdog import Fault, Watchdog, WatchdogConfig, fresh_state, missing_plan, watch
-from fleetloop.sim.rollout import Rollout, Route
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import Route
 from fleetloop.sim.safety_driver import Danger
 from small_towns import Street, small_town
 from toy_traffic import STRAIGHT_ON, Car, open_road, put

@@ -31,7 +31,8 @@ from fleetloop.sim.cameras.rig import scaled_rig
 from fleetloop.sim.roads.generate import TownKind
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.roads.signs import EXAMPLE_SIGNS, sign_face
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.scenarios import FAMILIES
 
 WEATHER_TOWN = "grid-1"

@@ -11,7 +11,8 @@ from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.cameras.mosaic import mosaic
 from fleetloop.sim.cameras.rig import scaled_rig
 from fleetloop.sim.roads.preview import map_image
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 
 _WARM_UP_STEPS = 80
 _ROUTES = 1_000

@@ -13,7 +13,8 @@ from fleetloop.policy.runtime import OnnxDriver
 from fleetloop.presets import preset_named
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.cameras import DEFAULT_RIG
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from fleetloop.stages.judging import untrained_network
 
 

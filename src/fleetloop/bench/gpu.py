@@ -11,7 +11,8 @@ from fleetloop.core.types import AgentKind, World
 from fleetloop.sim.cameras import appearances, equal_rig
 from fleetloop.sim.gpu import GpuCameras, GpuWorlds, Rasteriser
 from fleetloop.sim.gpu.arrays import cuda, on_gpu
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 
 GPU_WORLDS = 1024
 """Pictures of so many worlds at once keep a large GPU busy."""

@@ -9,7 +9,8 @@ from fleetloop.sim.cameras.render import empty_gathered
 from fleetloop.sim.gpu.arrays import bytes_of
 from fleetloop.sim.gpu.cameras import bytes_per_camera, bytes_per_scene
 from fleetloop.sim.gpu.worlds import bytes_per_world
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 
 _WORLDS = 4
 _SIZES = ((96, 64), (320, 192))

@@ -14,7 +14,8 @@ from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, CameraRig, World
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import equal_rig
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 
 RATE_HZ = 20
 

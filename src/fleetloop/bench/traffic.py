@@ -7,7 +7,8 @@ import numpy as np
 from fleetloop.bench.measure import REPEATS, Measurement, median_of, time_repeats
 from fleetloop.core.types import EGO, AgentKind, World
 from fleetloop.sim.motion import advance
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.spawn import LEARNER_NEEDED_M
 
 

@@ -28,7 +28,8 @@ from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.safety.watchdog import Watchdog, missing_plan
 from fleetloop.sim.cameras import rig_named
-from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout, Route, RouteResult, make_routes
+from fleetloop.sim.rollout import SIGNALS_S, SLOWEST_MPS, Rollout
+from fleetloop.sim.routes import Route, RouteResult, make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES, family_named
 

@@ -15,7 +15,8 @@ from fleetloop.policy.inside import gates_of
 from fleetloop.policy.network import InspectableNetwork
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.roads.generate import LEFT_HAND_PREFIX
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 
 _TURN_RAD, _STANDING_MPS, _CELL, _NAME_PX, _HEAD_PX = 0.6, 0.5, 44, 190, 44
 _DARK, _WET = 0.9, 0.1

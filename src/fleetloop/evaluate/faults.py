@@ -9,7 +9,7 @@ from jaxtyping import Bool, UInt64
 from fleetloop.artifacts.report import NetworkFault
 from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.watchdog import FAULT_TEXTS, Fault, Watchdog
-from fleetloop.sim.rollout import RouteResult
+from fleetloop.sim.routes import RouteResult
 
 KINDS = {fault: NetworkFault(fault.name.lower()) for fault in FAULT_TEXTS}
 _TEXTS = {KINDS[fault]: text for fault, text in FAULT_TEXTS.items()}

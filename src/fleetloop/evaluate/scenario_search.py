@@ -15,7 +15,8 @@ from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import EGO, STEP_S, Plan, World
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.behaviour import EMERGENCY_DECELERATION_MPS2
-from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout, Route, RouteResult, route_seed
+from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout
+from fleetloop.sim.routes import Route, RouteResult, route_seed
 from fleetloop.sim.scenarios import FAMILIES, Family, family_named
 
 Driver = Callable[[Rollout], Plan]

@@ -20,7 +20,7 @@ from fleetloop.curate.curate import CurateConfig
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer
 from fleetloop.practice.rounds import prepared_ahead
-from fleetloop.sim.rollout import Route, make_routes
+from fleetloop.sim.routes import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
 from fleetloop.train.coach import Coach, CoachDriver, coach_inputs

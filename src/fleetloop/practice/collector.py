@@ -14,7 +14,8 @@ from fleetloop.curate.curate import EARLIER_STEPS, CurateConfig, label_weight, w
 from fleetloop.practice.moments import join_moments
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.privileged_view import privileged_view
-from fleetloop.sim.rollout import CRITICAL, Rollout, Route
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import CRITICAL, Route
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.train.batches import Moments
 from fleetloop.train.coach import CoachDriver

@@ -34,7 +34,7 @@ from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.practice.rounds import prepared_ahead
 from fleetloop.practice.seeing import SeeingConfig, learn_to_see
-from fleetloop.sim.rollout import Route, make_routes
+from fleetloop.sim.routes import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batch import Batch
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments

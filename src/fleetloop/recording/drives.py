@@ -12,7 +12,8 @@ from fleetloop.safety.limits import SafetyLayer
 from fleetloop.safety.watchdog import Watchdog, missing_plan
 from fleetloop.sim.cameras import DEFAULT_RIG, Weather, appearance_of, scaled_rig
 from fleetloop.sim.daytime import NOON_H
-from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout, Route, make_routes, route_seed
+from fleetloop.sim.rollout import SCENARIO_AGENTS, Rollout
+from fleetloop.sim.routes import Route, make_routes, route_seed
 from fleetloop.sim.scenarios import family_named
 
 _TRIES = 200

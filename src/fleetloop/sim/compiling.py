@@ -21,7 +21,8 @@ from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.observe import empty_scene, navigate, see, tell_time
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, empty_state, make_routes
+from fleetloop.sim.rollout import Rollout, empty_state
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.sightings import sightings
 from fleetloop.sim.spawn import spawn_world
 from fleetloop.sim.traffic import decide, empty_decision

@@ -25,7 +25,7 @@ from fleetloop.presets import Preset
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import DEFAULT_RIG, rig_named
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import RouteResult, route_seed
+from fleetloop.sim.routes import RouteResult, route_seed
 from fleetloop.stages.workspace import make_world, network_of
 
 UNTRAINED = "untrained"

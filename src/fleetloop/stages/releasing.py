@@ -25,7 +25,8 @@ from fleetloop.release.keys import load_or_create_keys
 from fleetloop.release.publish import publish
 from fleetloop.release.repository import Repository
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Rollout, make_routes
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import make_routes
 from fleetloop.stages.judging import NETWORK_FILE, REPORT_FILE
 from fleetloop.stages.workspace import Workspace, make_world, network_of
 

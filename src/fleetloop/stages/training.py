@@ -22,7 +22,7 @@ from fleetloop.presets import Preset
 from fleetloop.progress import stage
 from fleetloop.sim.cameras import DEFAULT_RIG
 from fleetloop.sim.roads.library import TownLibrary
-from fleetloop.sim.rollout import Route, make_routes
+from fleetloop.sim.routes import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.stages.workspace import make_world, network_of, read_verified
 from fleetloop.train.batches import sample_batches

@@ -38,7 +38,8 @@ from fleetloop.policy.planner import Intention, planners_of
 from fleetloop.policy.precision import autocast
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.sim.birds_eye import birds_eye
-from fleetloop.sim.rollout import CRITICAL, Rollout, Route
+from fleetloop.sim.rollout import Rollout
+from fleetloop.sim.routes import CRITICAL, Route
 from fleetloop.sim.state_view import STATE_FIELDS, describe
 from fleetloop.train.batch import BIRDS_EYE_UNKNOWN, Batch
 from fleetloop.train.experience import (

@@ -21,7 +21,8 @@ from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Poli
 from fleetloop.safety.inputs import InputMonitor
 from fleetloop.safety.limits import SafetyLayer
 from fleetloop.safety.watchdog import FAULT_TEXTS, Fault, Watchdog, missing_plan
-from fleetloop.sim.rollout import Rollout, RolloutStep, make_routes
+from fleetloop.sim.rollout import Rollout, RolloutStep
+from fleetloop.sim.routes import make_routes
 from fleetloop.sim.safety_driver import Danger
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.vehicle.recorder import FleetStep, Recorder, RecorderConfig
