@@ -17,6 +17,8 @@ from fleetloop.core.checks import check_at_least
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import CameraRig, World
 from fleetloop.curate.curate import CurateConfig
+from fleetloop.policy.model import DriverModel
+from fleetloop.policy.planner import planners_of
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer
 from fleetloop.practice.rounds import prepared_ahead
@@ -28,6 +30,9 @@ from fleetloop.train.imitate import ImitationConfig, average_in, descend
 from fleetloop.train.losses import plan_loss
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.vehicle.drive import DriveConfig
+
+_SHARE = 8
+"""The coach learns from at most so many times the samples of the network."""
 
 
 @dataclass(frozen=True)
@@ -162,3 +167,32 @@ class Coaching:
         else:
             self.averaged.load_state_dict(found[0])
         return self.averaged
+
+
+def coach_for(
+    network: DriverModel,
+    earlier: Coach | None,
+    config: CoachConfig,
+    imitation: ImitationConfig,
+    curate: CurateConfig,
+    world: World,
+    towns: int,
+    path: Path,
+    progress: Callable[[float], None],
+) -> Coach | None:
+    """A coach for this network, each planner of which becomes its; `earlier` if the network has none.
+
+    One that taught it earlier goes on: it speaks of situations as it did, and another one's language would have to be
+    learnt anew. For `path` and `progress` see `Coaching.finish`.
+    """
+    planners = planners_of(network)
+    if not planners:
+        return earlier
+    asked = config.samples if earlier is None else config.further_samples
+    # Who only tries it out shall not wait for minutes.
+    settings = replace(config, samples=min(asked, _SHARE * imitation.samples))
+    begins_as = earlier or Coach(copy.deepcopy(planners[0]))
+    coach = Coaching(settings, imitation, curate, begins_as, world, network.rig, towns).finish(path, progress)
+    for planner in planners:
+        planner.load_state_dict(coach.planner.state_dict())
+    return coach

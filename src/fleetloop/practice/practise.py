@@ -28,8 +28,7 @@ from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
-from fleetloop.policy.planner import planners_of
-from fleetloop.practice.coaching import CoachConfig, Coaching
+from fleetloop.practice.coaching import CoachConfig, coach_for
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
 from fleetloop.practice.rounds import prepared_ahead
@@ -54,8 +53,6 @@ from fleetloop.vehicle.drive import DriveConfig
 
 _SETTINGS, _STATE, _COACH = "practice.json", "state.safetensors", "coach.safetensors"
 _COUNTS = "moments.json"
-_COACH_SHARE = 8
-"""The coach learns from at most so many times the samples of the network."""
 _WATCHED = 16
 """Batches of what the network gets into in unseen towns."""
 
@@ -304,35 +301,6 @@ def _open(folder: Path, settings: dict[str, Any]) -> None:
         write_bytes(path, content)
 
 
-def _coach_for(
-    network: DriverModel,
-    config: PractiseConfig,
-    imitation: ImitationConfig,
-    world: World,
-    towns: int,
-    folder: Path,
-    progress: Callable[[float], None],
-    earlier: Coach | None,
-) -> Coach | None:
-    """A coach for this network, each planner of which becomes its; None if it has none or nobody is to coach it.
-
-    One that taught it earlier goes on: it speaks of situations as it did, and another one's language would have to be
-    learnt anew.
-    """
-    planners = planners_of(network)
-    if config.coach is None or not planners:
-        return earlier
-    asked = config.coach.samples if earlier is None else config.coach.further_samples
-    # Who only tries it out shall not wait for minutes.
-    settings = replace(config.coach, samples=min(asked, _COACH_SHARE * imitation.samples))
-    begins_as = earlier or Coach(copy.deepcopy(planners[0]))
-    coaching = Coaching(settings, imitation, config.curate, begins_as, world, network.rig, towns)
-    coach = coaching.finish(folder / _COACH, progress)
-    for planner in planners:
-        planner.load_state_dict(coach.planner.state_dict())
-    return coach
-
-
 def practise(
     config: PractiseConfig,
     imitation: ImitationConfig,
@@ -369,9 +337,18 @@ def practise(
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_num_threads(imitation.threads)
     prepared = preparing or (lambda _: None)
-    coach = _coach_for(
-        network, config, imitation, world, towns, folder, lambda share: prepared(0.5 * share), coach
-    )
+    if config.coach is not None:
+        coach = coach_for(
+            network,
+            coach,
+            config.coach,
+            imitation,
+            config.curate,
+            world,
+            towns,
+            folder / _COACH,
+            lambda share: prepared(0.5 * share),
+        )
     practice = _Practice(config, imitation, network, world, towns, batches, folder, coach)
     stage = practice.resume()
     if stage == 0:
