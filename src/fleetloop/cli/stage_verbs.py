@@ -256,7 +256,7 @@ class Practise(_LearnByDriving):
     """Train a network while it drives: on what it gets into, with the demonstrator's answers."""
 
     initial: Path | None = None
-    """A checkpoint to start from; what practise made of it before goes on with the same coach."""
+    """A checkpoint to start from; the coach of what practise made of it before learns on first."""
     preset: PresetName = "speedrun"
     members: int | None = None
     """Networks that drive as one, each of which learns from every sample, instead of the preset's number."""
