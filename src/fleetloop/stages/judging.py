@@ -31,7 +31,7 @@ from fleetloop.stages.workspace import make_world, network_of
 UNTRAINED = "untrained"
 REPORT_FILE, NETWORK_FILE = "report.json", "network.onnx"
 _DEFAULTS = asdict(EvaluateConfig())
-_UNTRAINED_ROUTES = 64
+_UNTRAINED_ROUTES = 24
 """A network with fresh weights is slow and needs the safety driver every few metres: so many routes tell its rate."""
 _NOT_COMPARED = ("routes", "vehicles", "clips", "minimum_progress", "mirrored")
 """Settings in which two results that are compared may differ: rates are compared, whatever the distance and driver."""
@@ -87,7 +87,8 @@ class Suite:
         """
         config, world = self.preset.evaluate, self.world
         routes = routes or config.routes
-        config, rig = replace(config, routes=routes), rig_named(config.rig, rig)
+        vehicles = min(config.vehicles, routes)
+        config, rig = replace(config, routes=routes, vehicles=vehicles), rig_named(config.rig, rig)
 
         def make_policy(vehicles: int) -> OnnxDriver:
             return make_driver(network, rig, vehicles, self.preset.threads, config.mirrored)
@@ -98,7 +99,7 @@ class Suite:
             self.demonstrator_on(routes)
         with stage(title) as progress:
             if km is None:
-                results, clips = drive_suite(*where, make_policy(config.vehicles), progress)
+                results, clips = drive_suite(*where, make_policy(vehicles), progress)
             else:
                 results, clips, routes = drive_distance(*where, make_policy, km, progress)
         return summarise(subject, self.towns, self.seed, results, self.demonstrator_on(routes)), clips
