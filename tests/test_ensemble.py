@@ -18,7 +18,7 @@ from fleetloop.policy.features import inputs_from
 from fleetloop.policy.half_precision import rounded
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
-from fleetloop.policy.model import OwnNetwork
+from fleetloop.policy.model import DriverModel, OwnNetwork
 from fleetloop.policy.network import (
     AnyNetwork,
     EnsembleConfig,
@@ -75,6 +75,33 @@ class TestCombined:
         assert torch.allclose(both.acceleration, lower, atol=1e-5)
         curvature = [decode(member).curvature_1pm for member in members]
         assert torch.allclose(decode(both).curvature_1pm, (curvature[0] + curvature[1]) / 2.0, atol=1e-6)
+
+    def test_who_stands_is_not_held_by_doubt(self):
+        network = spoken(PAIR)
+        both, observation = Ensemble(PAIR, network.learners()).eval(), random_observation(3, 5)
+        observation.ego_history[:, -1, 0] = (0.0, 1.0, 9.0)
+        inputs = inputs_from(observation, WIDE_RIG)
+
+        def wanted(driver: DriverModel) -> torch.Tensor:
+            earlier = torch.ones(3, driver.memory_width or 0)
+            with torch.no_grad():
+                return driver(inputs, earlier, torch.ones(3, dtype=torch.bool))[0].acceleration
+
+        each = torch.stack([wanted(member) for member in network.learners()])
+        told = wanted(both)
+        mean, lower = each.mean(dim=0), each.amin(dim=0)
+        expected = torch.stack([mean[0], (mean[1] + lower[1]) / 2.0, lower[2]])
+        assert torch.allclose(told, expected, atol=1e-4)
+        before = Ensemble(dataclasses.replace(PAIR, creeps=False), network.learners()).eval()
+        assert torch.allclose(wanted(before), lower, atol=1e-4)
+
+    def test_networks_from_before_do_not_creep(self):
+        content = config_to_dict(PAIR)
+        assert config_from_dict(content) == PAIR
+        del content["creeps"]
+        assert config_from_dict(content) == dataclasses.replace(PAIR, creeps=False)
+        with pytest.raises(ConfigError, match="not true or false"):
+            config_from_dict({**content, "creeps": 1})
 
     def test_disagreement_is_part_of_the_spread(self):
         one = outputs_of(spoken(PAIR).learners()[0])

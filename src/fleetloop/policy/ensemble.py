@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 CAUTION = 1.0
 """Standard deviations between the members that the acceleration is below their mean: of two, the lower one drives."""
+CREEPS_MPS = 2.0
+"""Slower than this doubt brakes less, and who stands not at all: it creeps on until it sees more, instead of standing
+where nobody is for as long as one member doubts it (docs/adr/0014)."""
 
 
 class Ensemble(DriverModel):
@@ -60,7 +63,13 @@ class Ensemble(DriverModel):
             strict=True,
         )
         kept = [part[:, :width] for part, width in zip(current, self._widths, strict=True)]
-        return combined(outputs), torch.cat(kept, dim=-1)
+        return combined(outputs, self._caution(inputs)), torch.cat(kept, dim=-1)
+
+    def _caution(self, inputs: Inputs) -> Float[Tensor, " B"] | float:
+        """Standard deviations below the mean that it drives by."""
+        if not self.config.creeps:
+            return CAUTION
+        return CAUTION * (inputs.ego_history[:, -1, 0] / CREEPS_MPS).clamp(0.0, 1.0)
 
     def encode_forward(
         self,
@@ -84,10 +93,10 @@ class Ensemble(DriverModel):
         return [layer for member in self.learners() for layer in member.adaptable_layers()]
 
 
-def combined(outputs: Sequence[Outputs]) -> Outputs:
+def combined(outputs: Sequence[Outputs], caution: Float[Tensor, " B"] | float = CAUTION) -> Outputs:
     """What several networks say together.
 
-    Curvatures, poses and distances are averaged, and so are probabilities; the acceleration is CAUTION standard
+    Curvatures, poses and distances are averaged, and so are probabilities; the acceleration is `caution` standard
     deviations below the mean. A spread is the mean one plus how far the poses lie apart (the mean distance from their
     mean: the scale of a Laplace distribution, as the spread is). There is no situation that they agree on, and
     who is in which cell each tells for itself.
@@ -105,7 +114,7 @@ def combined(outputs: Sequence[Outputs]) -> Outputs:
     curvature = curvature_from_control(stacked("curvature_control")).mean(dim=0)
     return Outputs(
         curvature_control=control_from_curvature(curvature),
-        acceleration=accelerations.mean(dim=0) - CAUTION * doubt.square().mean(dim=0).add(1e-12).sqrt(),
+        acceleration=accelerations.mean(dim=0) - caution * doubt.square().mean(dim=0).add(1e-12).sqrt(),
         poses_in_ego=poses.mean(dim=0),
         spread_m=mean("spread_m") + apart_m,
         signal_logits=_mean_probability(stacked("signal_logits")),

@@ -95,6 +95,8 @@ class EnsembleConfig:
     """Several networks that drive as one (`policy.ensemble`)."""
 
     members: tuple[NetworkConfig, ...]
+    creeps: bool = True
+    """Whether doubt brakes who stands or crawls less; those from before brake alike at all speeds."""
 
     def __post_init__(self) -> None:
         if len(self.members) < 2:
@@ -124,7 +126,10 @@ def tells_sightings(config: AnyNetwork) -> bool:
 def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
     """The config as plain JSON values."""
     if isinstance(config, EnsembleConfig):
-        return {"members": [config_to_dict(member) for member in config.members]}
+        return {
+            "members": [config_to_dict(member) for member in config.members],
+            "creeps": config.creeps,
+        }
     content = dataclasses.asdict(config)
     return content if isinstance(config, OwnNetwork) else {**content, "size": str(config.size)}
 
@@ -141,10 +146,14 @@ def config_from_dict(content: Any) -> AnyNetwork:
         )
     if set(content) == {field.name for field in dataclasses.fields(OwnNetwork)}:
         return OwnNetwork(str(content["builder"]), bool(content["memory"]))
-    if set(content) == {"members"}:
-        if not isinstance(content["members"], list):
-            raise ConfigError("network config: members is no list; use the config.json beside the weights")
-        return EnsembleConfig(tuple(map(_own_config_from_dict, content["members"])))
+    if "members" in content and set(content) <= {field.name for field in dataclasses.fields(EnsembleConfig)}:
+        members, creeps = content["members"], content.get("creeps", False)
+        if not isinstance(members, list) or not isinstance(creeps, bool):
+            raise ConfigError(
+                "network config: members is no list or creeps not true or false; "
+                "use the config.json beside the weights"
+            )
+        return EnsembleConfig(tuple(map(_own_config_from_dict, members)), creeps)
     return _own_config_from_dict(content)
 
 

@@ -53,10 +53,14 @@ class CoachConfig:
     batches_per_round: int = 8
     capacity: int = 700_000
     """Moments kept, 1.5 kB each."""
+    threads: int = 2
+    """That learn; the one that drives beside them has little to do."""
 
     def __post_init__(self) -> None:
         check_at_least(
-            "coach", self, ("samples", "further_samples", "batch_size", "batches_per_round", "capacity")
+            "coach",
+            self,
+            ("samples", "further_samples", "batch_size", "batches_per_round", "capacity", "threads"),
         )
 
 
@@ -162,7 +166,10 @@ class Coaching:
         made_with = repr((self.config, self.imitation, self.curate, self.towns))
         found = read_state(path, made_with)
         if found is None:
+            before = torch.get_num_threads()
+            torch.set_num_threads(self.config.threads)
             self.run(progress or (lambda _: None))
+            torch.set_num_threads(before)
             write_state(path, self.averaged.state_dict(), self.batches_seen, made_with)
         else:
             self.averaged.load_state_dict(found[0])
