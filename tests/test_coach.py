@@ -47,7 +47,7 @@ from toy_world import toy_world
 RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
 DRIVE = DriveConfig(vehicles=8, steps=120, agents=6, route_m=150.0)
 CONFIG = CoachConfig(
-    samples=16_000,
+    samples=32_000,
     batch_size=64,
     learning_rate=3e-3,
     warmup_samples=1_000,
@@ -150,7 +150,7 @@ def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
     shares: list[float] = []
     coach = coach_at(shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
-    assert mean_loss(coach, driven_once()) < 0.85 * mean_loss(begins_as, driven_once())
+    assert mean_loss(coach, driven_once()) < 0.8 * mean_loss(begins_as, driven_once())
     again = coach_at(shares.append)
     assert shares[-1] == 1.0 and shares.count(1.0) == 1
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in coach.state_dict().items())
