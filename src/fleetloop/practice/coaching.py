@@ -168,8 +168,10 @@ class Coaching:
         if found is None:
             before = torch.get_num_threads()
             torch.set_num_threads(self.config.threads)
-            self.run(progress or (lambda _: None))
-            torch.set_num_threads(before)
+            try:
+                self.run(progress or (lambda _: None))
+            finally:
+                torch.set_num_threads(before)
             write_state(path, self.averaged.state_dict(), self.batches_seen, made_with)
         else:
             self.averaged.load_state_dict(found[0])
