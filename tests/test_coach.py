@@ -32,7 +32,14 @@ from fleetloop.sim.privileged_view import (
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout
 from fleetloop.sim.routes import make_routes
-from fleetloop.sim.state_view import OTHERS, OWN_FIELDS, PREVIEW_FIELDS, PREVIEW_M, UNSEEN_FIELDS
+from fleetloop.sim.state_view import (
+    OTHER_FIELDS,
+    OTHERS,
+    OWN_FIELDS,
+    PREVIEW_FIELDS,
+    PREVIEW_M,
+    UNSEEN_FIELDS,
+)
 from fleetloop.stages.training import practise_checkpoint
 from fleetloop.stages.workspace import network_of
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
@@ -98,8 +105,11 @@ def test_it_sees_who_is_there_and_what_signs_and_lamps_show():
                 apart = rollout.scene.agent_pose[w, i, :2] - (x, y)
                 assert 50.0 * other[1] == pytest.approx(apart @ forward, abs=0.1)
                 lights = rollout.scene.agent_lights[w, i]
-                assert other[-4:-1].tolist() == [bool(lights & bit) for bit in (1, 2, 4)]
-                assert other[-1] == pytest.approx(1.0 / (1.0 + np.hypot(*apart) / 10.0), abs=2e-3)
+                assert other[OTHER_FIELDS : OTHER_FIELDS + 3].tolist() == [
+                    bool(lights & bit) for bit in (1, 2, 4)
+                ]
+                nearness = other[OTHER_FIELDS + 3]
+                assert nearness == pytest.approx(1.0 / (1.0 + np.hypot(*apart) / 10.0), abs=2e-3)
                 seen_lights += lights != 0
         rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
     assert seen_lights and seen_signals

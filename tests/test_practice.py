@@ -17,7 +17,7 @@ from fleetloop.policy.network import DriverNetwork, NetworkConfig, build_network
 from fleetloop.practice import practise as practise_module
 from fleetloop.practice.coaching import CoachConfig
 from fleetloop.practice.collector import Collector, _Kept
-from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
+from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, thinned, write_moments
 from fleetloop.practice.practise import PractiseConfig, practise
 from fleetloop.practice.seeing import SeeingConfig, learn_to_see
 from fleetloop.sim.cameras import equal_rig
@@ -119,6 +119,27 @@ def test_a_take_over_says_nothing_of_the_route_before():
     assert of_both[0].weight.tolist() == [1.0, factor] and of_both[1].weight.tolist() == [factor, factor]
 
 
+@given(st.integers(0, 2**31 - 1), st.floats(0.05, 0.9))
+@settings(max_examples=40, deadline=None)
+def test_thinned_moments_are_drawn_as_often_as_before(seed: int, share: float):
+    random = np.random.default_rng(seed)
+    weight = random.choice([1.0, 2.0, 50.0], 4_000, p=[0.6, 0.38, 0.02]).astype(np.float32)
+    before = empty_moments(len(weight))._replace(weight=weight, town=weight.astype(np.int32))
+    kept = thinned(before, share, random)
+    assert len(kept.town) < 1.15 * share * len(weight) + 60
+    for each in (1, 2, 50):
+        expected, chance = (weight == each).sum(), min(share * each / weight.mean(), 1.0)
+        found = kept.weight[kept.town == each]
+        assert np.allclose(found, each / chance)
+        assert len(found) == pytest.approx(chance * expected, abs=5.0 * np.sqrt(expected * chance) + 1.0)
+
+
+def test_all_are_kept_of_what_is_not_to_be_thinned():
+    moments = empty_moments(3)._replace(weight=np.array([1.0, 0.0, 2.0], np.float32))
+    assert thinned(moments, 1.0, np.random.default_rng(0)) is moments
+    assert len(thinned(empty_moments(0), 0.5, np.random.default_rng(0)).town) == 0
+
+
 def test_moments_survive_their_file(tmp_path: Path):
     moments = collected(None)
     write_moments(tmp_path / "m.npz", moments)
@@ -191,7 +212,7 @@ def test_same_seed_same_bits_and_a_killed_run_goes_on(tmp_path: Path, monkeypatc
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_members_begin_with_one_eye_that_is_not_trained_twice(tmp_path: Path):
+def test_members_begin_with_an_eye_each_that_is_not_trained_twice(tmp_path: Path):
     config = NetworkConfig(planner=True, sightings=True)
     moments, world, path = collected(None), toy_world(), tmp_path / "eye.safetensors"
     seeing = SeeingConfig(samples=320, batch_size=16, warmup_samples=16)
@@ -203,16 +224,19 @@ def test_members_begin_with_one_eye_that_is_not_trained_twice(tmp_path: Path):
         return networks, told
 
     torch.manual_seed(0)
-    fresh = build_network(config, RIG)
+    fresh, fresh_second = [build_network(config, RIG) for _ in range(2)]
     (first, second), told = begun()
     assert told[-1] == 1.0 and sorted(told) == told
-    (again, _), told_again = begun()
+    (again, second_again), told_again = begun()
     assert told_again == []
     for name, value in first.state_dict().items():
         is_of_eye = name.startswith(("encoder.convolutions.", "sightings."))
         assert torch.equal(value, again.state_dict()[name])
         assert torch.equal(value, fresh.state_dict()[name]) != is_of_eye
-        assert not is_of_eye or torch.equal(value, second.state_dict()[name])
+        other = second.state_dict()[name]
+        assert torch.equal(other, second_again.state_dict()[name])
+        assert torch.equal(other, fresh_second.state_dict()[name]) != is_of_eye
+        assert not is_of_eye or not torch.equal(value, other)
     assert not torch.equal(first.enter.weight, second.enter.weight)
     batch = BatchSource(moments, world, RIG, BATCHES, 1).batch(0)
     assert batch.sightings is not None

@@ -30,6 +30,7 @@ class Stream(IntEnum):
     DWELL = 13
     UPLOAD = 14
     MISLED = 15
+    THINNED = 16
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

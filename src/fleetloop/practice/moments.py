@@ -54,6 +54,21 @@ def join_moments(parts: Sequence[Moments]) -> Moments:
     return Moments(**without_label_columns(joined))
 
 
+def thinned(moments: Moments, share: float, random: np.random.Generator) -> Moments:
+    """About a `share` of the moments, those that weigh more rather than others.
+
+    Who drives many times as far as it can remember so remembers nearly all that is seldom. What is kept weighs so much
+    more that as much is expected to be drawn of everything as before.
+    """
+    weight = moments.weight
+    if share >= 1.0 or len(weight) == 0 or not weight.any():
+        return moments
+    chance = np.minimum(share * weight / weight.mean(), 1.0)
+    kept = np.flatnonzero(random.random(len(weight)) < chance)
+    chosen = moments.select(kept)
+    return chosen._replace(weight=(weight[kept] / chance[kept]).astype(np.float32))
+
+
 def write_moments(path: Path, moments: Moments) -> None:
     """Keep moments in a file."""
     with replacing_file(path) as partial, partial.open("wb") as file:

@@ -2,7 +2,8 @@
 
 Aggregation of data sets (Ross, Gordon, Bagnell, "A reduction of imitation learning to no-regret online learning",
 AISTATS 2011) without turns: the demonstrator drives first; then the present network does, in many worlds at once, and
-every moment that it gets into goes, with the demonstrator's answer, into the memory that batches are drawn from.
+every moment that it gets into goes, with the demonstrator's answer, into the memory that batches are drawn from. Of
+several networks that are to drive as one each learns from batches of its own.
 
 While one thread trains on the batches of a round, another drives with the network as it was when the round began, and
 draws the next round's batches (`practice.rounds`). A run is cut into stages of its own seeds, and its state is written
@@ -23,6 +24,7 @@ import torch
 from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.files import storage_errors, write_bytes
+from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import World
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.export import TorchDriver
@@ -30,7 +32,7 @@ from fleetloop.policy.model import DriverModel
 from fleetloop.policy.network import DriverNetwork
 from fleetloop.practice.coaching import CoachConfig, coach_for
 from fleetloop.practice.collector import Collector
-from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, write_moments
+from fleetloop.practice.moments import MomentBuffer, join_moments, read_moments, thinned, write_moments
 from fleetloop.practice.rounds import prepared_ahead
 from fleetloop.practice.seeing import SeeingConfig, learn_to_see
 from fleetloop.sim.routes import Route, make_routes
@@ -70,8 +72,11 @@ class PractiseConfig:
     """How the encoder learns to see before the network drives; None for not at all."""
     misled: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2)
     """How far the coach is misled when it drives for the network to learn from (`CoachDriver`)."""
-    misled_steps_per_batch: int = 3
+    misled_steps_per_batch: int = 8
     """Of all vehicles, driven by the misled coach for each batch trained on."""
+    misled_kept: float = 0.375
+    """Share of the moments that the misled coach gets into that are kept, those that weigh more rather than others:
+    nothing is drawn while it drives, so it can drive farther than is remembered."""
     first_misled_steps: int = 1_500
     """Of all vehicles, driven by the misled coach before the network learns anything."""
     capacity: int = 700_000
@@ -182,18 +187,26 @@ class _Practice:
             self.world, self.rig, self.routes(500 + stage, range(self.towns)), driver, drive, curate
         )
 
-    def prepare(self, numbers: range) -> list[Batch]:
-        """Drive, then draw the batches of these numbers."""
+    def thinned(self, moments: Moments, number: int) -> Moments:
+        """What is kept of moments that the misled coach got into before the batch of this number."""
+        random = generator(self.imitation.seed, Stream.THINNED, number)
+        return thinned(moments, self.config.misled_kept, random)
+
+    def prepare(self, numbers: range) -> list[list[Batch]]:
+        """Drive, then draw the batches of these numbers, for each one of every learner."""
         if self.misled is not None:
             for _ in range(len(numbers) * self.config.misled_steps_per_batch):
                 self.misled.step()
-            self.learn_from(self.misled.take())
+            self.learn_from(self.thinned(self.misled.take(), numbers.stop))
         if self.collector is not None:
             for _ in range(len(numbers) * self.config.steps_per_batch):
                 self.collector.step()
             self.learn_from(self.collector.take())
         source = self.source(self.buffer.moments, self.imitation.seed)
-        return [source.batch(number) for number in numbers]
+        learners = len(self.trainer.learners)
+        return [
+            [source.batch(number * learners + learner) for learner in range(learners)] for number in numbers
+        ]
 
     def source(self, moments: Moments, seed: int) -> BatchSource:
         """Batches of moments."""
@@ -220,15 +233,16 @@ class _Practice:
         rounds = prepared_ahead(range(first, end), self.config.batches_per_round, self.prepare, renew_driver)
         for numbers, batches in rounds:
             clock.works()
-            parts += [self.trainer.update(batch) for batch in batches]
+            parts += [self.trainer.update(*own) for own in batches]
             clock.waits()
             figures = mean_parts(parts[-len(numbers) :]) | clock.lap(len(numbers) * batch_size)
             figures["learning_rate"] = learning_rate_at((numbers.stop - 1) * batch_size, self.imitation)
             if progress is not None:
                 progress(numbers.stop * batch_size, figures)
-        for collector in (self.misled, self.collector):
-            if collector is not None:
-                self.learn_from(collector.take_all())
+        if self.misled is not None:
+            self.learn_from(self.thinned(self.misled.take_all(), end + 1))
+        if self.collector is not None:
+            self.learn_from(self.collector.take_all())
         return mean_parts(parts)
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ from fleetloop.train.batches import BatchConfig, BatchSource, Moments, batches_a
 from fleetloop.train.imitate import ImitationConfig, descend
 from fleetloop.train.losses import sightings_loss
 from fleetloop.train.saved_state import read_state, write_state
+from fleetloop.train.side_by_side import SideBySide, learner_threads
 
 
 @dataclass(frozen=True)
@@ -46,33 +47,27 @@ def learn_to_see(
     path: Path,
     progress: Callable[[float], None],
 ) -> None:
-    """Let the first network's encoder learn from `moments`, and begin all `networks` with it.
+    """Let the encoder of each network learn from the same `moments`.
+
+    Each from its own first weights: networks that began with one eye would overlook the same people.
 
     Args:
         networks: they tell who is in their cells, and are alike; wherever they are.
-        path: where its weights are kept for a run that goes on; from there if they are.
+        path: where their weights are kept for a run that goes on; from there if they are.
         progress: called with the share done.
 
     Raises:
         StorageError: the disk is full.
     """
-    eye, *others = map(_eye_of, networks)
-    made_with = repr((config, imitation, batches, networks[0].config))
+    eyes = nn.ModuleList(map(_eye_of, networks))
+    made_with = repr((config, imitation, batches, [network.config for network in networks]))
     found = read_state(path, made_with)
     if found is None:
-        _train(
-            config,
-            imitation,
-            networks[0],
-            eye,
-            BatchSource(moments, world, rig, _drawn(config, batches), imitation.seed),
-            progress,
-        )
-        write_state(path, _weights(eye), config.samples // config.batch_size, made_with)
+        source = BatchSource(moments, world, rig, _drawn(config, batches), imitation.seed)
+        _train(config, imitation, networks, eyes, source, progress)
+        write_state(path, _weights(eyes), config.samples // config.batch_size, made_with)
     else:
-        eye.load_state_dict(found[0])
-    for other in others:
-        other.load_state_dict(_weights(eye))
+        eyes.load_state_dict(found[0])
 
 
 def _eye_of(network: DriverNetwork) -> nn.ModuleList:
@@ -81,8 +76,8 @@ def _eye_of(network: DriverNetwork) -> nn.ModuleList:
     return nn.ModuleList([network.encoder.convolutions, network.sightings])
 
 
-def _weights(eye: nn.ModuleList) -> dict[str, Tensor]:
-    return {name: value.cpu().contiguous() for name, value in eye.state_dict().items()}
+def _weights(eyes: nn.ModuleList) -> dict[str, Tensor]:
+    return {name: value.cpu().contiguous() for name, value in eyes.state_dict().items()}
 
 
 def _drawn(config: SeeingConfig, batches: BatchConfig) -> BatchConfig:
@@ -93,8 +88,8 @@ def _drawn(config: SeeingConfig, batches: BatchConfig) -> BatchConfig:
 def _train(
     config: SeeingConfig,
     imitation: ImitationConfig,
-    network: DriverNetwork,
-    eye: nn.ModuleList,
+    networks: Sequence[DriverNetwork],
+    eyes: nn.ModuleList,
     source: BatchSource,
     progress: Callable[[float], None],
 ) -> None:
@@ -105,19 +100,26 @@ def _train(
         learning_rate=config.learning_rate,
         warmup_samples=config.warmup_samples,
     )
-    device = next(network.parameters()).device
+    device = next(eyes.parameters()).device
     optimiser = torch.optim.AdamW(
-        eye.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
+        eyes.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
     )
+    threads = learner_threads(len(networks)) if device.type == "cpu" else 1
+    side_by_side = SideBySide(threads, imitation.threads)
     total = max(config.samples // config.batch_size, 1)
     batches = batches_ahead(source.batch, 0, 1)
     for number in range(total):
         batch = next(batches)
         assert batch.sightings is not None
         images = [torch.from_numpy(group).to(device) for group in batch.observation.images]
-        with autocast(device, imitation.bfloat16):
-            logits = network.see(list(map(network.encoder.cells, images)))
-        sightings_loss(logits, torch.from_numpy(batch.sightings).to(device)).mean().backward()
-        descend(optimiser, [eye], number, learning)
+        truth = torch.from_numpy(batch.sightings).to(device)
+
+        def learn(network: DriverNetwork, images: list[Tensor] = images, truth: Tensor = truth) -> None:
+            with autocast(device, imitation.bfloat16):
+                logits = network.see(list(map(network.encoder.cells, images)))
+            sightings_loss(logits, truth).mean().backward()
+
+        list(side_by_side.map(learn, networks))
+        descend(optimiser, eyes, number, learning)
         progress((number + 1) / total)
     del batches  # ends their thread

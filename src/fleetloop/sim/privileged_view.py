@@ -12,6 +12,7 @@ from jaxtyping import Float, Float16
 
 from fleetloop.core.types import EGO, Control, SignalColour
 from fleetloop.sim.behaviour import LOOKAHEAD_M
+from fleetloop.sim.path_frame import PATH_FIELDS, beside_path
 from fleetloop.sim.rollout import Rollout
 from fleetloop.sim.state_view import (
     OTHER_FIELDS,
@@ -30,8 +31,10 @@ PRIVILEGED_OWN = _STATE_OWN + _COLOURS + 1 + _CONTROLS
 """Numbers of the vehicle itself, its path and the next junction: as in `state`, but the gap to the vehicle ahead on a
 logarithmic scale; one for each SignalColour at the next signal, or none, the distance to its line; one for each Control
 of the next junction, or none."""
-PRIVILEGED_OTHER = OTHER_FIELDS + _LIGHTS + 1
-"""Numbers of each of OTHERS road users: as in `state`; 1 for brake light, left and right indicator; nearness."""
+_SEEN_FIELDS = OTHER_FIELDS + _LIGHTS + 1
+PRIVILEGED_OTHER = _SEEN_FIELDS + PATH_FIELDS
+"""Numbers of each of OTHERS road users: as in `state`; 1 for brake light, left and right indicator; nearness; as in
+`path_frame`."""
 PRIVILEGED_FIELDS = PRIVILEGED_OWN + OTHERS * PRIVILEGED_OTHER
 _NEARNESS = 5.0
 _LEAD_GAP = 9
@@ -56,8 +59,9 @@ def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
     # The scene has them in the same order: by distance.
     lights = rollout.scene.agent_lights[:, :OTHERS, None] >> np.arange(_LIGHTS, dtype=np.uint8) & 1
     there = others[:, :, 0]
-    others[:, :, OTHER_FIELDS:-1] = lights * there[:, :, None]
-    others[:, :, -1] = there / (1.0 + _NEARNESS * np.hypot(others[:, :, 1], others[:, :, 2]))
+    others[:, :, OTHER_FIELDS : _SEEN_FIELDS - 1] = lights * there[:, :, None]
+    others[:, :, _SEEN_FIELDS - 1] = there / (1.0 + _NEARNESS * np.hypot(others[:, :, 1], others[:, :, 2]))
+    others[:, :, _SEEN_FIELDS:] = beside_path(rollout.world, rollout.state) * there[:, :, None]
     return rows
 
 

@@ -6,7 +6,6 @@ Read from top to bottom: configuration, schedule, saved state, loop. What is min
 import copy
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from fleetloop.train.batch import Batch
 from fleetloop.train.losses import loss_parts
 from fleetloop.train.processes import ALONE, Processes
 from fleetloop.train.saved_state import load_optimiser, optimiser_tensors, read_state, write_state
-from fleetloop.train.side_by_side import SideBySide
+from fleetloop.train.side_by_side import SideBySide, learner_threads
 from fleetloop.train.waiting import WaitingClock
 
 
@@ -188,11 +187,11 @@ class Trainer:
         self.averaged.load_state_dict(self.network.state_dict())
 
     def _threads(self) -> int:
-        """How many learners learn at the same time. It changes no bit of what they learn."""
+        """How many learners learn at the same time."""
         if self.device.type != "cpu" or self.processes.count > 1:
             # One GPU does one thing after the other, and processes speak of one learner after the other.
             return 1
-        return min(len(self.learners), os.cpu_count() or 1)
+        return learner_threads(len(self.learners))
 
     def losses_of_average(self, batch: Batch) -> dict[str, Tensor]:
         """`loss_parts` of the averaged network on a batch."""
@@ -213,18 +212,23 @@ class Trainer:
             outputs = forward(*seen)
         return loss_parts(outputs, batch, self.config, self.processes)
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser and of the average; mean losses of the learners, each on the whole batch."""
-        seen = self._seen(batch)
+    def update(self, *batches: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser and of the average; mean losses of the learners, each on the whole of its batch.
 
-        def learn(forward: Callable[..., Outputs]) -> dict[str, Tensor]:
-            parts = self._losses(forward, batch, seen)
+        Args:
+            batches: one for all learners, or one for each.
+        """
+        seen = [self._seen(batch) for batch in batches]
+
+        def learn(number: int) -> dict[str, Tensor]:
+            batch = number % len(batches)
+            parts = self._losses(self.forwards[number], batches[batch], seen[batch])
             parts["total"].backward()
             return {name: part.detach() for name, part in parts.items()}
 
         # What is compiled at the first call is compiled once for all.
         several = self.side_by_side.map if self.batches_updated else map
-        parts = list(several(learn, self.forwards))
+        parts = list(several(learn, range(len(self.forwards))))
         self.processes.average_gradients(self.learning.values())
         descend(self.optimiser, self.learners, self.batches_seen, self.config)
         average_in(self.averaged, self.network, self.config.ema_decay, self.batches_seen)

@@ -1,5 +1,6 @@
 """The same work for several networks, at the same time where there are cores for it."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -8,6 +9,12 @@ import torch
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+
+def learner_threads(learners: int) -> int:
+    """How many of so many networks learn at the same time on this machine's CPU. It changes no bit of what they
+    learn."""
+    return min(learners, os.cpu_count() or 1)
 
 
 class SideBySide:
