@@ -10,7 +10,7 @@ import math
 import numpy as np
 from jaxtyping import Float, Float16
 
-from fleetloop.core.types import EGO, Control, SignalColour
+from fleetloop.core.types import Control, SignalColour
 from fleetloop.sim.behaviour import LOOKAHEAD_M
 from fleetloop.sim.path_frame import PATH_FIELDS, beside_path
 from fleetloop.sim.rollout import Rollout
@@ -48,7 +48,7 @@ def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
     rows = np.zeros((worlds, PRIVILEGED_FIELDS), np.float16)
     rows[:, :_STATE_OWN] = state[:, 0, :_STATE_OWN]
     # Whether a metre or three are left decides whether it may roll on.
-    rows[:, _LEAD_GAP] = _scaled(np.maximum(rollout.decision.lead_gap_m[:, EGO], 0.0))
+    rows[:, _LEAD_GAP] = _scaled(np.maximum(labels.lead_gap_m, 0.0))
     rows[:, UNSEEN_FIELDS] = 0.0
     every = np.arange(worlds)
     rows[every, _STATE_OWN + 1 + labels.signal_colour] = 1.0
