@@ -97,6 +97,7 @@ def test_the_equilibrium_gap_is_that_of_the_model(speed: float):
     world = open_road()
     headway, desired = behaviour.TIME_HEADWAY_S[1], float(world.lane_speed_limit_mps[0])
     gap = (behaviour.STANDSTILL_GAP_M + speed * headway) / np.sqrt(1.0 - (speed / desired) ** 4)
+    gap += behaviour.DEMONSTRATED_ROOM_M
     between = gap + float(VEHICLE_SIZES[AgentKind.CAR, 0])
     decision = empty_decision(1, 2)
     for further, sign in ((0.0, 0), (1.0, 1), (-1.0, -1)):
@@ -117,9 +118,9 @@ def test_a_follower_settles_at_the_equilibrium_gap():
         decide(world, state, decision, empty_occupancy(*decision.halt_m.shape))
         kept = decision.acceleration * np.array([1.0, 0.0], np.float32)
         advance(world, state, kept, np.zeros((1, 2), np.float32), decision.target_lane, np.float32(1.0))
-    expected = (behaviour.STANDSTILL_GAP_M + speed * behaviour.TIME_HEADWAY_S[1]) / np.sqrt(
-        1.0 - (speed / float(world.lane_speed_limit_mps[0])) ** 4
-    )
+    expected = behaviour.DEMONSTRATED_ROOM_M + (
+        behaviour.STANDSTILL_GAP_M + speed * behaviour.TIME_HEADWAY_S[1]
+    ) / np.sqrt(1.0 - (speed / float(world.lane_speed_limit_mps[0])) ** 4)
     assert gaps(world, state)[0] == pytest.approx(expected, rel=0.02)
 
 

@@ -40,6 +40,10 @@ SHORTEST_GAP_MARGIN_S = 0.6
 IMPATIENT_S = 40.0
 """Who has waited long takes shorter gaps: down to the shortest margin after this time."""
 
+DEMONSTRATED_GAP_MARGIN_S, DEMONSTRATED_ROOM_M = 0.7, 1.0
+"""The demonstrator keeps so much more clear than others, in junctions and to who is ahead: whoever learns from it will
+be off by some."""
+
 LET_IN_AFTER_S, LETS_IN_S, LETS_IN_BELOW_MPS = 15.0, 12.0, 7.0
 """Who has stood this long at its line is let in, by those who drive slower than this, for so many seconds."""
 

@@ -136,6 +136,8 @@ def _comes_between(
     late = _time_to(end - rear, max(speed, 0.5), 0.5, late_top)
     impatience = min(state.wait_s[w, a] / behaviour.IMPATIENT_S, 1.0)
     margin = behaviour.GAP_MARGIN_S + (behaviour.SHORTEST_GAP_MARGIN_S - behaviour.GAP_MARGIN_S) * impatience
+    if state.learner[w, a]:
+        margin += behaviour.DEMONSTRATED_GAP_MARGIN_S
     if world.conflict_kind[k] == _MERGE and speed > behaviour.BRISK_MPS:
         # Nor may it have to brake hard afterwards, behind somebody who is much slower.
         slower = max(speed - max(np.float64(state.speed[w, a]), _MERGED_MPS), 0.0)

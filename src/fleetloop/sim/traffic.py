@@ -80,7 +80,8 @@ def _decide_agent(world, state, decision, occupancy, w, a):
         # People on foot walk around each other.
         gap, ahead = leader(world, state, occupancy, w, a)
     lead_speed = np.float64(state.speed[w, ahead]) if ahead >= 0 else 0.0
-    acceleration = idm(speed, desired, gap, lead_speed, headway)
+    room = behaviour.DEMONSTRATED_ROOM_M if state.learner[w, a] else 0.0
+    acceleration = idm(speed, desired, gap - room, lead_speed, headway)
     acceleration = min(acceleration, _mind_walkers(state, occupancy, w, a, speed, desired, headway))
     acceleration = min(acceleration, serve_stop(world, state, w, a, desired, headway))
     allowed, stop = 100.0, np.float64(FAR_M)
