@@ -121,16 +121,17 @@ def test_a_take_over_says_nothing_of_the_route_before():
 
 @given(st.integers(0, 2**31 - 1), st.floats(0.05, 0.9))
 @settings(max_examples=40, deadline=None)
-def test_thinned_moments_are_drawn_as_often_as_before(seed: int, share: float):
+def test_thinned_moments_are_drawn_in_the_same_proportions(seed: int, share: float):
     random = np.random.default_rng(seed)
     weight = random.choice([1.0, 2.0, 50.0], 4_000, p=[0.6, 0.38, 0.02]).astype(np.float32)
     before = empty_moments(len(weight))._replace(weight=weight, town=weight.astype(np.int32))
     kept = thinned(before, share, random)
     assert len(kept.town) < 1.15 * share * len(weight) + 60
+    assert kept.weight.sum() == pytest.approx(share * weight.sum(), rel=0.3)
     for each in (1, 2, 50):
         expected, chance = (weight == each).sum(), min(share * each / weight.mean(), 1.0)
         found = kept.weight[kept.town == each]
-        assert np.allclose(found, each / chance)
+        assert np.allclose(found, share * each / chance)
         assert len(found) == pytest.approx(chance * expected, abs=5.0 * np.sqrt(expected * chance) + 1.0)
 
 

@@ -57,8 +57,9 @@ def join_moments(parts: Sequence[Moments]) -> Moments:
 def thinned(moments: Moments, share: float, random: np.random.Generator) -> Moments:
     """About a `share` of the moments, those that weigh more rather than others.
 
-    Who drives many times as far as it can remember so remembers nearly all that is seldom. What is kept weighs so much
-    more that as much is expected to be drawn of everything as before.
+    Who drives farther than it can remember so remembers nearly all that is seldom. Of what is kept, as much is expected
+    to be drawn of everything as of the whole; together they weigh as so many moments did, for beside them are moments
+    that others got into.
     """
     weight = moments.weight
     if share >= 1.0 or len(weight) == 0 or not weight.any():
@@ -66,7 +67,7 @@ def thinned(moments: Moments, share: float, random: np.random.Generator) -> Mome
     chance = np.minimum(share * weight / weight.mean(), 1.0)
     kept = np.flatnonzero(random.random(len(weight)) < chance)
     chosen = moments.select(kept)
-    return chosen._replace(weight=(weight[kept] / chance[kept]).astype(np.float32))
+    return chosen._replace(weight=(share * weight[kept] / chance[kept]).astype(np.float32))
 
 
 def write_moments(path: Path, moments: Moments) -> None:
