@@ -49,7 +49,7 @@ def learn_to_see(
 ) -> None:
     """Let the encoder of each network learn from the same `moments`.
 
-    Each from its own first weights: networks that began with one eye would overlook the same people.
+    Each from its own first weights, so that they overlook different people.
 
     Args:
         networks: they tell who is in their cells, and are alike; wherever they are.
@@ -104,8 +104,7 @@ def _train(
     optimiser = torch.optim.AdamW(
         eyes.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
     )
-    threads = learner_threads(len(networks)) if device.type == "cpu" else 1
-    side_by_side = SideBySide(threads, imitation.threads)
+    side_by_side = SideBySide(learner_threads(len(networks), device), imitation.threads)
     total = max(config.samples // config.batch_size, 1)
     batches = batches_ahead(source.batch, 0, 1)
     for number in range(total):

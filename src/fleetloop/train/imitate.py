@@ -188,10 +188,10 @@ class Trainer:
 
     def _threads(self) -> int:
         """How many learners learn at the same time."""
-        if self.device.type != "cpu" or self.processes.count > 1:
-            # One GPU does one thing after the other, and processes speak of one learner after the other.
+        if self.processes.count > 1:
+            # Processes speak of one learner after the other.
             return 1
-        return learner_threads(len(self.learners))
+        return learner_threads(len(self.learners), self.device)
 
     def losses_of_average(self, batch: Batch) -> dict[str, Tensor]:
         """`loss_parts` of the averaged network on a batch."""

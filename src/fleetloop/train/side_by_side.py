@@ -11,10 +11,10 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def learner_threads(learners: int) -> int:
-    """How many of so many networks learn at the same time on this machine's CPU. It changes no bit of what they
-    learn."""
-    return min(learners, os.cpu_count() or 1)
+def learner_threads(learners: int, device: torch.device) -> int:
+    """How many of so many networks learn at the same time on a device. It changes no bit of what they learn."""
+    # One GPU does one thing after the other.
+    return min(learners, os.cpu_count() or 1) if device.type == "cpu" else 1
 
 
 class SideBySide:
