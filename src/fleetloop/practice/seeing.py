@@ -19,6 +19,7 @@ from fleetloop.policy.precision import autocast
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments, batches_ahead
 from fleetloop.train.imitate import ImitationConfig, descend
 from fleetloop.train.losses import sightings_loss
+from fleetloop.train.optimiser import Optimiser
 from fleetloop.train.saved_state import read_state, write_state
 from fleetloop.train.side_by_side import SideBySide, learner_threads
 
@@ -29,7 +30,7 @@ class SeeingConfig:
 
     samples: int = 100_000
     batch_size: int = 32
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     warmup_samples: int = 3_000
 
     def __post_init__(self) -> None:
@@ -101,9 +102,7 @@ def _train(
         warmup_samples=config.warmup_samples,
     )
     device = next(eyes.parameters()).device
-    optimiser = torch.optim.AdamW(
-        eyes.parameters(), lr=config.learning_rate, weight_decay=imitation.weight_decay, fused=True
-    )
+    optimiser = Optimiser(dict(eyes.named_parameters()), config.learning_rate, imitation.weight_decay)
     side_by_side = SideBySide(learner_threads(len(networks), device), imitation.threads)
     total = max(config.samples // config.batch_size, 1)
     batches = batches_ahead(source.batch, 0, 1)

@@ -26,6 +26,7 @@ from fleetloop.policy.network import AnyNetwork, build_network
 from fleetloop.policy.precision import autocast
 from fleetloop.train.batch import Batch
 from fleetloop.train.losses import loss_parts
+from fleetloop.train.optimiser import Optimiser
 from fleetloop.train.processes import ALONE, Processes
 from fleetloop.train.saved_state import load_optimiser, optimiser_tensors, read_state, write_state
 from fleetloop.train.side_by_side import SideBySide, learner_threads
@@ -107,6 +108,9 @@ class TrainingResult:
     """Who told it what situations are."""
 
 
+_SQUARES_KEPT = 0.98
+"""How much AdamW remembers of squares of gradients from one step to the next: fifty steps, for there are few."""
+
 Progress = Callable[[int, dict[str, float]], None]
 """Called with the samples seen and, since the last call, the mean loss parts and the trainer's own figures:
 learning_rate, samples_per_s and waiting_share."""
@@ -162,17 +166,7 @@ class Trainer:
             if isinstance(module, ExpertBlock):
                 module.mean_share = processes.mean
         self.learning = {name: value for name, value in network.named_parameters() if value.requires_grad}
-        decayed = [parameter for parameter in self.learning.values() if parameter.dim() >= 2]
-        others = [parameter for parameter in self.learning.values() if parameter.dim() < 2]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=config.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.optimiser = Optimiser(self.learning, config.learning_rate, config.weight_decay, _SQUARES_KEPT)
         self.batches_seen = 0
         self.batches_updated = 0
         """Since it was made or resumed."""

@@ -53,12 +53,15 @@ def load_optimiser(
     state: Mapping[str, Tensor],
     prefix: str = "optimiser",
 ) -> None:
-    """The inverse of `optimiser_tensors`, of AdamW."""
+    """The inverse of `optimiser_tensors`, of `train.optimiser` and AdamW."""
     for name, parameter in parameters.items():
-        if f"{prefix}.step.{name}" not in state:
-            continue
-        moments = {"step": state[f"{prefix}.step.{name}"].to(parameter.device, copy=True)}
-        for key in ("exp_avg", "exp_avg_sq"):
-            moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            moments[key] = moment.copy_(state[f"{prefix}.{key}.{name}"])
-        optimiser.state[parameter] = moments
+        moments: dict[str, Tensor] = {}
+        for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
+            value = state.get(f"{prefix}.{key}.{name}")
+            if value is not None and key == "step":
+                moments[key] = value.to(parameter.device, copy=True)
+            elif value is not None:
+                moment = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+                moments[key] = moment.copy_(value)
+        if moments:
+            optimiser.state[parameter] = moments
