@@ -26,7 +26,7 @@ from fleetloop.policy.network import AnyNetwork, build_network
 from fleetloop.policy.precision import autocast
 from fleetloop.train.batch import Batch
 from fleetloop.train.losses import loss_parts
-from fleetloop.train.optimiser import Optimiser
+from fleetloop.train.optimiser import HIDDEN_RATE, Optimiser
 from fleetloop.train.processes import ALONE, Processes
 from fleetloop.train.saved_state import load_optimiser, optimiser_tensors, read_state, write_state
 from fleetloop.train.side_by_side import SideBySide, learner_threads
@@ -249,7 +249,11 @@ class Trainer:
 
 def _fingerprint(config: ImitationConfig, network: DriverModel) -> str:
     """What must agree between a saved state and the run that goes on with it."""
-    content = {"imitation": dataclasses.asdict(config), "network": dataclasses.asdict(network.config)}
+    content = {
+        "imitation": dataclasses.asdict(config),
+        "network": dataclasses.asdict(network.config),
+        "hidden_rate": HIDDEN_RATE,
+    }
     return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
 
 
