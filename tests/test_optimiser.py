@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fleetloop.train.optimiser import HIDDEN_RATE, Optimiser, orthogonalised
+from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.sim.cameras import DEFAULT_RIG
+from fleetloop.train.optimiser import HIDDEN_RATE, Optimiser, is_hidden, orthogonalised
 from fleetloop.train.saved_state import load_optimiser, optimiser_tensors
 
 
@@ -23,6 +25,14 @@ def test_orthogonalising_keeps_directions_and_evens_out_how_far(rows: int, colum
     lengths = result.diagonal()
     assert ((lengths > 0.6) & (lengths < 1.3)).all()
     assert (result[:kept, :kept] - torch.diag(lengths)).abs().max() < 1e-3
+
+
+def test_what_moves_by_muon_is_between_pictures_and_heads() -> None:
+    network = build_network(NetworkConfig(planner=True, sightings=True), DEFAULT_RIG)
+    hidden = {name for name, parameter in network.named_parameters() if is_hidden(name, parameter)}
+    convolutions = {f"encoder.convolutions.{number}.weight" for number in (0, 2, 4, 6)}
+    experts = {f"blocks.{block}.{way}.weight" for block in range(2) for way in ("up", "down")}
+    assert hidden == convolutions | experts | {"encoder.project.weight", "enter.weight", "measured.2.weight"}
 
 
 def _network() -> nn.Sequential:
