@@ -13,12 +13,12 @@ from fleetloop.sim.state_view import OTHERS
 from toy_world import toy_world
 
 
-def path_of(world: World, state: State, w: int, back_m: float, ahead_m: float) -> np.ndarray:
-    """Rows of metres from the learner, x, y and heading, every 5 cm along its path; straight on before it begins."""
+def path_of(world: World, state: State, w: int, a: int, back_m: float, ahead_m: float) -> np.ndarray:
+    """Rows of metres from an agent, x, y and heading, every 5 cm along its path; straight on before it begins."""
     rows: list[tuple[float, float, float, float]] = []
-    begin = -float(state.along[w, EGO])
+    begin = -float(state.along[w, a])
     for index in range(UPCOMING_LANES):
-        lane = int(state.path[w, EGO, index])
+        lane = int(state.path[w, a, index])
         if lane < 0:
             break
         first, count = int(world.lane_first_point[lane]), int(world.lane_point_count[lane])
@@ -64,7 +64,7 @@ def test_they_are_where_a_walk_along_the_path_finds_them():
 
 def compare(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, int]:
     """Compare whoever is near the path; how many they were, and how many beside a bend of it."""
-    path = path_of(world, state, w, 10.0, 70.0)
+    path = path_of(world, state, w, EGO, 10.0, 70.0)
     away = np.hypot(*(state.pose[w, 1:, :2] - state.pose[w, EGO, :2]).T.astype(np.float64))
     away[state.kind[w, 1:] == AgentKind.NONE] = np.inf
     compared = bends = 0
@@ -91,3 +91,55 @@ def compare(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, 
         assert metres(row[6], 1.0, 20.0) == pytest.approx(there, abs=0.8 + 0.25 * speed * arrives)
         compared, bends = compared + 1, bends + (abs(heading - path[0, 3]) > 0.2)
     return compared, bends
+
+
+def test_ways_meet_where_a_walk_along_both_finds_it():
+    world = toy_world()
+    rollout = Rollout(world, make_routes(4, [0], 10**6, 300.0), 8, 12)
+    meet = apart = 0
+    for step in range(240):
+        rollout.decide()
+        if step % 20 == 19:
+            rows = beside_path(world, rollout.state)
+            for w in range(8):
+                met, passed = compare_meetings(world, rollout.state, w, rows[w])
+                meet, apart = meet + met, apart + passed
+        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
+    assert meet > 100 and apart > 100
+
+
+def compare_meetings(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, int]:
+    """Compare those in the middle of their lanes; how many come into the path ahead, and how many do not."""
+    path = path_of(world, state, w, EGO, 0.0, 75.0)
+    away = np.hypot(*(state.pose[w, 1:, :2] - state.pose[w, EGO, :2]).T.astype(np.float64))
+    away[state.kind[w, 1:] == AgentKind.NONE] = np.inf
+    meet = apart = 0
+    for row, b in zip(rows, 1 + np.argsort(away, kind="stable"), strict=False):
+        if not np.isfinite(away[b - 1]) or state.path[w, b, 0] < 0 or abs(state.offset[w, b]) > 0.05:
+            continue
+        way = path_of(world, state, w, int(b), 0.0, 66.0)
+        way = way[way[:, 0] >= 0.0]
+        size = VEHICLE_SIZES[state.kind[w, b]]
+        axles = max(round((size[0] - 2.0 * size[3]) / 0.05), 6)
+        rear, front = way[:-axles], way[axles:]
+        yaw = np.arctan2(front[:, 2] - rear[:, 2], front[:, 1] - rear[:, 1])
+        middle = (size[0] / 2.0 - size[3]) * np.stack([np.cos(yaw), np.sin(yaw)], axis=1) + rear[:, 1:3]
+        distances = np.hypot(
+            path[None, ::4, 1] - middle[::4, None, 0], path[None, ::4, 2] - middle[::4, None, 1]
+        )
+        nearest = distances.min(axis=1)
+        near = np.flatnonzero(nearest[rear[::4, 0] < 55.0] < 1.8)
+        if not len(near):
+            if nearest.min() > 2.2:
+                assert row[7] == 0.0
+                apart += 1
+            continue
+        gone, along = rear[4 * near[0], 0], path[4 * distances[near[0]].argmin(), 0]
+        # Who only brushes the path, or meets it at its ends, may be taken either way.
+        if np.min(nearest[near]) > 1.2 or not 2.0 < along < 55.0 or len(near) < 15:
+            continue
+        assert row[7] == 1.0
+        assert metres(row[8], 5.0, 60.0) == pytest.approx(along, abs=3.5)
+        assert metres(row[9], 5.0, 60.0) == pytest.approx(gone, abs=3.5)
+        meet += 1
+    return meet, apart
