@@ -28,6 +28,7 @@ from fleetloop.sim.privileged_view import (
     PRIVILEGED_OTHER,
     PRIVILEGED_OWN,
     privileged_view,
+    seeing_nobody,
 )
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import Rollout
@@ -231,6 +232,45 @@ def test_who_is_misled_drives_otherwise():
     everybody = np.ones(8, bool)
     misled.reset(everybody)
     assert not misled._noise.any()
+
+
+def test_who_overlooks_everybody_sees_what_one_sees_who_is_alone():
+    alone, among = (Rollout(toy_world(), make_routes(2, [0], 10**6, 200.0), 6, agents) for agents in (1, 12))
+    seen = 0
+    for _ in range(60):
+        for rollout in (alone, among):
+            rollout.decide()
+            rollout.look()
+        rows, others = privileged_view(alone), privileged_view(among)
+        assert np.array_equal(seeing_nobody(rows), rows)
+        overlooked = seeing_nobody(others)
+        assert not overlooked[:, PRIVILEGED_OWN:].any()
+        changed = np.flatnonzero((overlooked != others)[:, :PRIVILEGED_OWN].any(axis=0))
+        assert set(changed) <= {9, 10}
+        seen += (others[:, 9] < 1.0).sum()
+        for rollout in (alone, among):
+            rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
+    assert seen > 20
+
+
+def test_it_overlooks_for_seconds_as_often_as_asked():
+    coach, moments = fresh_coach(), driven_once().select(slice(0, 40))
+    torch.nn.init.normal_(coach.planner.linear.weight)
+    before = moments.privileged.copy()
+    driver, again = (CoachDriver(coach, 40, 5, overlooking=0.25) for _ in range(2))
+    overlooks = []
+    for _ in range(1_500):
+        driver._overlooked(moments)
+        overlooks.append(driver._overlooks.copy())
+    share, turns = np.mean(overlooks), np.abs(np.diff(np.array(overlooks, int), axis=0)).sum()
+    assert share == pytest.approx(0.25, abs=0.05)
+    assert 2 * share * 40 * 1_500 / turns == pytest.approx(30.0, rel=0.25)  # steps at a time
+    assert np.array_equal(moments.privileged, before)
+    plans = [CoachDriver(coach, 40).plan(moments), again.plan(moments)]
+    differs = plans[0].acceleration_mps2 != plans[1].acceleration_mps2
+    assert not (differs & ~again._overlooks).any()
+    driver.reset(np.ones(40, bool))
+    assert not driver._overlooks.any()
 
 
 def test_a_network_is_taught_its_situations():

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import AgentKind
-from fleetloop.curate.road_users import BrakedFor, braked_for
+from fleetloop.curate.curate import CurateConfig, label_weight
+from fleetloop.curate.road_users import BrakedFor, braked_for, closes_in
 
 
 def scene(*agents: tuple[AgentKind, float, float], yaw: float = 0.0) -> np.ndarray:
@@ -59,3 +61,36 @@ def test_of_several_the_one_that_is_seldom_counts():
     assert who(scene(car, pedestrian)) is BrakedFor.PEDESTRIAN
     assert who(scene(car, pedestrian, cyclist)) is BrakedFor.CYCLIST
     assert who(scene()) is BrakedFor.NOBODY
+
+
+def behind(gap_m: float, lead_mps: float, acceleration: float = -3.0) -> Labels:
+    """Labels of one moment behind somebody who drives so fast."""
+    labels = empty_labels(1, 60.0)
+    labels.lead_gap_m[:], labels.lead_speed_mps[:] = gap_m, lead_mps
+    labels.acceleration_mps2[:] = acceleration
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "speed_mps", "expected"),
+    [
+        (behind(20.0, 0.0), 10.0, True),  # 2.8 m/s^2
+        (behind(12.0, 5.0), 10.0, True),  # 1.25 m/s^2
+        (behind(13.0, 5.0), 10.0, False),  # 1.14 m/s^2
+        (behind(12.0, 9.0), 10.0, False),
+        (behind(12.0, 12.0), 10.0, False),
+        (behind(20.0, 0.0, acceleration=-1.0), 10.0, False),
+        (behind(2.2, 0.0), 2.5, False),  # into a queue
+        (behind(1.0, 0.0), 5.0, True),
+        (empty_labels(1, 60.0), 15.0, False),
+        (empty_labels(1), 15.0, False),
+    ],
+)
+def test_who_closes_in_on_somebody_has_to_brake(labels: Labels, speed_mps: float, expected: bool):
+    speed = np.array([speed_mps], np.float32)
+    assert closes_in(labels, speed).tolist() == [expected]
+    nobody = np.zeros(1, SCENE_DTYPE)
+    plain, heavier = (
+        label_weight(labels, speed, nobody, CurateConfig(closing_weight=weight)) for weight in (1.0, 4.0)
+    )
+    assert heavier / plain == pytest.approx(4.0 if expected else 1.0) and heavier.dtype == np.float32

@@ -22,7 +22,7 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
-from fleetloop.curate.road_users import braked_for
+from fleetloop.curate.road_users import braked_for, closes_in
 
 EARLIER_STEPS = 4
 """How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
@@ -54,6 +54,9 @@ class CurateConfig:
     """The same for people on foot."""
     for_vehicle_weight: float = 2.0
     """The same for vehicles."""
+    closing_weight: float = 4.0
+    """Times as much where it closes in on somebody ahead in its lane so fast that it has to brake: next to never where
+    everybody drives well, and what a network must know that does not (docs/adr/0018)."""
 
     def __post_init__(self) -> None:
         check_at_least("curate", self, ("stride", "standing_stride"))
@@ -155,7 +158,8 @@ def label_weight(
     weight += config.braking_weight * np.clip(-labels.acceleration_mps2 / 2.0, 0.0, 2.0)
     weight += config.starting_weight * ((speed_mps < 1.0) & (labels.acceleration_mps2 > 0.5))
     factors = (1.0, config.for_cyclist_weight, config.for_pedestrian_weight, config.for_vehicle_weight)
-    return weight * np.array(factors, np.float32)[braked_for(labels.acceleration_mps2, speed_mps, scenes)]
+    weight *= np.array(factors, np.float32)[braked_for(labels.acceleration_mps2, speed_mps, scenes)]
+    return np.where(closes_in(labels, speed_mps), config.closing_weight * weight, weight)
 
 
 def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:

@@ -3,8 +3,9 @@
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
+from fleetloop.core.labels import Labels
 from fleetloop.core.types import AgentKind
 
 
@@ -23,6 +24,9 @@ _NEAREST_M, _FRONT_M, _AHEAD_S, _SLOWEST_MPS = 3.0, 4.0, 3.0, 2.0
 """Who is ahead is between the nearest, from the rear axle, and this many seconds in front of the bumper."""
 _IN_LANE_M, _BESIDE_M = 2.0, 5.0
 """To either side; people on foot are braked for while they come."""
+_CLOSES_M, _KEEPS_M, _CLOSES_MPS2, _CLOSES_MPS, _CLOSING_BRAKES_MPS2 = 45.0, 2.0, 1.2, 3.0, -1.5
+"""Who closes in is within this distance of somebody, and would have to brake harder than this, and does, to come to
+the other's speed so far behind him; not who rolls up to a queue."""
 
 
 def braked_for(
@@ -50,3 +54,11 @@ def braked_for(
     who[brakes[(ahead & on_foot).any(axis=1)]] = BrakedFor.PEDESTRIAN
     who[brakes[(ahead & cyclist).any(axis=1)]] = BrakedFor.CYCLIST
     return who
+
+
+def closes_in(labels: Labels, speed_mps: Float32[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+    """Whether somebody ahead in the lane is come up to so fast that it takes braking."""
+    faster_mps = np.maximum(speed_mps - labels.lead_speed_mps, 0.0)
+    needed_mps2 = faster_mps**2 / (2.0 * np.maximum(labels.lead_gap_m - _KEEPS_M, 0.5))
+    near = (labels.lead_gap_m < _CLOSES_M) & (speed_mps > _CLOSES_MPS)
+    return near & (needed_mps2 > _CLOSES_MPS2) & (labels.acceleration_mps2 < _CLOSING_BRAKES_MPS2)

@@ -22,6 +22,7 @@ from fleetloop.policy.planner import planners_of
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.moments import MomentBuffer
 from fleetloop.practice.rounds import prepared_ahead
+from fleetloop.sim.privileged_view import PRIVILEGED_FIELDS
 from fleetloop.sim.routes import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
@@ -163,7 +164,7 @@ class Coaching:
         Raises:
             StorageError: the disk is full.
         """
-        made_with = repr((self.config, self.imitation, self.curate, self.towns))
+        made_with = repr((self.config, self.imitation, self.curate, self.towns, PRIVILEGED_FIELDS))
         found = read_state(path, made_with)
         if found is None:
             before = torch.get_num_threads()

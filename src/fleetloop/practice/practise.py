@@ -72,6 +72,9 @@ class PractiseConfig:
     """How the encoder learns to see before the network drives; None for not at all."""
     misled: tuple[float, ...] = (0.0, 0.4, 0.8, 1.2)
     """How far the coach is misled when it drives for the network to learn from (`CoachDriver`)."""
+    overlooking: float = 0.25
+    """Share of the time in which the misled coach sees nobody else. Left alone it hardly ever comes to close in on
+    somebody ahead, and a network that seldom saw that does not brake (docs/adr/0018)."""
     misled_steps_per_batch: int = 8
     """Of all vehicles, driven by the misled coach for each batch trained on."""
     misled_kept: float = 0.375
@@ -97,6 +100,10 @@ class PractiseConfig:
             self,
             ("capacity", "batches_per_round", "steps_per_batch", "stage_samples", "watch_steps"),
         )
+        if not 0.0 <= self.overlooking < 1.0:
+            raise ConfigError(
+                f"practise: overlooking is {self.overlooking}; use a share of at least 0 and below 1"
+            )
 
 
 class _Practice:
@@ -181,7 +188,7 @@ class _Practice:
         if self.coach is None or not self.config.misled_steps_per_batch:
             return None
         drive, seed = self.config.drive, self.imitation.seed * 1_000 + stage
-        driver = CoachDriver(self.coach, drive.vehicles, seed, self.config.misled)
+        driver = CoachDriver(self.coach, drive.vehicles, seed, self.config.misled, self.config.overlooking)
         curate = replace(self.config.curate, stride=1)
         return Collector(
             self.world, self.rig, self.routes(500 + stage, range(self.towns)), driver, drive, curate

@@ -37,7 +37,7 @@ PRIVILEGED_OTHER = _SEEN_FIELDS + PATH_FIELDS
 `path_frame`."""
 PRIVILEGED_FIELDS = PRIVILEGED_OWN + OTHERS * PRIVILEGED_OTHER
 _NEARNESS = 5.0
-_LEAD_GAP = 9
+_LEAD_GAP, _LEAD_SPEED = 9, 10
 
 
 def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
@@ -62,6 +62,14 @@ def privileged_view(rollout: Rollout) -> Float16[np.ndarray, "W fields"]:
     others[:, :, OTHER_FIELDS : _SEEN_FIELDS - 1] = lights * there[:, :, None]
     others[:, :, _SEEN_FIELDS - 1] = there / (1.0 + _NEARNESS * np.hypot(others[:, :, 1], others[:, :, 2]))
     others[:, :, _SEEN_FIELDS:] = beside_path(rollout.world, rollout.state) * there[:, :, None]
+    return rows
+
+
+def seeing_nobody(rows: Float16[np.ndarray, "N fields"]) -> Float16[np.ndarray, "N fields"]:
+    """The same rows for somebody who overlooks all other road users, but neither signs nor lamps."""
+    rows = rows.copy()
+    rows[:, _LEAD_GAP], rows[:, _LEAD_SPEED] = 1.0, 0.0
+    rows[:, PRIVILEGED_OWN:] = 0.0
     return rows
 
 

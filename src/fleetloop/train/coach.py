@@ -24,7 +24,7 @@ from fleetloop.policy import features
 from fleetloop.policy.features import curvature_from_control
 from fleetloop.policy.heads import ACCELERATION_SCALE_MPS2
 from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner, planners_of
-from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN
+from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN, seeing_nobody
 from fleetloop.sim.state_view import OTHERS
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _WIDTH, _OTHER_WIDTH = 256, 128
 _SUM_SCALE = 0.3
 _PERSISTENCE = 0.95
 """Of what misleads, from one step to the next: it lasts for two seconds."""
+_OVERLOOKS_STEPS = 30
+"""It sees nobody for three seconds at a time, in the mean."""
 
 
 class CoachInputs(NamedTuple):
@@ -131,15 +133,27 @@ def coach_from(tensors: dict[str, Tensor], network: nn.Module) -> Coach | None:
 class CoachDriver:
     """The coach at the wheel of many vehicles; it may be misled, as a network is that sees badly.
 
-    What it takes the situation for is off by noise that lasts for seconds, more in some vehicles than in others, and so
-    it gets into what such a network gets into, a hundred times faster.
+    What it takes the situation for is off by noise that lasts for seconds, more in some vehicles than in others, and at
+    times it sees nobody else; so it gets into what such a network gets into, a hundred times faster.
     """
 
     def __init__(
-        self, coach: Coach, vehicles: int, seed: int = 0, misled: tuple[float, ...] = (0.0,)
+        self,
+        coach: Coach,
+        vehicles: int,
+        seed: int = 0,
+        misled: tuple[float, ...] = (0.0,),
+        overlooking: float = 0.0,
     ) -> None:
-        """`misled`: standard deviations of the noise, one of which is drawn for each vehicle on each route."""
+        """How it is misled.
+
+        Args:
+            misled: standard deviations of the noise, one of which is drawn for each vehicle on each route.
+            overlooking: share of the time, below 1, in which it sees nobody else.
+        """
         self.coach = coach
+        self._overlooking = overlooking
+        self._overlooks = np.zeros(vehicles, bool)
         self._random = generator(seed, Stream.MISLED, 0)
         self._misled = np.array(misled, np.float32)
         self._noise = np.zeros((vehicles, SITUATION_WIDTH), np.float32)
@@ -149,10 +163,13 @@ class CoachDriver:
         """Another noise for the vehicles in `mask`."""
         self._scale[mask] = self._random.choice(self._misled, int(mask.sum()))
         self._noise[mask] = 0.0
+        self._overlooks[mask] = False
 
     @torch.no_grad()
     def plan(self, moments: "Moments") -> Plan:
         """Plans for all vehicles."""
+        if self._overlooking:
+            moments = self._overlooked(moments)
         situation = self.coach.situation(coach_inputs(moments))
         if self._misled.any():
             fresh = self._random.standard_normal(self._noise.shape).astype(np.float32)
@@ -166,3 +183,12 @@ class CoachDriver:
             intention.poses_in_ego.numpy(),
             np.zeros(len(moments.town), np.float32),
         )
+
+    def _overlooked(self, moments: "Moments") -> "Moments":
+        """The moments as it sees them, with nobody else where it overlooks all."""
+        begins = self._overlooking / (1.0 - self._overlooking) / _OVERLOOKS_STEPS
+        chance = np.where(self._overlooks, 1.0 / _OVERLOOKS_STEPS, begins)
+        self._overlooks ^= self._random.random(len(chance)) < chance
+        privileged = moments.privileged.copy()
+        privileged[self._overlooks] = seeing_nobody(privileged[self._overlooks])
+        return moments._replace(privileged=privileged)
