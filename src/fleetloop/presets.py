@@ -99,7 +99,7 @@ def evaluation_seeds(count: int, seed: int) -> list[int]:
 _EVERYTHING = RecorderConfig(everything=True)
 
 _STEPS_OFTEN = ImitationConfig(
-    samples=170_000, warmup_samples=10_000, batch_size=64, ema_decay=0.999, acceleration_quantile=0.5
+    samples=160_000, warmup_samples=10_000, batch_size=64, ema_decay=0.999, acceleration_quantile=0.5
 )
 """Smaller batches: of as many samples a network learns nearly twice as much, early on at least.
 
