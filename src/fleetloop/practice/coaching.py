@@ -51,6 +51,8 @@ class CoachConfig:
         default_factory=lambda: DriveConfig(vehicles=128, steps=500, scenario_share=0.3)
     )
     """Of the demonstrator first, `steps` steps, and of the coach: a step for each batch."""
+    overlooking: float = 0.1
+    """Share of the time in which it sees nobody else when it drives to learn (`CoachDriver`; docs/adr/0018)."""
     batches_per_round: int = 8
     capacity: int = 700_000
     """Moments kept, 1.5 kB each."""
@@ -135,7 +137,9 @@ class Coaching:
         for _ in range(self.config.drive.steps):
             demonstrated.step()
         self.buffer.append(demonstrated.take_all())
-        collector = self.collector(1, CoachDriver(self.driver, self.config.drive.vehicles))
+        vehicles, overlooking = self.config.drive.vehicles, self.config.overlooking
+        driver = CoachDriver(self.driver, vehicles, self.imitation.seed, overlooking=overlooking)
+        collector = self.collector(1, driver)
         total = max(self.config.samples // self.config.batch_size, 1)
 
         def prepare(numbers: range) -> list[Moments]:
