@@ -45,6 +45,13 @@ def metres(scaled: np.ndarray, unit: float, most: float) -> np.ndarray:
     return np.sign(scaled) * unit * np.expm1(np.abs(scaled) * math.log1p(most / unit))
 
 
+def metres_away(state: State, w: int) -> np.ndarray:
+    """How far the others are from the learner, in the order of their numbers; infinitely where there is nobody."""
+    away = np.hypot(*(state.pose[w, 1:, :2] - state.pose[w, EGO, :2]).T.astype(np.float64))
+    away[state.kind[w, 1:] == AgentKind.NONE] = np.inf
+    return away
+
+
 def test_they_are_where_a_walk_along_the_path_finds_them():
     world = toy_world()
     rollout = Rollout(world, make_routes(4, [0], 10**6, 300.0), 8, 12)
@@ -65,8 +72,7 @@ def test_they_are_where_a_walk_along_the_path_finds_them():
 def compare(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, int]:
     """Compare whoever is near the path; how many they were, and how many beside a bend of it."""
     path = path_of(world, state, w, EGO, 10.0, 70.0)
-    away = np.hypot(*(state.pose[w, 1:, :2] - state.pose[w, EGO, :2]).T.astype(np.float64))
-    away[state.kind[w, 1:] == AgentKind.NONE] = np.inf
+    away = metres_away(state, w)
     compared = bends = 0
     for row, b in zip(rows, 1 + np.argsort(away, kind="stable"), strict=False):
         if not np.isfinite(away[b - 1]):
@@ -111,8 +117,7 @@ def test_ways_meet_where_a_walk_along_both_finds_it():
 def compare_meetings(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, int]:
     """Compare those in the middle of their lanes; how many come into the path ahead, and how many do not."""
     path = path_of(world, state, w, EGO, 0.0, 75.0)
-    away = np.hypot(*(state.pose[w, 1:, :2] - state.pose[w, EGO, :2]).T.astype(np.float64))
-    away[state.kind[w, 1:] == AgentKind.NONE] = np.inf
+    away = metres_away(state, w)
     meet = apart = 0
     for row, b in zip(rows, 1 + np.argsort(away, kind="stable"), strict=False):
         if not np.isfinite(away[b - 1]) or state.path[w, b, 0] < 0 or abs(state.offset[w, b]) > 0.05:
