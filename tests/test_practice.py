@@ -1,5 +1,6 @@
 """Practice: the ring of moments, what the collector keeps, and a tiny run that is killed and goes on to the bit."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,6 +252,23 @@ def test_members_begin_with_an_eye_each_that_is_not_trained_twice(tmp_path: Path
 def test_other_settings_begin_anew(tmp_path: Path):
     run(tmp_path / "run", 0)
     assert torch.equal(run(tmp_path / "run", 1)["enter.weight"], run(tmp_path / "other", 1)["enter.weight"])
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"overlooking": 1.0}, "practise: overlooking is 1.0; use 0 or more, and less than 1"),
+        ({"overlooking": math.nan}, "practise: overlooking is nan"),
+        ({"misled_kept": 1.5}, "practise: misled_kept is 1.5; use 0 to 1"),
+    ],
+)
+def test_shares_that_are_none_are_refused(config: dict[str, float], message: str):
+    with pytest.raises(ConfigError, match=message):
+        PractiseConfig(**config)  # pyright: ignore[reportArgumentType]
+    if "overlooking" in config:
+        with pytest.raises(ConfigError, match="coach: overlooking"):
+            CoachConfig(overlooking=config["overlooking"])
+    PractiseConfig(misled_kept=1.0, overlooking=0.0)
 
 
 def test_nothing_to_train_on_is_refused(tmp_path: Path):

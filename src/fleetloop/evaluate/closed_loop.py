@@ -16,7 +16,7 @@ from fleetloop.artifacts.report import (
     Tally,
     route_score,
 )
-from fleetloop.core.checks import check_at_least
+from fleetloop.core.checks import check_at_least, check_shares
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.labels import Labels
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
@@ -79,8 +79,7 @@ class EvaluateConfig:
         if not self.route_m > 0.0:
             raise ConfigError(f"evaluate: route_m is {self.route_m}; use a length above 0")
         rig_named(self.rig)
-        if not 0.0 <= self.scenario_share <= 1.0:
-            raise ConfigError(f"evaluate: scenario_share is {self.scenario_share}; use 0 to 1")
+        check_shares("evaluate", self, ["scenario_share"])
         if self.scenario:
             family_named(self.scenario)
         if self.hour is not None and not 0.0 <= self.hour < 24.0:

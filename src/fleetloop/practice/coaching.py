@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from fleetloop.core.checks import check_at_least
+from fleetloop.core.checks import check_at_least, check_shares
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.types import CameraRig, World
 from fleetloop.curate.curate import CurateConfig
@@ -65,6 +65,7 @@ class CoachConfig:
             self,
             ("samples", "further_samples", "batch_size", "batches_per_round", "capacity", "threads"),
         )
+        check_shares("coach", self, ["overlooking"], whole=False)
 
 
 class Coaching:

@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 import torch
 
-from fleetloop.core.checks import check_at_least
+from fleetloop.core.checks import check_at_least, check_shares
 from fleetloop.core.errors import CheckpointError, ConfigError
 from fleetloop.core.files import storage_errors, write_bytes
 from fleetloop.core.random import Stream, generator
@@ -100,10 +100,8 @@ class PractiseConfig:
             self,
             ("capacity", "batches_per_round", "steps_per_batch", "stage_samples", "watch_steps"),
         )
-        if not 0.0 <= self.overlooking < 1.0:
-            raise ConfigError(
-                f"practise: overlooking is {self.overlooking}; use a share of at least 0 and below 1"
-            )
+        check_shares("practise", self, ["misled_kept"])
+        check_shares("practise", self, ["overlooking"], whole=False)
 
 
 class _Practice:

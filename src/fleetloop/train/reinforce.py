@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Float32, Int32
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from fleetloop.core.checks import check_at_least
+from fleetloop.core.checks import check_at_least, check_shares
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import BIRDS_EYE_SHAPE, EGO, STEP_S, CameraRig, Observation, Plan, World
 from fleetloop.policy.features import inputs_from
@@ -109,8 +109,7 @@ class ReinforcementConfig:
             "reinforce", self, ("vehicles", "agents", "steps", "epochs", "batch_size", "stage_samples")
         )
         check_at_least("reinforce", self, {"critical_penalty_m": 1, "stuck_penalty_m": 0})
-        if not 0.0 <= self.persistence < 1.0:
-            raise ConfigError(f"reinforce: persistence is {self.persistence}; use 0 or more, and less than 1")
+        check_shares("reinforce", self, ["persistence"], whole=False)
         if self.samples < self.vehicles * self.steps:
             raise ConfigError(
                 f"reinforce: samples is {self.samples}; use at least vehicles x steps "

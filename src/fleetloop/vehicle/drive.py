@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float32, Int32, UInt64
 from numba import njit
 
 from fleetloop.artifacts.episode import Driver, EpisodeEvent
-from fleetloop.core.checks import check_at_least
-from fleetloop.core.errors import ConfigError, InputError
+from fleetloop.core.checks import check_at_least, check_shares
+from fleetloop.core.errors import InputError
 from fleetloop.core.files import PARTIAL_SUFFIX, storage_errors, write_bytes
 from fleetloop.core.labels import Labels
 from fleetloop.core.random import Stream, normal, uniform
@@ -61,8 +61,7 @@ class DriveConfig:
 
     def __post_init__(self) -> None:
         check_at_least("drive", self, ("vehicles", "steps", "agents", "camera_interval_steps"))
-        if not 0.0 <= self.scenario_share <= 1.0:
-            raise ConfigError(f"drive: scenario_share is {self.scenario_share}; use 0 to 1")
+        check_shares("drive", self, ["scenario_share"])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from fleetloop.core.errors import ConfigError
+from fleetloop.core.checks import check_shares
 from fleetloop.core.types import Plan
 
 
@@ -50,10 +50,7 @@ class TriggerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what is no probability."""
-        if not 0.0 <= self.sampled_probability <= 1.0:
-            raise ConfigError(
-                f"triggers: sampled_probability is {self.sampled_probability}; use a number from 0 to 1"
-            )
+        check_shares("triggers", self, ["sampled_probability"])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 from numba import njit, prange
 
-from fleetloop.core.checks import check_at_least
+from fleetloop.core.checks import check_at_least, check_shares
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.kernels import device
 from fleetloop.core.random import Stream, bits, uniform
@@ -92,9 +92,7 @@ class EnvironmentConfig:
         check_at_least(
             "environment", self, {"learners": 1, "agents": self.learners, "episode_steps": 1, "threads": 0}
         )
-        for name in ("variety", "scenario_share"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"environment: {name} is {getattr(self, name)}; use 0 to 1")
+        check_shares("environment", self, ["variety", "scenario_share"])
         for name in self.scenarios:
             family_named(name)
         if self.scenarios and self.learners > 1:
