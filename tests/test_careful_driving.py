@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fleetloop.core.types import AgentKind, Control, LaneKind, State, World
+from fleetloop.core.types import AgentKind, Control, LaneKind, SignalColour, State, World
+from fleetloop.sim.behaviour import ENTRY_M, LOOKAHEAD_M
 from fleetloop.sim.demonstrator import empty_teaching, teach
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.traffic import Decision, decide, empty_decision
@@ -41,13 +42,33 @@ def test_who_drives_slowly_lets_in_who_waited_long(speed: float, waited_s: float
     assert (both < alone - 0.5) == lets_in
 
 
-@pytest.mark.parametrize("past_m, waits", [(1.2, True), (4.0, False)])
-def test_who_stands_just_past_the_line_minds_the_lamp(past_m: float, waits: bool):
-    """Whose rear axle nearly is in the junction clears it."""
+@pytest.mark.parametrize(
+    "past_m, speed, waits",
+    [
+        (1.2, 0.0, True),
+        (4.0, 0.0, False),
+        (0.8, 2.0, True),
+        (1.2, 2.0, True),
+        (0.8, 5.0, False),
+        (2.2, 0.5, False),
+    ],
+)
+def test_who_is_just_past_the_line_minds_the_lamp(past_m: float, speed: float, waits: bool):
+    """Whose rear axle nearly is in the junction clears it, and so does who cannot stop before."""
     world = toy_world()
     line = float(world.lane_length_m[STRAIGHT_ON[0]])
-    state = put(world, Car(line - FRONT_M + past_m, 0.0), clock_s=40.0)
-    assert (decided(world, state).acceleration[0, 0] < 0.1) == waits
+    state = put(world, Car(line - FRONT_M + past_m, speed), clock_s=40.0)
+    decision = decided(world, state)
+    assert (
+        decision.acceleration[0, 0] < -2.0
+        if waits and speed
+        else (decision.acceleration[0, 0] < 0.1) == waits
+    )
+    teaching = empty_teaching(1)
+    teach(world, state, decision, teaching, 0)
+    seen = past_m < ENTRY_M
+    assert teaching.signal_colour[0] == (SignalColour.RED if seen else -1)
+    assert teaching.stop_line_m[0] == (0.0 if seen else LOOKAHEAD_M)
 
 
 @pytest.mark.parametrize("beside_m, brakes", [(1.4, True), (4.0, False)])

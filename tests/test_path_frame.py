@@ -1,6 +1,7 @@
 """Others in the frame of the learner's path, against a path walked along in centimetres."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -52,24 +53,28 @@ def metres_away(state: State, w: int) -> np.ndarray:
     return away
 
 
-def test_they_are_where_a_walk_along_the_path_finds_them():
+def counted(compare: Callable[[World, State, int, np.ndarray], tuple[int, int]]) -> np.ndarray:
+    """What `compare` counts in all, asked about each of eight learners every two seconds."""
     world = toy_world()
     rollout = Rollout(world, make_routes(4, [0], 10**6, 300.0), 8, 12)
-    compared = bends = 0
+    counts = np.zeros(2, int)
     for step in range(240):
         rollout.decide()
-        rollout.look()
         if step % 20 == 19:
             rows = beside_path(world, rollout.state)
             assert rows.shape == (8, OTHERS, PATH_FIELDS) and np.isfinite(rows).all()
             for w in range(8):
-                seen, turns = compare(world, rollout.state, w, rows[w])
-                compared, bends = compared + seen, bends + turns
+                counts += compare(world, rollout.state, w, rows[w])
         rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
+    return counts
+
+
+def test_they_are_where_a_walk_along_the_path_finds_them():
+    compared, bends = counted(compare_places)
     assert compared > 200 and bends > 20
 
 
-def compare(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, int]:
+def compare_places(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, int]:
     """Compare whoever is near the path; how many they were, and how many beside a bend of it."""
     path = path_of(world, state, w, EGO, 10.0, 70.0)
     away = metres_away(state, w)
@@ -100,17 +105,7 @@ def compare(world: World, state: State, w: int, rows: np.ndarray) -> tuple[int, 
 
 
 def test_ways_meet_where_a_walk_along_both_finds_it():
-    world = toy_world()
-    rollout = Rollout(world, make_routes(4, [0], 10**6, 300.0), 8, 12)
-    meet = apart = 0
-    for step in range(240):
-        rollout.decide()
-        if step % 20 == 19:
-            rows = beside_path(world, rollout.state)
-            for w in range(8):
-                met, passed = compare_meetings(world, rollout.state, w, rows[w])
-                meet, apart = meet + met, apart + passed
-        rollout.step(rollout.teaching.curvature_1pm, rollout.teaching.acceleration_mps2)
+    meet, apart = counted(compare_meetings)
     assert meet > 100 and apart > 100
 
 

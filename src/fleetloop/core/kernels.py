@@ -6,6 +6,10 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from numba import njit
 
+from fleetloop.core.kernel_cache import know_what_kernels_are_made_of
+
+know_what_kernels_are_made_of()
+
 P = ParamSpec("P")
 R = TypeVar("R")
 

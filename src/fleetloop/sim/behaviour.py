@@ -56,6 +56,9 @@ BRISK_MPS = 14.0
 STOP_MARGIN_M = 1.0
 """Front bumper to stop line when standing."""
 
+ENTRY_M = 2.0
+"""A front bumper this far past the line is in the junction; a car that creeps over the line is not."""
+
 PATIENCE_S = 45.0
 """Another road user that stood this long out of the learner's way is moved elsewhere, so that no town gridlocks."""
 

@@ -17,7 +17,7 @@ from fleetloop.core.types import (
     State,
     World,
 )
-from fleetloop.sim.behaviour import BRISK_MPS, CHANGING_MPS, LOOKAHEAD_M, beyond_brisk
+from fleetloop.sim.behaviour import BRISK_MPS, CHANGING_MPS, ENTRY_M, LOOKAHEAD_M, beyond_brisk
 from fleetloop.sim.following import front_m
 from fleetloop.sim.foresight import foreseen
 from fleetloop.sim.paths import path_point, wrap
@@ -105,16 +105,20 @@ def _future(world, state, w, a, acceleration, poses):
 
 @device
 def _next_signal(world, state, w, a):
-    """(colour, metres from the front bumper to the line) of the next signal ahead; (-1, LOOKAHEAD_M) if none."""
+    """(colour, metres from the front bumper to the line) of the next signal ahead; (-1, LOOKAHEAD_M) if none.
+
+    One that the bumper has just passed counts until it is in the junction: it may have to stop there.
+    """
     start = -np.float64(state.along[w, a])
     front = front_m(state.kind[w, a])
     for i in range(UPCOMING_LANES):
         lane = state.path[w, a, i]
         if lane < 0 or start - front > LOOKAHEAD_M:
             break
-        if world.lane_kind[lane] != _ROAD and start - front > -0.5 and world.lane_control[lane] == _SIGNAL:
+        line = start - front
+        if world.lane_kind[lane] != _ROAD and line > -ENTRY_M and world.lane_control[lane] == _SIGNAL:
             colour = signal_colour(world, world.lane_signal[lane], state.clock_s[w])
-            return int(colour), max(start - front, 0.0)
+            return int(colour), max(line, 0.0)
         start += world.lane_length_m[lane]
     return -1, LOOKAHEAD_M
 

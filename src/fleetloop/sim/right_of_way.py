@@ -35,8 +35,6 @@ _BEHIND_M = 2.0
 """Between two that merge, at least."""
 _SPEEDING = 1.1
 """Nobody who comes is expected to drive faster than this times the limit, unless it does."""
-_PAST_LINE_M = 2.0
-"""A front bumper this far past the line is in the junction."""
 _EXIT_M = 6.0
 """A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
 _DECIDED_M = 35.0
@@ -302,6 +300,13 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
 
 
 @device
+def _can_stop_past_line(speed, line):
+    """Whether who came past the line, for somebody on foot or because it braked too late, can still stay outside."""
+    room = line + behaviour.ENTRY_M
+    return room > 0.0 and speed * speed <= max(2.0 * behaviour.YELLOW_DECELERATION_MPS2 * room, 1.0)
+
+
+@device
 def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
     """Metres from the front bumper to where agent a waits, and to where it must wait by the rules; FAR_M if it may go.
 
@@ -349,8 +354,7 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
         kind = world.lane_kind[lane]
         if kind != _ROAD and kind != _WALK:
             line, point, due = start - front, np.float64(FAR_M), np.float64(FAR_M)
-            # Who came to stand just past the line, for somebody on foot, still minds the lamp.
-            before = line > -0.5 or (line > -_PAST_LINE_M and speed < 1.0)
+            before = line > -0.5 or _can_stop_past_line(speed, line)
             if before and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
                 point, due = line, line
             elif line < far - _DECIDED_M:

@@ -25,7 +25,7 @@ from fleetloop.core.types import (
     Surface,
     World,
 )
-from fleetloop.sim.behaviour import beyond_brisk
+from fleetloop.sim.behaviour import ENTRY_M, beyond_brisk
 from fleetloop.sim.demonstrator import lookahead_m, pursuit_curvature
 from fleetloop.sim.following import front_m
 from fleetloop.sim.paths import locate, project, surface_at, wrap
@@ -46,8 +46,6 @@ CONNECTOR_BOUND_M = 2.1
 """How far the rear axle may be from its path in a bend that joins two roads."""
 EDGE_M = 0.3
 """The rear axle's middle keeps this far from the lane's edge: then the body is a good half metre over it."""
-ENTRY_M = 2.0
-"""A front bumper this far past the line is in the junction; a car that creeps over the line is not."""
 RED_GRACE_S = 0.8
 """A line crossed this soon after yellow ended was not run on purpose; police cameras wait similarly."""
 
