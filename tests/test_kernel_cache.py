@@ -4,20 +4,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from fleetloop.core import kernel_cache
 from fleetloop.core.kernel_cache import made_of
 from fleetloop.sim import behaviour, right_of_way, traffic
 
 
+def file_of(module: ModuleType) -> Path:
+    assert module.__file__ is not None
+    return Path(module.__file__)
+
+
 def test_a_kernel_is_made_of_all_that_it_calls():
-    files = made_of(Path(traffic.__file__))
-    assert {Path(module.__file__) for module in (behaviour, right_of_way)} <= files
+    files = made_of(file_of(traffic))
+    assert {file_of(behaviour), file_of(right_of_way)} <= files
     names = {file.name for file in files}
     assert "types.py" in names and not {"curate.py", "rollout.py"} & names
-    assert traffic.decide._cache._impl.locator.get_source_stamp() == kernel_cache.stamp(
-        Path(traffic.__file__)
-    )
+    locator = vars(traffic.decide)["_cache"]._impl.locator
+    assert locator.get_source_stamp() == kernel_cache.stamp(file_of(traffic))
 
 
 def test_an_edit_of_what_is_called_is_heard(tmp_path: Path):

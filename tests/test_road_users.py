@@ -1,4 +1,4 @@
-"""Whom the demonstrator brakes for."""
+"""Whom the demonstrator brakes for, and for whom it waits."""
 
 import math
 
@@ -7,9 +7,9 @@ import pytest
 
 from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import AgentKind
-from fleetloop.curate.curate import CurateConfig, label_weight
-from fleetloop.curate.road_users import BrakedFor, braked_for, closes_in
+from fleetloop.core.types import AgentKind, Control, SignalColour
+from fleetloop.curate.curate import CurateConfig, label_weight, waiting
+from fleetloop.curate.road_users import BrakedFor, braked_for, closes_in, gives_way, gives_way_at_green
 
 
 def scene(*agents: tuple[AgentKind, float, float], yaw: float = 0.0) -> np.ndarray:
@@ -94,3 +94,44 @@ def test_who_closes_in_on_somebody_has_to_brake(labels: Labels, speed_mps: float
         label_weight(labels, speed, nobody, CurateConfig(closing_weight=weight)) for weight in (1.0, 4.0)
     )
     assert heavier / plain == pytest.approx(4.0 if expected else 1.0) and heavier.dtype == np.float32
+
+
+def halting(
+    halt_m: float,
+    acceleration: float,
+    colour: int,
+    control: Control = Control.SIGNAL,
+    stop_line_m: float = 1.0,
+) -> Labels:
+    """Labels of one moment at a junction."""
+    labels = empty_labels(1, 60.0)
+    labels.halt_m[:], labels.acceleration_mps2[:], labels.stop_line_m[:] = halt_m, acceleration, stop_line_m
+    labels.signal_colour[:], labels.junction_control[:] = colour, control
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "at_all", "at_green"),
+    [
+        (halting(0.0, -0.1, SignalColour.GREEN_YIELD), True, True),
+        (halting(5.0, -2.0, SignalColour.GREEN), True, True),
+        (halting(5.0, -2.0, -1), True, True),  # past the line
+        (halting(0.0, -0.1, SignalColour.RED), False, False),
+        (halting(3.0, -3.0, SignalColour.YELLOW), False, False),
+        (halting(0.0, 1.6, SignalColour.GREEN_YIELD), False, False),
+        (halting(20.0, -2.0, SignalColour.GREEN_YIELD), False, False),
+        (halting(0.0, -0.1, -1, Control.YIELD), True, False),
+        (empty_labels(1, 60.0), False, False),
+        (empty_labels(1), False, False),
+    ],
+)
+def test_who_lets_others_pass_gives_way(labels: Labels, at_all: bool, at_green: bool):
+    assert gives_way(labels).tolist() == [at_all] and gives_way_at_green(labels).tolist() == [at_green]
+    speed, nobody = np.zeros(1, np.float32), np.zeros(1, SCENE_DTYPE)
+    plain, heavier = (
+        label_weight(labels, speed, nobody, CurateConfig(at_green_weight=weight)) for weight in (1.0, 3.0)
+    )
+    assert heavier / plain == pytest.approx(3.0 if at_green else 1.0)
+    stands = np.zeros((1, 8, 3), np.float32)
+    assert waiting(stands, labels).tolist() == [labels.acceleration_mps2[0] <= 0.3 and not at_all]
+    assert not waiting(stands + np.float32(2.0), labels).any()

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-import numba
+from numba.core import config
 from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, UserWideCacheLocator
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -83,5 +83,6 @@ class OfUser(_OfPackage, UserWideCacheLocator):
 def know_what_kernels_are_made_of() -> None:
     """Let Numba ask here for all that is compiled after this; other packages' functions are kept as ever."""
     own = [f"{__name__}.{place.__name__}" for place in (ChosenPlace, BesideSource, OfUser)]
-    others = ["UserProvidedCacheLocator", "InTreeCacheLocator", "UserWideCacheLocator", "IPythonCacheLocator"]
-    numba.config.CACHE_LOCATOR_CLASSES = ",".join([*own, *others])
+    others = ["UserProvidedCacheLocator", "InTreeCacheLocator", "UserWideCacheLocator"]
+    others += ["IPythonCacheLocator", "ZipCacheLocator"]
+    config.CACHE_LOCATOR_CLASSES = ",".join([*own, *others])  # pyright: ignore[reportAttributeAccessIssue]

@@ -22,7 +22,7 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
-from fleetloop.curate.road_users import braked_for, closes_in
+from fleetloop.curate.road_users import braked_for, closes_in, gives_way, gives_way_at_green
 
 EARLIER_STEPS = 4
 """How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
@@ -35,7 +35,8 @@ class CurateConfig:
     stride: int = 1
     """Keep every so many steps of an Episode."""
     standing_stride: int = 10
-    """Of steps at which the car stands, and stood before, keep every so many: they repeat."""
+    """Of steps at which the car stands, and stood before, keep every so many: they repeat. Where it gives way they do
+    not: it stands for others each time, and without them it would go."""
     starting_weight: float = 2.0
     """Added where the demonstrator pulls away: a moment only, beside long waits that look nearly the same."""
     before_take_over_s: float = 3.0
@@ -57,6 +58,9 @@ class CurateConfig:
     closing_weight: float = 4.0
     """Times as much where it closes in on somebody ahead in its lane so fast that it has to brake: next to never where
     everybody drives well, and what a network must know that does not (docs/adr/0018)."""
+    at_green_weight: float = 4.0
+    """Times as much where it gives way although its lamp is green: mostly there is nobody to let pass, and it goes
+    (docs/adr/0019)."""
 
     def __post_init__(self) -> None:
         check_at_least("curate", self, ("stride", "standing_stride"))
@@ -137,16 +141,14 @@ def cut_episode(episode: Episode, episode_id: str, config: CurateConfig) -> Samp
 def _kept(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
     """Which steps stay after thinning."""
     number: Int64[np.ndarray, " T"] = np.arange(len(episode.timestamp_ns))
-    waits = waiting(episode.ego_history, episode.teacher.acceleration_mps2)
+    waits = waiting(episode.ego_history, episode.teacher)
     return number % np.where(waits, config.standing_stride, config.stride) == 0
 
 
-def waiting(
-    ego_history: Float32[np.ndarray, "N 8 3"], acceleration_mps2: Float32[np.ndarray, " N"]
-) -> Bool[np.ndarray, " N"]:
-    """Moments at which the car stands, stood before, and is to go on standing: they repeat."""
+def waiting(ego_history: Float32[np.ndarray, "N 8 3"], labels: Labels) -> Bool[np.ndarray, " N"]:
+    """Moments at which the car stands, stood before, and is to go on standing, but gives way to nobody: they repeat."""
     stands = (ego_history[:, -1, 0] < 0.1) & (ego_history[:, 0, 0] < 0.1)
-    return stands & (acceleration_mps2 <= 0.3)
+    return stands & (labels.acceleration_mps2 <= 0.3) & ~gives_way(labels)
 
 
 def label_weight(
@@ -159,7 +161,9 @@ def label_weight(
     weight += config.starting_weight * ((speed_mps < 1.0) & (labels.acceleration_mps2 > 0.5))
     factors = (1.0, config.for_cyclist_weight, config.for_pedestrian_weight, config.for_vehicle_weight)
     weight *= np.array(factors, np.float32)[braked_for(labels.acceleration_mps2, speed_mps, scenes)]
-    return np.where(closes_in(labels, speed_mps), config.closing_weight * weight, weight)
+    weight[closes_in(labels, speed_mps)] *= config.closing_weight
+    weight[gives_way_at_green(labels)] *= config.at_green_weight
+    return weight
 
 
 def _weigh(episode: Episode, config: CurateConfig) -> tuple[Float32[np.ndarray, " T"], list[tuple[str, ...]]]:

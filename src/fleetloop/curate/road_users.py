@@ -1,4 +1,4 @@
-"""Whom the demonstrator brakes for, as far as a moment tells."""
+"""Whom the demonstrator brakes for, and for whom it waits, as far as a moment tells."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from fleetloop.core.labels import Labels
-from fleetloop.core.types import AgentKind
+from fleetloop.core.types import AgentKind, Control, SignalColour
 
 
 class BrakedFor(IntEnum):
@@ -27,6 +27,8 @@ _IN_LANE_M, _BESIDE_M = 2.0, 5.0
 _CLOSES_M, _KEEPS_M, _CLOSES_MPS2, _CLOSES_MPS, _CLOSING_BRAKES_MPS2 = 45.0, 2.0, 1.2, 3.0, -1.5
 """Who closes in is within this distance of somebody, and would have to brake harder than this, and does, to come to
 the other's speed so far behind him; not who rolls up to a queue."""
+_HALTS_M, _STAYS_MPS2 = 8.0, 0.3
+"""Who gives way is to halt within this distance, and not to accelerate more than this."""
 
 
 def braked_for(
@@ -62,3 +64,14 @@ def closes_in(labels: Labels, speed_mps: Float32[np.ndarray, " N"]) -> Bool[np.n
     needed_mps2 = faster_mps**2 / (2.0 * np.maximum(labels.lead_gap_m - _KEEPS_M, 0.5))
     near = (labels.lead_gap_m < _CLOSES_M) & (speed_mps > _CLOSES_MPS)
     return near & (needed_mps2 > _CLOSES_MPS2) & (labels.acceleration_mps2 < _CLOSING_BRAKES_MPS2)
+
+
+def gives_way(labels: Labels) -> Bool[np.ndarray, " N"]:
+    """Whether the car is to halt here for others, whom it has to let pass, and not for a lamp."""
+    lamp = np.isin(labels.signal_colour, (SignalColour.RED, SignalColour.YELLOW))
+    return (labels.halt_m < _HALTS_M) & (labels.acceleration_mps2 < _STAYS_MPS2) & ~lamp
+
+
+def gives_way_at_green(labels: Labels) -> Bool[np.ndarray, " N"]:
+    """The same where its own lamp has let it go, before the line or already beyond."""
+    return gives_way(labels) & (labels.junction_control == Control.SIGNAL)

@@ -123,7 +123,7 @@ class Collector:
     def _keep(self, moments: Moments) -> _Kept:
         """Those moments of this step that are looked at."""
         strides = np.where(
-            waiting(moments.ego_history, moments.labels.acceleration_mps2),
+            waiting(moments.ego_history, moments.labels),
             self._curate.stride * self._curate.standing_stride,
             self._curate.stride,
         )
