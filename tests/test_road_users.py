@@ -101,11 +101,10 @@ def halting(
     acceleration: float,
     colour: int,
     control: Control = Control.SIGNAL,
-    stop_line_m: float = 1.0,
 ) -> Labels:
     """Labels of one moment at a junction."""
     labels = empty_labels(1, 60.0)
-    labels.halt_m[:], labels.acceleration_mps2[:], labels.stop_line_m[:] = halt_m, acceleration, stop_line_m
+    labels.halt_m[:], labels.acceleration_mps2[:] = halt_m, acceleration
     labels.signal_colour[:], labels.junction_control[:] = colour, control
     return labels
 
