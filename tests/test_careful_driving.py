@@ -71,6 +71,54 @@ def test_who_is_just_past_the_line_minds_the_lamp(past_m: float, speed: float, w
     assert teaching.stop_line_m[0] == (0.0 if seen else LOOKAHEAD_M)
 
 
+@pytest.mark.parametrize(
+    "line_m, speed, learner_stops, others_stop",
+    [
+        (20.0, 10.0, True, True),
+        (16.0, 10.0, True, False),  # a little late: on to the junction's edge it takes 2.8 m/s2
+        (13.0, 10.0, False, False),
+        (1.0, 3.5, True, False),
+        (-0.8, 2.0, True, False),
+        (-1.0, 5.0, False, False),
+    ],
+)
+def test_the_demonstrator_stops_at_yellow_wherever_that_keeps_it_outside(
+    line_m: float, speed: float, learner_stops: bool, others_stop: bool
+):
+    """Who began to brake too late is not told to go on after all."""
+    world = toy_world()
+    line = float(world.lane_length_m[STRAIGHT_ON[0]])
+    state = put(world, Car(line - FRONT_M - line_m, speed), clock_s=26.0)
+    for learner, stops in ((1, learner_stops), (0, others_stop)):
+        state.learner[0, 0] = learner
+        assert (decided(world, state).acceleration[0, 0] < -1.5) == stops
+
+
+@pytest.mark.parametrize(
+    "past_m, speed, waits_m",
+    [
+        (-1.5, 1.0, 0.5),  # to its place before the line
+        (-0.2, 1.0, 0.23),
+        (0.2, 2.0, 0.8),
+        (0.5, 0.0, 0.0),
+        (1.3, 1.5, 0.0),
+        (1.8, 0.3, 8.7),  # in the junction
+        (0.5, 4.0, 10.0),  # too late
+    ],
+)
+def test_who_has_to_give_way_does_so_at_the_junctions_edge(past_m: float, speed: float, waits_m: float):
+    """Past the line by a metre or so the demonstrator stays where it is, instead of rolling up to the others' way."""
+    world = without_signals()
+    theirs = through(Arm.SOUTH, Turn.STRAIGHT)
+    line = float(world.lane_length_m[STRAIGHT_ON[0]])
+    other = Car(float(world.lane_length_m[theirs[0]]) - FRONT_M - 20.0, 10.0, theirs)
+    decision = decided(world, put(world, Car(line - FRONT_M + past_m, speed), other))
+    assert decision.halt_m[0, 0] == pytest.approx(waits_m, abs=0.05)
+    # It stops within half a metre of there, or goes on.
+    needed = -(speed**2) / (2.0 * (waits_m + 0.5))
+    assert (decision.acceleration[0, 0] <= needed + 1e-6) == (waits_m < 2.0)
+
+
 @pytest.mark.parametrize("beside_m, brakes", [(1.4, True), (4.0, False)])
 def test_a_body_that_sticks_out_into_the_junction_is_seen(beside_m: float, brakes: bool):
     """Nobody's way crosses here by the rules: a lorry stands askew in the junction, beside the middle of the way."""

@@ -9,7 +9,14 @@ from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import AgentKind, Control, SignalColour
 from fleetloop.curate.curate import CurateConfig, label_weight, waiting
-from fleetloop.curate.road_users import BrakedFor, braked_for, closes_in, gives_way, gives_way_at_green
+from fleetloop.curate.road_users import (
+    BrakedFor,
+    braked_for,
+    closes_in,
+    gives_way,
+    gives_way_at_green,
+    nears_yellow,
+)
 
 
 def scene(*agents: tuple[AgentKind, float, float], yaw: float = 0.0) -> np.ndarray:
@@ -80,7 +87,10 @@ def behind(gap_m: float, lead_mps: float, acceleration: float = -3.0) -> Labels:
         (behind(12.0, 9.0), 10.0, False),
         (behind(12.0, 12.0), 10.0, False),
         (behind(20.0, 0.0, acceleration=-1.0), 10.0, False),
-        (behind(2.2, 0.0), 2.5, False),  # into a queue
+        (behind(6.0, 0.0), 2.5, False),  # into a queue
+        (behind(2.2, 0.0), 0.3, True),  # it rolls on nearer than anybody stands
+        (behind(2.2, 0.0, acceleration=-0.5), 0.3, False),
+        (behind(2.2, 0.0), 0.0, False),
         (behind(1.0, 0.0), 5.0, True),
         (empty_labels(1, 60.0), 15.0, False),
         (empty_labels(1), 15.0, False),
@@ -127,10 +137,30 @@ def halting(
 def test_who_lets_others_pass_gives_way(labels: Labels, at_all: bool, at_green: bool):
     assert gives_way(labels).tolist() == [at_all] and gives_way_at_green(labels).tolist() == [at_green]
     speed, nobody = np.zeros(1, np.float32), np.zeros(1, SCENE_DTYPE)
-    plain, heavier = (
-        label_weight(labels, speed, nobody, CurateConfig(at_green_weight=weight)) for weight in (1.0, 3.0)
-    )
-    assert heavier / plain == pytest.approx(3.0 if at_green else 1.0)
+    plain = label_weight(labels, speed, nobody, CurateConfig(gives_way_weight=1.0, at_green_weight=1.0))
+    heavier = label_weight(labels, speed, nobody, CurateConfig(gives_way_weight=2.0, at_green_weight=3.0))
+    assert heavier / plain == pytest.approx((2.0 if at_all else 1.0) * (3.0 if at_green else 1.0))
     stands = np.zeros((1, 8, 3), np.float32)
     assert waiting(stands, labels).tolist() == [labels.acceleration_mps2[0] <= 0.3 and not at_all]
     assert not waiting(stands + np.float32(2.0), labels).any()
+
+
+@pytest.mark.parametrize(
+    ("colour", "line_m", "expected"),
+    [
+        (SignalColour.YELLOW, 12.0, True),
+        (SignalColour.YELLOW, 0.0, True),
+        (SignalColour.YELLOW, 40.0, False),
+        (SignalColour.RED, 12.0, False),
+        (-1, 12.0, False),
+    ],
+)
+def test_moments_at_a_yellow_lamp_count_more(colour: int, line_m: float, expected: bool):
+    labels = empty_labels(1, 60.0)
+    labels.signal_colour[:], labels.stop_line_m[:] = colour, line_m
+    assert nears_yellow(labels).tolist() == [expected]
+    speed, nobody = np.ones(1, np.float32), np.zeros(1, SCENE_DTYPE)
+    plain, heavier = (
+        label_weight(labels, speed, nobody, CurateConfig(at_yellow_weight=weight)) for weight in (1.0, 5.0)
+    )
+    assert heavier / plain == pytest.approx(5.0 if expected else 1.0)

@@ -22,7 +22,7 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
-from fleetloop.curate.road_users import braked_for, closes_in, gives_way, gives_way_at_green
+from fleetloop.curate.road_users import braked_for, closes_in, gives_way, gives_way_at_green, nears_yellow
 
 EARLIER_STEPS = 4
 """How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
@@ -58,9 +58,14 @@ class CurateConfig:
     closing_weight: float = 4.0
     """Times as much where it closes in on somebody ahead in its lane so fast that it has to brake: next to never where
     everybody drives well, and what a network must know that does not (docs/adr/0018)."""
-    at_green_weight: float = 4.0
-    """Times as much where it gives way although its lamp is green: mostly there is nobody to let pass, and it goes
+    gives_way_weight: float = 2.0
+    """Times as much where it gives way to others, lest it go where it mostly may (docs/adr/0020)."""
+    at_green_weight: float = 2.0
+    """As much again where it gives way although its lamp is green: mostly there is nobody to let pass, and it goes
     (docs/adr/0019)."""
+    at_yellow_weight: float = 8.0
+    """Times as much near the line of a yellow lamp: two moments in a thousand, and whoever does not stop then as
+    firmly as it has to comes over the line on red (docs/adr/0020)."""
 
     def __post_init__(self) -> None:
         check_at_least("curate", self, ("stride", "standing_stride"))
@@ -162,7 +167,9 @@ def label_weight(
     factors = (1.0, config.for_cyclist_weight, config.for_pedestrian_weight, config.for_vehicle_weight)
     weight *= np.array(factors, np.float32)[braked_for(labels.acceleration_mps2, speed_mps, scenes)]
     weight[closes_in(labels, speed_mps)] *= config.closing_weight
+    weight[gives_way(labels)] *= config.gives_way_weight
     weight[gives_way_at_green(labels)] *= config.at_green_weight
+    weight[nears_yellow(labels)] *= config.at_yellow_weight
     return weight
 
 

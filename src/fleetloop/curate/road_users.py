@@ -27,6 +27,10 @@ _IN_LANE_M, _BESIDE_M = 2.0, 5.0
 _CLOSES_M, _KEEPS_M, _CLOSES_MPS2, _CLOSES_MPS, _CLOSING_BRAKES_MPS2 = 45.0, 2.0, 1.2, 3.0, -1.5
 """Who closes in is within this distance of somebody, and would have to brake harder than this, and does, to come to
 the other's speed so far behind him; not who rolls up to a queue."""
+_NEAR_M, _NEAR_BRAKES_MPS2, _ROLLS_MPS = 4.0, -1.0, 0.1
+"""Or it rolls on nearer than this, and is to brake so: the demonstrator stands some 3 m behind others."""
+_YELLOW_M = 30.0
+"""To the line of a yellow lamp: beyond, there is time left."""
 _HALTS_M, _STAYS_MPS2 = 8.0, 0.3
 """Who gives way is to halt within this distance, and not to accelerate more than this."""
 
@@ -59,11 +63,13 @@ def braked_for(
 
 
 def closes_in(labels: Labels, speed_mps: Float32[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
-    """Whether somebody ahead in the lane is come up to so fast that it takes braking."""
+    """Whether somebody ahead in the lane is come up to so fast, or so near, that it takes braking."""
     faster_mps = np.maximum(speed_mps - labels.lead_speed_mps, 0.0)
     needed_mps2 = faster_mps**2 / (2.0 * np.maximum(labels.lead_gap_m - _KEEPS_M, 0.5))
-    near = (labels.lead_gap_m < _CLOSES_M) & (speed_mps > _CLOSES_MPS)
-    return near & (needed_mps2 > _CLOSES_MPS2) & (labels.acceleration_mps2 < _CLOSING_BRAKES_MPS2)
+    fast = (labels.lead_gap_m < _CLOSES_M) & (speed_mps > _CLOSES_MPS) & (needed_mps2 > _CLOSES_MPS2)
+    rolls = (labels.lead_gap_m < _NEAR_M) & (speed_mps > _ROLLS_MPS)
+    brakes_mps2 = np.where(rolls, _NEAR_BRAKES_MPS2, _CLOSING_BRAKES_MPS2)
+    return (fast | rolls) & (labels.acceleration_mps2 < brakes_mps2)
 
 
 def gives_way(labels: Labels) -> Bool[np.ndarray, " N"]:
@@ -75,3 +81,8 @@ def gives_way(labels: Labels) -> Bool[np.ndarray, " N"]:
 def gives_way_at_green(labels: Labels) -> Bool[np.ndarray, " N"]:
     """The same where its own lamp has let it go, before the line or already beyond."""
     return gives_way(labels) & (labels.junction_control == Control.SIGNAL)
+
+
+def nears_yellow(labels: Labels) -> Bool[np.ndarray, " N"]:
+    """Whether a yellow lamp asks it to choose now between stopping and going on."""
+    return (labels.signal_colour == SignalColour.YELLOW) & (labels.stop_line_m < _YELLOW_M)

@@ -37,6 +37,8 @@ _SPEEDING = 1.1
 """Nobody who comes is expected to drive faster than this times the limit, unless it does."""
 _EXIT_M = 6.0
 """A crossing this far along a connector is at the junction's exit, where there is room to wait before it."""
+_NEAREST_M, _EDGE_M = 0.3, 0.5
+"""Nobody stops any more who is nearer than this to where it would have to wait, or to the junction's edge."""
 _DECIDED_M = 35.0
 """Right of way is decided this much nearer than one looks ahead: 25 m before the line in a town."""
 _MERGED_MPS = 7.0
@@ -282,6 +284,16 @@ def _occupied(world, state, occupancy, w, a, k, start):
 
 
 @device
+def _can_stay_outside(kind, speed, line):
+    """Whether a driver can still stop outside the junction, be it past the line: for somebody on foot, or too late."""
+    room = line + behaviour.ENTRY_M
+    # Who walks is on the road there.
+    if is_on_foot(kind) or room <= 0.0:
+        return False
+    return speed * speed <= max(2.0 * behaviour.YELLOW_DECELERATION_MPS2 * room, 1.0)
+
+
+@device
 def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
     """Whether agent a must stop at the line before a connector, whoever comes: for a lamp, a sign or want of room."""
     speed = np.float64(state.speed[w, a])
@@ -290,6 +302,10 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
         if colour == _RED:
             return True
         if colour == _YELLOW:
+            # The demonstrator also where it takes the room beyond the line: who learns from it brakes a little late,
+            # and is then not to be told to go on after all.
+            if state.learner[w, a]:
+                return _can_stay_outside(state.kind[w, a], speed, line)
             return speed * speed <= 2.0 * behaviour.YELLOW_DECELERATION_MPS2 * max(line, 0.01)
     # Never stop in the middle of a junction: enter only when there is room behind it.
     room = exit_gap + front_m(state.kind[w, a]) - start - world.lane_length_m[lane]
@@ -300,22 +316,20 @@ def _must_stop_at(world, state, w, a, lane, start, line, exit_gap, exit_speed):
 
 
 @device
-def _can_stop_past_line(speed, line):
-    """Whether who came past the line, for somebody on foot or because it braked too late, can still stay outside."""
-    room = line + behaviour.ENTRY_M
-    return room > 0.0 and speed * speed <= max(2.0 * behaviour.YELLOW_DECELERATION_MPS2 * room, 1.0)
-
-
-@device
 def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
     """Metres from the front bumper to where agent a waits, and to where it must wait by the rules; FAR_M if it may go.
 
     That is the line, or the crossing at the junction's exit; for those who cannot stop at the line any more, the
-    place where the others' way begins. The two differ where others take a right of way that is not theirs: nobody
-    may count on being let through.
+    place where the others' way begins, and before it the junction's edge for the demonstrator. The two differ where
+    others take a right of way that is not theirs: nobody may count on being let through.
     """
-    square = np.float64(state.speed[w, a]) ** 2
-    at_line = square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    speed = np.float64(state.speed[w, a])
+    square = speed**2
+    at_line = line > _NEAREST_M and square <= 2.0 * behaviour.LINE_DECELERATION_MPS2 * line
+    edge = line + behaviour.ENTRY_M
+    at_edge = state.learner[w, a] and edge > _EDGE_M and _can_stay_outside(state.kind[w, a], speed, line)
+    # Where it comes to stand in comfort, if that is before the edge.
+    edge = min(edge, behaviour.STOP_MARGIN_M + square / (2.0 * behaviour.COMFORTABLE_DECELERATION_MPS2))
     best, due = np.float64(FAR_M), np.float64(FAR_M)
     for k in range(world.conflict_start[lane], world.conflict_start[lane + 1]):
         first = not world.conflict_yield[k] and world.conflict_kind[k] != _DIVERGE
@@ -327,8 +341,11 @@ def _right_of_way_gap(world, state, occupancy, w, a, lane, start, line):
         is_exit = world.lane_kind[world.conflict_lane[k]] == _CROSSING and world.conflict_from_m[k] > _EXIT_M
         if at_line and not is_exit:
             ahead = line
+        elif at_edge and not is_exit:
+            ahead = min(ahead, edge)
         # Too late to stop: go, as people do.
-        if square > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * (ahead - 0.3) or ahead < 0.3:
+        late = square > 2.0 * behaviour.EMERGENCY_DECELERATION_MPS2 * (ahead - _NEAREST_M)
+        if late or ahead < _NEAREST_M:
             continue
         if ahead < max(best, due) and _gives_way(world, state, occupancy, w, a, k, start):
             best = min(best, ahead)
@@ -354,7 +371,7 @@ def halt(world, state, occupancy, w, a, lead_gap, lead_speed, headway, desired):
         kind = world.lane_kind[lane]
         if kind != _ROAD and kind != _WALK:
             line, point, due = start - front, np.float64(FAR_M), np.float64(FAR_M)
-            before = line > -0.5 or _can_stop_past_line(speed, line)
+            before = line > -0.5 or _can_stay_outside(state.kind[w, a], speed, line)
             if before and _must_stop_at(world, state, w, a, lane, start, line, lead_gap, lead_speed):
                 point, due = line, line
             elif line < far - _DECIDED_M:
