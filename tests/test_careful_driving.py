@@ -6,6 +6,7 @@ import pytest
 from fleetloop.core.types import AgentKind, Control, LaneKind, SignalColour, State, World
 from fleetloop.sim.behaviour import ENTRY_M, LOOKAHEAD_M
 from fleetloop.sim.demonstrator import empty_teaching, teach
+from fleetloop.sim.following import front_m
 from fleetloop.sim.occupancy import empty_occupancy
 from fleetloop.sim.traffic import Decision, decide, empty_decision
 from toy_traffic import STRAIGHT_ON, Car, put, through
@@ -69,6 +70,14 @@ def test_who_is_just_past_the_line_minds_the_lamp(past_m: float, speed: float, w
     seen = past_m < ENTRY_M
     assert teaching.signal_colour[0] == (SignalColour.RED if seen else -1)
     assert teaching.stop_line_m[0] == (0.0 if seen else LOOKAHEAD_M)
+
+
+def test_who_walks_does_not_stand_still_on_the_road_for_a_lamp():
+    world = toy_world()
+    line = float(world.lane_length_m[STRAIGHT_ON[0]])
+    past_m = line + 1.0 - float(front_m(AgentKind.PEDESTRIAN))
+    walker = put(world, Car(past_m, 1.3, kind=AgentKind.PEDESTRIAN), clock_s=40.0)
+    assert decided(world, walker).acceleration[0, 0] > -0.5
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from fleetloop.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import Camera, CameraRig
-from fleetloop.policy.ensemble import Ensemble, combined
+from fleetloop.policy.ensemble import CAUTION, Ensemble, combined
 from fleetloop.policy.export import export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.half_precision import rounded
@@ -68,11 +68,13 @@ class TestCombined:
         for name, value in decode(one)._asdict().items():
             assert torch.allclose(getattr(decode(both), name), value, atol=1e-4), name
 
-    def test_of_two_the_one_that_brakes_more_drives(self):
+    def test_the_less_they_agree_the_more_the_one_that_brakes_counts(self):
         members = [outputs_of(member) for member in spoken(PAIR).learners()]
         both = combined(members)
         lower = torch.minimum(members[0].acceleration, members[1].acceleration)
-        assert torch.allclose(both.acceleration, lower, atol=1e-5)
+        mean = (members[0].acceleration + members[1].acceleration) / 2.0
+        assert torch.allclose(both.acceleration, mean + CAUTION * (lower - mean), atol=1e-5)
+        assert torch.allclose(combined(members, 1.0).acceleration, lower, atol=1e-5)
         curvature = [decode(member).curvature_1pm for member in members]
         assert torch.allclose(decode(both).curvature_1pm, (curvature[0] + curvature[1]) / 2.0, atol=1e-6)
 
@@ -89,7 +91,8 @@ class TestCombined:
 
         each = torch.stack([wanted(member) for member in network.learners()])
         told = wanted(both)
-        mean, lower = each.mean(dim=0), each.amin(dim=0)
+        mean = each.mean(dim=0)
+        lower = mean + CAUTION * (each.amin(dim=0) - mean)
         expected = torch.stack([mean[0], (mean[1] + lower[1]) / 2.0, lower[2]])
         assert torch.allclose(told, expected, atol=1e-4)
         before = Ensemble(dataclasses.replace(PAIR, creeps=False), network.learners()).eval()

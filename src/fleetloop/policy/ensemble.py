@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     # It builds ensembles of what it defines.
     from fleetloop.policy.network import DriverNetwork, EnsembleConfig
 
-CAUTION = 1.0
-"""Standard deviations between the members that the acceleration is below their mean: of two, the lower one drives."""
+CAUTION = 0.6
+"""Standard deviations between the members that the acceleration is below their mean; with 1 the lower of two would
+drive, no safer and more slowly (docs/adr/0020)."""
 CREEPS_MPS = 2.0
 """Slower than this doubt brakes less, and who stands not at all: it creeps on until it sees more, instead of standing
 where nobody is for as long as one member doubts it (docs/adr/0014)."""
