@@ -12,7 +12,7 @@ from fleetloop.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import Camera, CameraRig
-from fleetloop.policy.ensemble import CAUTION, Ensemble, combined
+from fleetloop.policy.ensemble import Ensemble, combined
 from fleetloop.policy.export import export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.half_precision import rounded
@@ -70,10 +70,10 @@ class TestCombined:
 
     def test_the_less_they_agree_the_more_the_one_that_brakes_counts(self):
         members = [outputs_of(member) for member in spoken(PAIR).learners()]
-        both = combined(members)
+        both = combined(members, 0.6)
         lower = torch.minimum(members[0].acceleration, members[1].acceleration)
         mean = (members[0].acceleration + members[1].acceleration) / 2.0
-        assert torch.allclose(both.acceleration, mean + CAUTION * (lower - mean), atol=1e-5)
+        assert torch.allclose(both.acceleration, mean + 0.6 * (lower - mean), atol=1e-5)
         assert torch.allclose(combined(members, 1.0).acceleration, lower, atol=1e-5)
         curvature = [decode(member).curvature_1pm for member in members]
         assert torch.allclose(decode(both).curvature_1pm, (curvature[0] + curvature[1]) / 2.0, atol=1e-6)
@@ -92,7 +92,7 @@ class TestCombined:
         each = torch.stack([wanted(member) for member in network.learners()])
         told = wanted(both)
         mean = each.mean(dim=0)
-        lower = mean + CAUTION * (each.amin(dim=0) - mean)
+        lower = mean + PAIR.caution * (each.amin(dim=0) - mean)
         expected = torch.stack([mean[0], (mean[1] + lower[1]) / 2.0, lower[2]])
         assert torch.allclose(told, expected, atol=1e-4)
         before = Ensemble(dataclasses.replace(PAIR, creeps=False), network.learners()).eval()
@@ -101,8 +101,10 @@ class TestCombined:
     def test_networks_from_before_do_not_creep(self):
         content = config_to_dict(PAIR)
         assert config_from_dict(content) == PAIR
-        del content["creeps"]
-        assert config_from_dict(content) == dataclasses.replace(PAIR, creeps=False)
+        del content["creeps"], content["caution"]
+        assert config_from_dict(content) == dataclasses.replace(PAIR, creeps=False, caution=1.0)
+        with pytest.raises(ConfigError, match="use 0 to 10"):
+            config_from_dict({**content, "caution": -1.0})
         with pytest.raises(ConfigError, match="not true or false"):
             config_from_dict({**content, "creeps": 1})
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     # It builds ensembles of what it defines.
     from fleetloop.policy.network import DriverNetwork, EnsembleConfig
 
-CAUTION = 0.6
-"""Standard deviations between the members that the acceleration is below their mean; with 1 the lower of two would
-drive, no safer and more slowly (docs/adr/0020)."""
 CREEPS_MPS = 2.0
 """Slower than this doubt brakes less, and who stands not at all: it creeps on until it sees more, instead of standing
 where nobody is for as long as one member doubts it (docs/adr/0014)."""
@@ -69,8 +66,8 @@ class Ensemble(DriverModel):
     def _caution(self, inputs: Inputs) -> Float[Tensor, " B"] | float:
         """Standard deviations below the mean that it drives by."""
         if not self.config.creeps:
-            return CAUTION
-        return CAUTION * (inputs.ego_history[:, -1, 0] / CREEPS_MPS).clamp(0.0, 1.0)
+            return self.config.caution
+        return self.config.caution * (inputs.ego_history[:, -1, 0] / CREEPS_MPS).clamp(0.0, 1.0)
 
     def encode_forward(
         self,
@@ -94,7 +91,7 @@ class Ensemble(DriverModel):
         return [layer for member in self.learners() for layer in member.adaptable_layers()]
 
 
-def combined(outputs: Sequence[Outputs], caution: Float[Tensor, " B"] | float = CAUTION) -> Outputs:
+def combined(outputs: Sequence[Outputs], caution: Float[Tensor, " B"] | float = 1.0) -> Outputs:
     """What several networks say together.
 
     Curvatures, poses and distances are averaged, and so are probabilities; the acceleration is `caution` standard

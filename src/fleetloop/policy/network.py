@@ -97,8 +97,13 @@ class EnsembleConfig:
     members: tuple[NetworkConfig, ...]
     creeps: bool = True
     """Whether doubt brakes who stands or crawls less; those from before brake alike at all speeds."""
+    caution: float = 0.6
+    """Standard deviations between the members that the acceleration is below their mean. With 1, as those from before
+    have it, the lower of two drives: no safer, and more slowly (docs/adr/0020)."""
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.caution <= 10.0:
+            raise ConfigError(f"network config: caution is {self.caution}; use 0 to 10 standard deviations")
         if len(self.members) < 2:
             raise ConfigError(f"network config: {len(self.members)} members; an ensemble has 2 or more")
         if len({member.experts for member in self.members}) > 1:
@@ -129,6 +134,7 @@ def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
         return {
             "members": [config_to_dict(member) for member in config.members],
             "creeps": config.creeps,
+            "caution": config.caution,
         }
     content = dataclasses.asdict(config)
     return content if isinstance(config, OwnNetwork) else {**content, "size": str(config.size)}
@@ -148,12 +154,13 @@ def config_from_dict(content: Any) -> AnyNetwork:
         return OwnNetwork(str(content["builder"]), bool(content["memory"]))
     if "members" in content and set(content) <= {field.name for field in dataclasses.fields(EnsembleConfig)}:
         members, creeps = content["members"], content.get("creeps", False)
-        if not isinstance(members, list) or not isinstance(creeps, bool):
+        caution = content.get("caution", 1.0)
+        if not (isinstance(members, list) and isinstance(creeps, bool) and isinstance(caution, float)):
             raise ConfigError(
-                "network config: members is no list or creeps not true or false; "
+                "network config: members is no list, creeps not true or false, or caution no number; "
                 "use the config.json beside the weights"
             )
-        return EnsembleConfig(tuple(map(_own_config_from_dict, members)), creeps)
+        return EnsembleConfig(tuple(map(_own_config_from_dict, members)), creeps, caution)
     return _own_config_from_dict(content)
 
 
