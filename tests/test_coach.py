@@ -6,14 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetloop.artifacts.checkpoint import read_checkpoint, read_coach, write_checkpoint
+from fleetloop import releases
+from fleetloop.artifacts.checkpoint import copy_coach, read_checkpoint, read_coach, write_checkpoint
 from fleetloop.artifacts.lineage import read_artifact, verify_artifact
-from fleetloop.core.errors import CheckpointError, ConfigError
+from fleetloop.core.errors import BundleError, CheckpointError, ConfigError
 from fleetloop.core.types import EGO, AgentKind, CameraRig
 from fleetloop.curate.curate import CurateConfig
 from fleetloop.policy.features import inputs_from
@@ -22,6 +24,8 @@ from fleetloop.policy.planner import SITUATION_WIDTH, Planner, planners_of
 from fleetloop.practice.coaching import CoachConfig, Coaching
 from fleetloop.practice.collector import Collector
 from fleetloop.practice.practise import PractiseConfig
+from fleetloop.releases.find import find_driver
+from fleetloop.releases.restore import restore_checkpoint
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.privileged_view import (
     PRIVILEGED_FIELDS,
@@ -172,6 +176,26 @@ def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
     assert len(driven(CoachDriver(coach, DRIVE.vehicles)).town) > 50
 
 
+def check_that_a_release_keeps_its_coach(checkpoint: Path, tmp_path: Path) -> None:
+    """A coach that lies beside the Bundle whose record names it is there again in what is restored; no other is."""
+    bundle, restored = tmp_path / "bundle", tmp_path / "restored"
+    shutil.copytree(Path(releases.__file__).parent / "reference", bundle)
+    record = bundle / "driver.bundle.artifact.json"
+    content = orjson.loads(record.read_bytes())
+    content["made_by"]["config"]["coach"] = copy_coach(checkpoint, bundle)
+    record.write_bytes(orjson.dumps(content))
+    restore_checkpoint(find_driver(str(bundle)), restored)
+    verify_artifact(restored)
+    kept, told = read_coach(restored), read_coach(checkpoint)
+    assert kept is not None and told is not None and kept.keys() == told.keys()
+    assert all(torch.allclose(kept[name].float(), told[name], rtol=2**-10, atol=2**-24) for name in told)
+    (bundle / "coach.safetensors").write_bytes(b"another")
+    with pytest.raises(BundleError, match="did not teach"):
+        find_driver(str(bundle))
+    assert copy_coach(tmp_path / "bare", bundle) is None
+    assert find_driver(str(bundle)).taught_by is None
+
+
 def test_the_coach_of_who_practises_on_goes_on_too(tmp_path: Path):
     small = replace(CONFIG, samples=128, drive=replace(DRIVE, vehicles=4, steps=30), capacity=500)
     preset = replace(
@@ -211,6 +235,7 @@ def test_the_coach_of_who_practises_on_goes_on_too(tmp_path: Path):
     assert coach_from(told, build_network(NetworkConfig(), RIG)) is None
     with pytest.raises(CheckpointError, match="practise the network again"):
         coach_from({}, network)
+    check_that_a_release_keeps_its_coach(second, tmp_path)
     (second / "coach.safetensors").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="not safetensors"):
         read_coach(second)

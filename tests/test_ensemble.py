@@ -103,6 +103,7 @@ class TestCombined:
         assert config_from_dict(content) == PAIR
         del content["creeps"], content["caution"]
         assert config_from_dict(content) == dataclasses.replace(PAIR, creeps=False, caution=1.0)
+        assert config_from_dict({**content, "caution": 1}) == config_from_dict(content)
         with pytest.raises(ConfigError, match="use 0 to 10"):
             config_from_dict({**content, "caution": -1.0})
         with pytest.raises(ConfigError, match="not true or false"):

@@ -3,6 +3,7 @@
 One that was practised with a coach has the coach beside them, coach.safetensors: who practises on goes on with it.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from fleetloop.artifacts.lineage import Artifact, ArtifactKind, Figure, read_artifact, write_artifact
 from fleetloop.core.errors import CheckpointError
-from fleetloop.core.files import replacing_folder
+from fleetloop.core.files import replacing_folder, storage_errors, write_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +85,28 @@ def read_coach(path: Path) -> "dict[str, torch.Tensor] | None":
         CheckpointError: they are truncated or foreign.
     """
     return _unpacked(path / COACH_FILE) if (path / COACH_FILE).is_file() else None
+
+
+def copy_coach(checkpoint: Path, folder: Path) -> str | None:
+    """Put the coach of a checkpoint into another folder, in half precision: beside a release, to go on learning from.
+
+    One that was there is replaced, or removed if the checkpoint has none.
+
+    Returns:
+        The sha256 of what was written, 64 hexadecimal digits; None if there is no coach.
+
+    Raises:
+        CheckpointError: its weights are truncated or foreign.
+        StorageError: the disk is full.
+    """
+    coach, path = read_coach(checkpoint), folder / COACH_FILE
+    if coach is None:
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+        return None
+    content = _packed({name: weights.half() for name, weights in coach.items()})
+    write_bytes(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _unpacked(name: Path) -> "dict[str, torch.Tensor]":

@@ -12,7 +12,7 @@ from fleetloop.progress import say
 
 @dataclass(frozen=True)
 class Restore:
-    """Write the network of a release as a checkpoint again, to go on learning from it: adapt, reinforce, train."""
+    """Write the network of a release as a checkpoint again, to learn on from it: adapt, practise, reinforce, train."""
 
     driver: Positional[str] = ""
     """Folder of a Bundle, or a workspace; the same as --release."""
@@ -26,8 +26,10 @@ class Restore:
         from fleetloop.releases.restore import restore_checkpoint
 
         check_new(self.out)
-        restore_checkpoint(named_driver(self.driver, self.release), self.out)
-        say(f"checkpoint in {self.out}; the optimiser begins anew")
+        found = named_driver(self.driver, self.release)
+        restore_checkpoint(found, self.out)
+        coach = "its coach is there, to practise on with" if found.taught_by else "no coach was kept with it"
+        say(f"checkpoint in {self.out}; the optimiser begins anew, {coach}")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
 from fleetloop.core.types import STEP_S
-from fleetloop.curate.road_users import braked_for, closes_in, gives_way, gives_way_at_green, nears_yellow
+from fleetloop.curate.road_users import STAYS_MPS2, braked_for, closes_in, gives_way, is_let_go, nears_yellow
 
 EARLIER_STEPS = 4
 """How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
@@ -153,7 +153,7 @@ def _kept(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
 def waiting(ego_history: Float32[np.ndarray, "N 8 3"], labels: Labels) -> Bool[np.ndarray, " N"]:
     """Moments at which the car stands, stood before, and is to go on standing, but gives way to nobody: they repeat."""
     stands = (ego_history[:, -1, 0] < 0.1) & (ego_history[:, 0, 0] < 0.1)
-    return stands & (labels.acceleration_mps2 <= 0.3) & ~gives_way(labels)
+    return stands & (labels.acceleration_mps2 <= STAYS_MPS2) & ~gives_way(labels)
 
 
 def label_weight(
@@ -167,8 +167,9 @@ def label_weight(
     factors = (1.0, config.for_cyclist_weight, config.for_pedestrian_weight, config.for_vehicle_weight)
     weight *= np.array(factors, np.float32)[braked_for(labels.acceleration_mps2, speed_mps, scenes)]
     weight[closes_in(labels, speed_mps)] *= config.closing_weight
-    weight[gives_way(labels)] *= config.gives_way_weight
-    weight[gives_way_at_green(labels)] *= config.at_green_weight
+    lets_pass = gives_way(labels)
+    weight[lets_pass] *= config.gives_way_weight
+    weight[lets_pass & is_let_go(labels)] *= config.at_green_weight
     weight[nears_yellow(labels)] *= config.at_yellow_weight
     return weight
 

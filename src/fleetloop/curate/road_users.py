@@ -31,8 +31,10 @@ _NEAR_M, _NEAR_BRAKES_MPS2, _ROLLS_MPS = 4.0, -1.0, 0.1
 """Or it rolls on nearer than this, and is to brake so: the demonstrator stands some 3 m behind others."""
 _YELLOW_M = 30.0
 """To the line of a yellow lamp: beyond, there is time left."""
-_HALTS_M, _STAYS_MPS2 = 8.0, 0.3
-"""Who gives way is to halt within this distance, and not to accelerate more than this."""
+_HALTS_M = 8.0
+"""Who gives way is to halt within this distance."""
+STAYS_MPS2 = 0.3
+"""Who is to stay is to accelerate no more than this."""
 
 
 def braked_for(
@@ -74,13 +76,16 @@ def closes_in(labels: Labels, speed_mps: Float32[np.ndarray, " N"]) -> Bool[np.n
 
 def gives_way(labels: Labels) -> Bool[np.ndarray, " N"]:
     """Whether the car is to halt here for others, whom it has to let pass, and not for a lamp."""
-    lamp = np.isin(labels.signal_colour, (SignalColour.RED, SignalColour.YELLOW))
-    return (labels.halt_m < _HALTS_M) & (labels.acceleration_mps2 < _STAYS_MPS2) & ~lamp
+    return (labels.halt_m < _HALTS_M) & (labels.acceleration_mps2 < STAYS_MPS2) & ~_stopped_by_lamp(labels)
 
 
-def gives_way_at_green(labels: Labels) -> Bool[np.ndarray, " N"]:
-    """The same where its own lamp has let it go, before the line or already beyond."""
-    return gives_way(labels) & (labels.junction_control == Control.SIGNAL)
+def _stopped_by_lamp(labels: Labels) -> Bool[np.ndarray, " N"]:
+    return np.isin(labels.signal_colour, (SignalColour.RED, SignalColour.YELLOW))
+
+
+def is_let_go(labels: Labels) -> Bool[np.ndarray, " N"]:
+    """Whether its own lamp has let it go, before the line or already beyond."""
+    return (labels.junction_control == Control.SIGNAL) & ~_stopped_by_lamp(labels)
 
 
 def nears_yellow(labels: Labels) -> Bool[np.ndarray, " N"]:

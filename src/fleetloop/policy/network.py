@@ -155,12 +155,13 @@ def config_from_dict(content: Any) -> AnyNetwork:
     if "members" in content and set(content) <= {field.name for field in dataclasses.fields(EnsembleConfig)}:
         members, creeps = content["members"], content.get("creeps", False)
         caution = content.get("caution", 1.0)
-        if not (isinstance(members, list) and isinstance(creeps, bool) and isinstance(caution, float)):
+        is_number = isinstance(caution, int | float) and not isinstance(caution, bool)
+        if not (isinstance(members, list) and isinstance(creeps, bool) and is_number):
             raise ConfigError(
                 "network config: members is no list, creeps not true or false, or caution no number; "
                 "use the config.json beside the weights"
             )
-        return EnsembleConfig(tuple(map(_own_config_from_dict, members)), creeps, caution)
+        return EnsembleConfig(tuple(map(_own_config_from_dict, members)), creeps, float(caution))
     return _own_config_from_dict(content)
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetloop.artifacts.bundle import BUNDLE_TARGET, unpack_bundle
-from fleetloop.artifacts.lineage import ArtifactKind, read_artifact, verify_artifact
+from fleetloop.artifacts.checkpoint import COACH_FILE
+from fleetloop.artifacts.lineage import Artifact, ArtifactKind, content_id, read_artifact, verify_artifact
 from fleetloop.core.errors import BundleError, InputError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy.export import export_onnx, import_onnx
@@ -38,6 +39,8 @@ class FoundDriver:
     """Number of the release; 0 for a checkpoint."""
     network: DriverModel | None
     """The same in PyTorch, of a checkpoint; of a Bundle it is built again by `for_inspection`."""
+    taught_by: Path | None = None
+    """Folder that holds the coach that taught it, if it is there."""
 
     def policy(self, rig: CameraRig, vehicles: int, threads: int = 1, mirrored: bool = False) -> OnnxDriver:
         """What drives `vehicles` vehicles with these cameras; by what it sees in a mirror if asked for."""
@@ -97,7 +100,25 @@ def _of_bundle(path: Path, name: str) -> FoundDriver:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}); fetch the Bundle again") from error
     bundle = unpack_bundle(content, str(path))
-    return FoundDriver(name, artifact.id, bundle.network, bundle.contract.rig, bundle.contract.release, None)
+    contract, taught_by = bundle.contract, _folder_of_coach(path, artifact)
+    return FoundDriver(name, artifact.id, bundle.network, contract.rig, contract.release, None, taught_by)
+
+
+def _folder_of_coach(bundle: Path, artifact: Artifact) -> Path | None:
+    """The folder of a Bundle if its coach lies there, too.
+
+    Raises:
+        BundleError: it is another coach.
+    """
+    coach = bundle.with_name(COACH_FILE)
+    if not coach.is_file():
+        return None
+    config = artifact.made_by.get("config")
+    if not isinstance(config, dict) or content_id(coach) != config.get("coach"):
+        raise BundleError(
+            f"{coach}: did not teach {bundle.name}; copy the one that lay beside it, or delete it"
+        )
+    return bundle.parent
 
 
 def _of_workspace(folder: Path, name: str) -> FoundDriver:
@@ -110,7 +131,8 @@ def _of_workspace(folder: Path, name: str) -> FoundDriver:
 
 def _of_checkpoint(path: Path, name: str) -> FoundDriver:
     network, checkpoint_id = network_of(path)
+    taught_by = path if (path / COACH_FILE).is_file() else None
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder) / "network.onnx"
         export_onnx(network, onnx)
-        return FoundDriver(name, checkpoint_id, onnx.read_bytes(), network.rig, 0, network)
+        return FoundDriver(name, checkpoint_id, onnx.read_bytes(), network.rig, 0, network, taught_by)

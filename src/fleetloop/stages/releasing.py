@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 
 from fleetloop.artifacts.bundle import BUNDLE_TARGET, Contract, TensorSpec
+from fleetloop.artifacts.checkpoint import copy_coach
 from fleetloop.artifacts.lineage import (
     ArtifactKind,
     read_artifact,
@@ -50,6 +51,9 @@ def release_checkpoint(
 ) -> None:
     """Check parity, build the Bundle in `folder` and publish it under the number `release`.
 
+    The coach that taught the network, if there is one, comes to lie beside the Bundle: vehicles do not need it, but
+    who restores the release to practise on does.
+
     Args:
         world: where the network's plans before and after are compared, and one in 8 bits is calibrated.
         int8: release the network in 8-bit integers: the very one that the Report judges, if that was driven in 8
@@ -77,9 +81,11 @@ def release_checkpoint(
     contract = Contract(release, STEP_S, MEMORY_DELAY_STEPS, network.rig, inputs, outputs)
     bundle = folder / BUNDLE_TARGET
     parents = (checkpoint_id, artifact.id)
-    build_bundle(
-        bundle, onnx_path, contract, report_path, parents, {"parity": difference, "int8": int8}, seed
-    )
+    config: dict[str, object] = {"parity": difference, "int8": int8}
+    coach = copy_coach(checkpoint, folder)
+    if coach is not None:
+        config["coach"] = coach
+    build_bundle(bundle, onnx_path, contract, report_path, parents, config, seed)
     publish(bundle, workspace.repository, workspace.keys, utc_now())
 
 

@@ -67,15 +67,22 @@ def network_of(checkpoint: Path) -> tuple[DriverModel, str]:
 
 
 def write_network(
-    path: Path, network: DriverModel, parents: Sequence[str], figures: Mapping[str, float]
+    path: Path,
+    network: DriverModel,
+    parents: Sequence[str],
+    figures: Mapping[str, float],
+    coach: Mapping[str, torch.Tensor] | None = None,
 ) -> Artifact:
     """Write a checkpoint of a network that was made of others, without training: the inverse of `network_of`.
+
+    Args:
+        coach: weights of who taught it.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     content = {"network": config_to_dict(network.config), "rig": rig_to_json(network.rig)}
-    return write_checkpoint(path, network.state_dict(), content, list(parents), 0, dict(figures))
+    return write_checkpoint(path, network.state_dict(), content, list(parents), 0, dict(figures), coach)
 
 
 def read_verified(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], Artifact]:
