@@ -152,7 +152,7 @@ PRESETS = {
         curate=CurateConfig(),
         network=EnsembleConfig((NetworkConfig(planner=True, sightings=True),) * 2),
         first_imitate=_STEPS_OFTEN,
-        imitate=replace(_STEPS_OFTEN, samples=600_000),
+        imitate=replace(_STEPS_OFTEN, samples=300_000),
         batches=BatchConfig(),
         practise=PractiseConfig(
             drive=DriveConfig(vehicles=32, scenario_share=0.2), batches_per_round=16, first_misled_steps=3_000
