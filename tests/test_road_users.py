@@ -14,7 +14,6 @@ from fleetloop.curate.road_users import (
     braked_for,
     closes_in,
     gives_way,
-    is_let_go,
     nears_yellow,
 )
 
@@ -136,7 +135,7 @@ def halting(
 )
 def test_who_lets_others_pass_gives_way(labels: Labels, at_all: bool, at_green: bool):
     assert gives_way(labels).tolist() == [at_all]
-    assert (gives_way(labels) & is_let_go(labels)).tolist() == [at_green]
+    assert (gives_way(labels) & (labels.junction_control == Control.SIGNAL)).tolist() == [at_green]
     speed, nobody = np.zeros(1, np.float32), np.zeros(1, SCENE_DTYPE)
     plain = label_weight(labels, speed, nobody, CurateConfig(gives_way_weight=1.0, at_green_weight=1.0))
     heavier = label_weight(labels, speed, nobody, CurateConfig(gives_way_weight=2.0, at_green_weight=3.0))

@@ -3,7 +3,6 @@
 One that was practised with a coach has the coach beside them, coach.safetensors: who practises on goes on with it.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,14 @@ import numpy as np
 import orjson
 from safetensors import SafetensorError, safe_open
 
-from fleetloop.artifacts.lineage import Artifact, ArtifactKind, Figure, read_artifact, write_artifact
+from fleetloop.artifacts.lineage import (
+    Artifact,
+    ArtifactKind,
+    Figure,
+    content_id,
+    read_artifact,
+    write_artifact,
+)
 from fleetloop.core.errors import CheckpointError
 from fleetloop.core.files import replacing_folder, storage_errors, write_bytes
 
@@ -104,9 +110,8 @@ def copy_coach(checkpoint: Path, folder: Path) -> str | None:
         with storage_errors(path):
             path.unlink(missing_ok=True)
         return None
-    content = _packed({name: weights.half() for name, weights in coach.items()})
-    write_bytes(path, content)
-    return hashlib.sha256(content).hexdigest()
+    write_bytes(path, _packed({name: weights.half() for name, weights in coach.items()}))
+    return content_id(path)
 
 
 def _unpacked(name: Path) -> "dict[str, torch.Tensor]":

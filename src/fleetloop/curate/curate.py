@@ -21,8 +21,8 @@ from fleetloop.core.checks import check_at_least
 from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import STEP_S
-from fleetloop.curate.road_users import STAYS_MPS2, braked_for, closes_in, gives_way, is_let_go, nears_yellow
+from fleetloop.core.types import STEP_S, Control
+from fleetloop.curate.road_users import STAYS_MPS2, braked_for, closes_in, gives_way, nears_yellow
 
 EARLIER_STEPS = 4
 """How many steps before a sample its earlier scene lies (0.4 s): the network's memory."""
@@ -169,7 +169,8 @@ def label_weight(
     weight[closes_in(labels, speed_mps)] *= config.closing_weight
     lets_pass = gives_way(labels)
     weight[lets_pass] *= config.gives_way_weight
-    weight[lets_pass & is_let_go(labels)] *= config.at_green_weight
+    # At green, or past the line: nobody gives way at a red or yellow lamp.
+    weight[lets_pass & (labels.junction_control == Control.SIGNAL)] *= config.at_green_weight
     weight[nears_yellow(labels)] *= config.at_yellow_weight
     return weight
 

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from fleetloop.core.labels import Labels
-from fleetloop.core.types import AgentKind, Control, SignalColour
+from fleetloop.core.types import AgentKind, SignalColour
 
 
 class BrakedFor(IntEnum):
@@ -76,16 +76,8 @@ def closes_in(labels: Labels, speed_mps: Float32[np.ndarray, " N"]) -> Bool[np.n
 
 def gives_way(labels: Labels) -> Bool[np.ndarray, " N"]:
     """Whether the car is to halt here for others, whom it has to let pass, and not for a lamp."""
-    return (labels.halt_m < _HALTS_M) & (labels.acceleration_mps2 < STAYS_MPS2) & ~_stopped_by_lamp(labels)
-
-
-def _stopped_by_lamp(labels: Labels) -> Bool[np.ndarray, " N"]:
-    return np.isin(labels.signal_colour, (SignalColour.RED, SignalColour.YELLOW))
-
-
-def is_let_go(labels: Labels) -> Bool[np.ndarray, " N"]:
-    """Whether its own lamp has let it go, before the line or already beyond."""
-    return (labels.junction_control == Control.SIGNAL) & ~_stopped_by_lamp(labels)
+    lamp = np.isin(labels.signal_colour, (SignalColour.RED, SignalColour.YELLOW))
+    return (labels.halt_m < _HALTS_M) & (labels.acceleration_mps2 < STAYS_MPS2) & ~lamp
 
 
 def nears_yellow(labels: Labels) -> Bool[np.ndarray, " N"]:
