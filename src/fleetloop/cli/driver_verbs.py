@@ -16,6 +16,7 @@ from fleetloop.progress import say, show, stage
 
 if TYPE_CHECKING:
     from fleetloop.artifacts.report import Report
+    from fleetloop.evaluate.census import Census
     from fleetloop.policy.inside import InspectedDriver
     from fleetloop.presets import Preset
     from fleetloop.releases import FoundDriver
@@ -197,6 +198,9 @@ class Evaluate:
     """Drive with the network in 8-bit integers, made as `fleetloop release --int8` makes it."""
     network: str | None = None
     """The checkpoint's network of your own, package.module:function, if you trust its code."""
+    census: Path | None = None
+    """A file (.json) of where the driver spends its time, beside what the demonstrator would do there, and of the
+    seconds before each intervention: why it is no better."""
     seed: int = 0
     """Picks towns that nothing is trained on, and the routes in them."""
     json: bool = False
@@ -206,8 +210,18 @@ class Evaluate:
         """Run the verb."""
         import orjson
 
+        from fleetloop.core.files import write_bytes
+        from fleetloop.evaluate.census import Census
+
+        # After an hour of driving is too late to say so.
+        if self.census and not (self.census.suffix == ".json" and self.census.absolute().parent.is_dir()):
+            raise ConfigError(f"{self.census}: let --census end in .json, in a folder that exists")
+        census = Census() if self.census else None
         with contextlib.redirect_stdout(sys.stderr) if self.json else contextlib.nullcontext():
-            report = self._evaluate()
+            report = self._evaluate(census)
+            if self.census and census:
+                write_bytes(self.census, orjson.dumps(census.to_json(), option=orjson.OPT_INDENT_2))
+                say(f"{census.text()} More of it: {self.census}")
         if self.json:
             print(orjson.dumps(report.candidate.figures()).decode())
             return
@@ -229,7 +243,7 @@ class Evaluate:
         given |= {"scenario": self.scenario, "rain": self.rain, "mirrored": self.mirror}
         return replace(preset, evaluate=replace(preset.evaluate, **given))
 
-    def _evaluate(self) -> "Report":
+    def _evaluate(self, census: "Census | None") -> "Report":
         from fleetloop.policy.model import allow_builder
         from fleetloop.stages.judging import UNTRAINED, Suite, evaluate_network
         from fleetloop.stages.workspace import Workspace
@@ -262,6 +276,7 @@ class Evaluate:
                 suite,
                 in_service,
                 km=self.km,
+                census=census,
             )
 
     @staticmethod

@@ -20,6 +20,7 @@ from fleetloop.core.checks import check_at_least, check_shares
 from fleetloop.core.errors import ConfigError, MapError
 from fleetloop.core.labels import Labels
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Observation, Plan, Policy, World
+from fleetloop.evaluate.census import Census
 from fleetloop.evaluate.faults import FaultLog, count_faults
 from fleetloop.evaluate.gate import MINIMUM_PROGRESS
 from fleetloop.evaluate.inside_view import predictions_picture, truth_of
@@ -111,6 +112,7 @@ def drive_suite(
     policy: Policy | None,
     progress: Callable[[float], None] | None = None,
     first: int = 0,
+    census: Census | None = None,
 ) -> tuple[list[RouteResult], list[FailureClip]]:
     """Drive every route of the suite once; results in the order of the routes.
 
@@ -121,6 +123,7 @@ def drive_suite(
         policy: what drives; None is the demonstrator. Its number of vehicles is `config.vehicles`.
         progress: called with the share done, 0 to 1.
         first: leave out so many routes at the beginning.
+        census: sees every moment, and what comes of it.
 
     Returns:
         Results, and clips of the first critical interventions, at most one of each of as many worlds.
@@ -136,20 +139,26 @@ def drive_suite(
     watchdog = None if policy is None else Watchdog(config.vehicles, STEP_S)
     safety_layer, inputs = SafetyLayer(config.vehicles, STEP_S, watchdog), InputMonitor(config.vehicles, rig)
     faults = None if watchdog is None else FaultLog(watchdog, inputs)
+    if census is not None:
+        census.begin(towns)
     while rollout.active.any():
         rollout.decide()
         if policy is None:
-            plan = rollout.teaching.plan()
+            shown = plan = rollout.teaching.plan()
         else:
             observation = inputs.check(rollout.observe(rig, config.variety), rollout.active)
             plan = policy.plan(observation)
             shown = missing_plan(config.vehicles) if plan is None else plan
             film.expose(observation, shown, getattr(policy, "readings", None))
+        if census is not None:
+            census.see(rollout, shown)
         controls = safety_layer.limit(plan, rollout.state.speed[:, EGO], inputs.faults)
         if faults is not None:
             faults.note(rollout.state.seed, rollout.active)
         step = rollout.step(controls.curvature_1pm, controls.acceleration_mps2)
         film.note(step.danger, step.ended)
+        if census is not None:
+            census.note(step)
         safety_layer.remember(step.curvature, step.acceleration, step.ended)
         if policy is not None and step.ended.any():
             policy.reset(step.ended)
@@ -173,6 +182,7 @@ def drive_distance(
     make_policy: Callable[[int], Policy],
     km: float,
     progress: Callable[[float], None] | None = None,
+    census: Census | None = None,
 ) -> tuple[list[RouteResult], list[FailureClip], int]:
     """Drive as many routes of the suite, in their order, as come to `km` kilometres of the driver's own.
 
@@ -182,6 +192,7 @@ def drive_distance(
     Args:
         make_policy: a driver for so many vehicles, at most `config.vehicles`.
         progress: called with the share done, 0 to 1.
+        census: as for `drive_suite`.
 
     Returns:
         Results and clips as of `drive_suite`, and the number of routes; `config.routes` does not count.
@@ -206,7 +217,7 @@ def drive_distance(
             share(done + (1.0 - done) * rest)
 
         policy = make_policy(vehicles)
-        more, more_clips = drive_suite(world, towns, rig, part, seed, policy, report, driven)
+        more, more_clips = drive_suite(world, towns, rig, part, seed, policy, report, driven, census)
         results, clips, driven = [*results, *more], [*clips, *more_clips], total
         own_km = sum(result.own_m for result in results) / 1000.0
     if not results and config.scenario:

@@ -13,6 +13,7 @@ from fleetloop.artifacts.report_file import read_report, write_report
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.files import replacing_folder
 from fleetloop.core.types import STEP_S, CameraRig, World
+from fleetloop.evaluate.census import Census
 from fleetloop.evaluate.clips import clips_beside, save_clips
 from fleetloop.evaluate.closed_loop import EvaluateConfig, FailureClip, drive_distance, drive_suite, summarise
 from fleetloop.evaluate.gate import decide
@@ -80,10 +81,11 @@ class Suite:
         km: float | None = None,
         routes: int | None = None,
         rig: CameraRig = DEFAULT_RIG,
+        census: Census | None = None,
     ) -> tuple[DriveResult, list[FailureClip]]:
         """Drive the suite with an ONNX network: the first `routes`, or as many as come to `km` kilometres, or all.
 
-        `rig` is what it was made for: the vehicles', unless the preset names another.
+        `rig` is what it was made for: the vehicles', unless the preset names another. A `census` sees every moment.
         """
         config, world = self.preset.evaluate, self.world
         routes = routes or config.routes
@@ -99,9 +101,9 @@ class Suite:
             self.demonstrator_on(routes)
         with stage(title) as progress:
             if km is None:
-                results, clips = drive_suite(*where, make_policy(vehicles), progress)
+                results, clips = drive_suite(*where, make_policy(vehicles), progress, census=census)
             else:
-                results, clips, routes = drive_distance(*where, make_policy, km, progress)
+                results, clips, routes = drive_distance(*where, make_policy, km, progress, census)
         return summarise(subject, self.towns, self.seed, results, self.demonstrator_on(routes)), clips
 
     def untrained(self, folder: Path) -> DriveResult:
@@ -164,6 +166,7 @@ def evaluate_network(
     in_service: DriveResult | None,
     title: str = "evaluate",
     km: float | None = None,
+    census: Census | None = None,
 ) -> Report:
     """Drive the suite with a network and write the Report artifact to `folder`.
 
@@ -173,10 +176,11 @@ def evaluate_network(
         rig: the cameras that it was made for.
         in_service: what the gate compares it with; without it the gate is not asked.
         km: drive so far, instead of the preset's number of routes.
+        census: sees every moment.
     """
     with replacing_folder(folder) as partial:
         write_onnx(partial / NETWORK_FILE)
-        result, clips = suite.run(partial / NETWORK_FILE, subject, title, km, rig=rig)
+        result, clips = suite.run(partial / NETWORK_FILE, subject, title, km, rig=rig, census=census)
         verdict = None
         if in_service is not None:
             verdict = decide(result, in_service, suite.preset.evaluate.minimum_progress)
