@@ -24,6 +24,7 @@ from fleetloop.artifacts.report import DriveResult, NetworkFault, Verdict
 from fleetloop.artifacts.report_file import read_report
 from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, MapError
+from fleetloop.evaluate.census import Place
 from fleetloop.loop import Turns
 from fleetloop.presets import EVALUATION_SEED, PRESETS
 from fleetloop.release.publish import publish
@@ -120,6 +121,16 @@ def test_the_verbs_are_the_loop_taken_apart(tmp_path: Path, command: Cli):
     for path in (drives / read_summary(drives).episodes[0], dataset, checkpoint, report, bundle):
         verify_artifact(path)
         assert read_artifact(path).id in command.run("show", path)
+
+
+def test_a_census_of_an_evaluation(finished: Path, tmp_path: Path, command: Cli):
+    checkpoint, census = finished / "turns/00/checkpoint", tmp_path / "census.json"
+    where = ("evaluate", checkpoint, "--preset", "smoke", "--workspace", finished, "--census")
+    assert "where the demonstrator would go" in command.run(*where, census)
+    told = orjson.loads(census.read_bytes())
+    assert set(told["seconds_by_place_and_speed_mps"]) == set(Place) and told["interventions"]
+    for path in (tmp_path / "census.txt", tmp_path / "nowhere" / "census.json"):
+        assert "in a folder that exists" in command.fail(*where, path)
 
 
 def test_evaluate_prints_one_line_of_json(finished: Path, tmp_path: Path, command: Cli):

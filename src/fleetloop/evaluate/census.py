@@ -152,9 +152,10 @@ class Census:
         every intervention with the moments before it, positions in the car's frame."""
         bands = [f"{speed:g}" for speed in (0.0, *SPEEDS_MPS)]
         seconds = {
-            place: {
+            place.value: {
                 band: {
-                    would: round(float(count) * STEP_S, 1) for would, count in zip(_WOULD, row, strict=True)
+                    would.value: round(float(count) * STEP_S, 1)
+                    for would, count in zip(_WOULD, row, strict=True)
                 }
                 for band, row in zip(bands, rows, strict=True)
             }
