@@ -128,7 +128,12 @@ def test_a_census_of_an_evaluation(finished: Path, tmp_path: Path, command: Cli)
     where = ("evaluate", checkpoint, "--preset", "smoke", "--workspace", finished, "--census")
     assert "where the demonstrator would go" in command.run(*where, census)
     told = orjson.loads(census.read_bytes())
-    assert set(told["seconds_by_place_and_speed_mps"]) == set(Place) and told["interventions"]
+    places = told["seconds_by_place_and_speed_mps"]
+    assert set(places) == set(Place) and "interventions" in told
+    assert (
+        sum(seconds for bands in places.values() for cell in bands.values() for seconds in cell.values())
+        > 0.0
+    )
     for path in (tmp_path / "census.txt", tmp_path / "nowhere" / "census.json"):
         assert "in a folder that exists" in command.fail(*where, path)
 

@@ -28,7 +28,9 @@ def test_the_suite_drives_with_the_cameras_of_the_network(
     suite = judging.Suite(TownLibrary(tmp_path), ["grid-1000"], preset, seed=0)
     seen: list[CameraRig] = []
 
-    def drive_suite(world: object, towns: object, rig: CameraRig, *rest: object) -> tuple[list, list]:
+    def drive_suite(
+        world: object, towns: object, rig: CameraRig, *rest: object, **named: object
+    ) -> tuple[list, list]:
         seen.append(rig)
         return [], []
 
