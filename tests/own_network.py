@@ -21,7 +21,12 @@ class SmallDriver(DriverModel):
         camera = rig.groups[0][0]
         pixels = len(rig.groups[0]) * (camera.height // 4) * (camera.width // 4) * 3
         self.see = nn.Linear(pixels, WIDTH)
-        measured = features.EGO_FEATURES + features.NAVIGATION_FEATURES + features.CLOCK_FEATURES
+        measured = (
+            features.EGO_FEATURES
+            + features.STOOD_FEATURES
+            + features.NAVIGATION_FEATURES
+            + features.CLOCK_FEATURES
+        )
         self.think = nn.Linear(2 * WIDTH + measured, 128)
         self.heads = Heads(128)
 
@@ -34,7 +39,7 @@ class SmallDriver(DriverModel):
         seen = self.encode_forward(inputs.images[0], inputs.geometry[0])
         remembered = torch.where(earlier_valid[:, None], earlier, 0.0)
         measured = [
-            features.ego_features(inputs.ego_history, past_controls=False),
+            features.ego_features(inputs.ego_history, past_controls=False, stood=True),
             features.navigation_features(inputs.navigation),
             features.clock_features(inputs.time_of_day_h),
         ]

@@ -49,6 +49,7 @@ from fleetloop.stages.training import practise_checkpoint
 from fleetloop.stages.workspace import network_of
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
 from fleetloop.train.coach import Coach, CoachDriver, coach_from, coach_inputs
+from fleetloop.train.coach import fresh_coach as fresh_coach_of
 from fleetloop.train.imitate import ImitationConfig
 from fleetloop.train.losses import loss_parts, plan_losses
 from fleetloop.train.mirror import mirrored_batch
@@ -83,6 +84,17 @@ def driven(driver: CoachDriver | None, seed: int = 3, steps: int = 120) -> Momen
 def fresh_coach(seed: int = 0) -> Coach:
     torch.manual_seed(seed)
     return Coach(Planner(4)).eval()
+
+
+def test_it_is_told_how_long_it_has_stood_if_its_network_is():
+    waiting = driven(None, steps=20)
+    waiting.ego_history[:, :, 3] = 5.0
+    driving = waiting._replace(ego_history=waiting.ego_history * np.array([1, 1, 1, 0], np.float32))
+    for stood in (True, False):
+        coach = fresh_coach_of(build_network(NetworkConfig(planner=True, stood=stood), RIG))
+        assert coach is not None
+        one, other = (coach.situations_of(moments) for moments in (waiting, driving))
+        assert np.array_equal(one, other) != stood
 
 
 def test_it_sees_who_is_there_and_what_signs_and_lamps_show():

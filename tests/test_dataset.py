@@ -44,7 +44,7 @@ def make_samples(count: int, seed: int = 0, frames: bool = False) -> Samples:
         timestamp_ns=np.arange(count, dtype=np.int64) * 10**8,
         town=np.array([f"generated-{index % 3}" for index in range(count)], np.str_),
         reasons=[("near_miss",) * (index % 3) for index in range(count)],
-        weight=numbers(), scene=scenes(), earlier_scene=scenes(), ego_history=numbers(8, 3),
+        weight=numbers(), scene=scenes(), earlier_scene=scenes(), ego_history=numbers(8, 4),
         navigation=numbers(NAVIGATION_VALUES),
         time_of_day_h=numbers(),
         labels=Labels(

@@ -129,7 +129,9 @@ class TestCombined:
     "config",
     [
         PAIR,
-        EnsembleConfig((NetworkConfig(memory=False, turn_ends=False), NetworkConfig(sightings=True))),
+        EnsembleConfig(
+            (NetworkConfig(memory=False, turn_ends=False, stood=False), NetworkConfig(sightings=True))
+        ),
         EnsembleConfig((NetworkConfig(memory=False),) * 3),
     ],
 )

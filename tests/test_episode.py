@@ -74,7 +74,7 @@ def make_step(index: int, images: bool = False) -> EpisodeStep:
         acceleration_mps2=0.25, curvature_1pm=0.1, control_curvature_1pm=0.01, control_acceleration_mps2=-1.0,
         driver=Driver(index % 3), plan_curvature_1pm=0.02, plan_acceleration_mps2=-2.0,
         plan_poses=numbers(8, 3),
-        plan_spread_m=0.3, ego_history=numbers(8, 3), navigation=numbers(NAVIGATION_VALUES), time_of_day_h=17.5,
+        plan_spread_m=0.3, ego_history=numbers(8, 4), navigation=numbers(NAVIGATION_VALUES), time_of_day_h=17.5,
         scene=scene.tobytes(), teacher=teacher, images=(front, side) if images else None,
     )  # fmt: skip
 

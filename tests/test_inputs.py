@@ -30,7 +30,7 @@ def observation(number: int, speed: float = 8.0) -> Observation:
         random.integers(0, 256, (2, 3, 16, 32, 3), np.uint8),
         random.integers(0, 256, (2, 1, 16, 16, 3), np.uint8),
     )
-    history = np.zeros((2, 8, 3), np.float32)
+    history = np.zeros((2, 8, 4), np.float32)
     history[:, :, 0] = speed
     return Observation(images, history, np.zeros((2, NAVIGATION_VALUES), np.float32), np.zeros(2, np.float32))
 

@@ -30,7 +30,7 @@ def observation(seed: int = 0) -> Observation:
     shapes = [(1, len(group), group[0].height, group[0].width, 3) for group in DEFAULT_RIG.groups]
     return Observation(
         tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
-        random.uniform(0.0, 4.0, (1, 8, 3)).astype(np.float32),
+        random.uniform(0.0, 4.0, (1, 8, 4)).astype(np.float32),
         np.array([[20.0, 1.0, 15.0, 80.0, -1.0, 15.0, 12.0, 7.0, 12.0, -7.0]], np.float32),
         np.array([9.0], np.float32),
     )

@@ -51,7 +51,7 @@ def test_an_edit_of_what_is_called_is_heard(tmp_path: Path):
             "print(asked(), sum(asked.stats.cache_hits.values()), asked._cache.cache_path)"
         )
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-B", "-c", code],
             cwd=tmp_path,
             env={"PYTHONPATH": "."},
             capture_output=True,

@@ -46,7 +46,7 @@ def made_up(seed: int, count: int = 3) -> Batch:
     return Batch(
         observation=Observation(
             images=images,
-            ego_history=random.normal(size=(count, 8, 3)).astype(np.float32),
+            ego_history=random.normal(size=(count, 8, 4)).astype(np.float32),
             navigation=random.normal(size=(count, NAVIGATION_VALUES)).astype(np.float32),
             time_of_day_h=random.uniform(0, 24, count).astype(np.float32),
         ),
@@ -157,7 +157,7 @@ def test_a_mirrored_driver_does_in_a_mirror_what_the_driver_does(tmp_path: Path)
         shapes = [(2, 2, group[0].height, group[0].width, 3) for group in rig.groups]
         seen = Observation(
             images=tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
-            ego_history=random.normal(size=(2, 8, 3)).astype(np.float32),
+            ego_history=random.normal(size=(2, 8, 4)).astype(np.float32),
             navigation=random.uniform(1, 3, size=(2, NAVIGATION_VALUES)).astype(np.float32),
             time_of_day_h=random.uniform(0, 24, 2).astype(np.float32),
         )

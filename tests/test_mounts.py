@@ -74,7 +74,7 @@ def drive(rig: CameraRig, steps: int, speed_mps: float = SPEED_MPS) -> list[Obse
         images = tuple(
             np.stack([street(camera, (x, y, yaw)) for camera in group])[None] for group in rig.groups
         )
-        history = np.zeros((1, 8, 3), np.float32)
+        history = np.zeros((1, 8, 4), np.float32)
         history[:, :, 0], history[:, :, 2] = speed_mps, curvature
         observations.append(
             Observation(
@@ -262,7 +262,7 @@ def test_a_mirrored_camera_is_found(upside_down: bool, drives: dict[str, list[Ob
 def test_who_creeps_or_whose_speed_is_unknown_finds_nothing(drives: dict[str, list[Observation]]):
     wrong = [exchanged(seen, 3, 4) for seen in drives["default"]]
     for speed in (1.0, math.nan):
-        seen = [replace(o, ego_history=np.full((1, 8, 3), speed, np.float32)) for o in wrong]
+        seen = [replace(o, ego_history=np.full((1, 8, 4), speed, np.float32)) for o in wrong]
         assert not watched(DEFAULT_RIG, seen).misplaced.any()
 
 
@@ -318,7 +318,7 @@ def test_swapped_cameras_read_black_are_named_and_stay_lost_until_forgotten(
 def test_a_rig_without_cameras_has_none_in_the_wrong_place():
     observation = Observation(
         (),
-        np.zeros((2, 8, 3), np.float32),
+        np.zeros((2, 8, 4), np.float32),
         np.zeros((2, NAVIGATION_VALUES), np.float32),
         np.zeros(2, np.float32),
     )

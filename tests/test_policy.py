@@ -53,7 +53,7 @@ def random_observation(batch: int, seed: int, rig: CameraRig = RIG) -> Observati
             random.integers(0, 256, (batch, len(group), group[0].height, group[0].width, 3), dtype=np.uint8)
             for group in rig.groups
         ),
-        ego_history=(random.normal(size=(batch, 8, 3)) * [5.0, 1.0, 0.05] + [6.0, 0.0, 0.0]).astype(
+        ego_history=(random.normal(size=(batch, 8, 4)) * [5.0, 1.0, 0.05, 3.0] + [6.0, 0.0, 0.0, 0.0]).astype(
             np.float32
         ),
         navigation=np.stack(
@@ -218,6 +218,19 @@ class TestFeatures:
         assert both.shape == (1, features.NAVIGATION_FEATURES)
         assert torch.equal(both[:, : features.TURN_FEATURES], turns)
 
+    def test_who_does_not_read_how_long_it_has_stood_needs_three_values(self):
+        history = torch.from_numpy(random_observation(5, 0).ego_history)
+        history[:, -1, 3] = torch.tensor([0.0, 0.2, 0.4, 60.0, 1e9])
+        for past_controls in (False, True):
+            motion = features.ego_features(
+                history[:, :, : features.MOTION_VALUES], past_controls, stood=False
+            )
+            both = features.ego_features(history, past_controls, stood=True)
+            assert torch.equal(both[:, : -features.STOOD_FEATURES], motion)
+            stopped, seconds = both[:, -features.STOOD_FEATURES :].T
+            assert torch.allclose(stopped, torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0]))
+            assert seconds[0] == 0.0 < seconds[1] < seconds[2] < seconds[3] == seconds[4] == 1.0
+
     def test_clock_wraps(self):
         start, end = features.clock_features(torch.tensor([0.0, 24.0]))
         assert torch.allclose(start, end, atol=1e-6)
@@ -323,6 +336,7 @@ class TestConfig:
             ("planner", 0),
             ("turn_ends", 1),
             ("sightings", 1),
+            ("stood", 1),
             ("speed", 3),
         ],
     )
@@ -332,11 +346,12 @@ class TestConfig:
         with pytest.raises(ConfigError, match="JSON object"):
             config_from_dict([field])
 
-    def test_a_network_from_before_has_no_planner_and_does_not_read_where_turns_end(self):
-        content = config_to_dict(NetworkConfig(planner=False, turn_ends=False))
-        for field in ("planner", "turn_ends", "sightings"):
+    def test_a_network_from_before_has_no_planner_and_reads_less(self):
+        before = NetworkConfig(planner=False, turn_ends=False, stood=False)
+        content = config_to_dict(before)
+        for field in ("planner", "turn_ends", "sightings", "stood"):
             del content[field]
-        assert config_from_dict(content) == NetworkConfig(planner=False, turn_ends=False)
+        assert config_from_dict(content) == before
 
     def test_image_sizes_must_fit_the_cells(self):
         with pytest.raises(ConfigError, match="multiples of 16"):
@@ -403,6 +418,23 @@ class TestOnnx:
         other = build_network(NetworkConfig(), RIG)
         with pytest.raises(BundleError, match="differ"):
             parity(other, onnx_path, [random_observation(2, 0)], 1e-3)
+
+    def test_a_network_from_before_is_fed_what_it_took(self, tmp_path: Path):
+        """Its file says that it takes fewer numbers of the hint and of the motion."""
+        torch.manual_seed(5)
+        network = build_network(NetworkConfig(turn_ends=False, stood=False), RIG).eval()
+        export_onnx(network, tmp_path / "now.onnx")
+        model = onnx.load(str(tmp_path / "now.onnx"))
+        took = {"navigation": features.TURN_VALUES, "ego_history": features.MOTION_VALUES}
+        for entry in model.graph.input:
+            if entry.name in took:
+                entry.type.tensor_type.shape.dim[-1].dim_value = took[entry.name]
+        onnx.save(model, str(tmp_path / "before.onnx"))
+        now, before = (OnnxDriver(tmp_path / f"{name}.onnx", RIG, 2) for name in ("now", "before"))
+        assert (before.contract.navigation_values, before.contract.history_values) == (6, 3)
+        for seed in range(3):
+            seen = random_observation(2, seed)
+            assert np.array_equal(before.plan(seen).poses_in_ego, now.plan(seen).poses_in_ego)
 
     def test_any_batch_and_reset(self, network: DriverNetwork, onnx_path: Path):
         for vehicles in (1, 5):

@@ -35,7 +35,7 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     count = len(reward)
     empty = np.zeros(count, np.float32)
     seen = Observation(
-        (), np.zeros((count, 8, 3), np.float32), np.zeros((count, NAVIGATION_VALUES), np.float32), empty
+        (), np.zeros((count, 8, 4), np.float32), np.zeros((count, NAVIGATION_VALUES), np.float32), empty
     )
     labels = Batch(
         *(seen, RIG, None, np.ones(count, bool), empty_labels(count)),

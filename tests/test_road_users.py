@@ -140,7 +140,7 @@ def test_who_lets_others_pass_gives_way(labels: Labels, at_all: bool, at_green: 
     plain = label_weight(labels, speed, nobody, CurateConfig(gives_way_weight=1.0, at_green_weight=1.0))
     heavier = label_weight(labels, speed, nobody, CurateConfig(gives_way_weight=2.0, at_green_weight=3.0))
     assert heavier / plain == pytest.approx((2.0 if at_all else 1.0) * (3.0 if at_green else 1.0))
-    stands = np.zeros((1, 8, 3), np.float32)
+    stands = np.zeros((1, 8, 4), np.float32)
     assert waiting(stands, labels).tolist() == [labels.acceleration_mps2[0] <= 0.3 and not at_all]
     assert not waiting(stands + np.float32(2.0), labels).any()
 

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from fleetloop.core.errors import MapError
-from fleetloop.core.types import EGO, VEHICLE_SIZES, AgentKind, LaneKind, SignalColour, World
+from fleetloop.core.types import (
+    EGO,
+    HISTORY_STEPS,
+    LONGEST_STOOD_S,
+    VEHICLE_SIZES,
+    AgentKind,
+    LaneKind,
+    SignalColour,
+    World,
+)
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import STUCK_S, TAKE_OVER_STEPS, Rollout, drive_demonstrator
 from fleetloop.sim.routes import CRITICAL, Route, make_routes, route_seed
@@ -36,6 +45,34 @@ def hold(rollout: Rollout, curvature: float, acceleration: float):
     """One step with these controls."""
     rollout.decide()
     return rollout.step(np.full(1, curvature, np.float32), np.full(1, acceleration, np.float32))
+
+
+# --- What a learner remembers of its motion
+
+
+def test_history_is_how_the_learner_moved_and_how_long_it_has_stood():
+    """Rolling slower than 2.5 m/s it is still known that it stood; driving on, no more."""
+    rollout = single(length_m=10_000.0)
+    rows: list[np.ndarray] = []
+    state = rollout.state
+    for acceleration in [-3.0] * 60 + [0.0] * 10 + [1.0] * 15 + [2.0] * 30:
+        hold(rollout, 0.0, acceleration)
+        rows.append(
+            np.array([a[0, EGO] for a in (state.speed, state.acceleration, state.curvature, state.wait_s)])
+        )
+        newest = rows[-HISTORY_STEPS:]
+        assert np.array_equal(state.history[0, EGO, -len(newest) :], newest)
+    speed, stood = np.array(rows)[:, 0], np.array(rows)[:, 3]
+    assert stood.max() > 1.0 and not stood[-1] and speed[-1] > 2.5
+    rolls = (speed > 0.5) & (speed < 2.5) & (np.arange(len(speed)) > 70)
+    assert rolls.sum() > 5 and (stood[rolls] == stood.max()).all()
+
+
+def test_history_says_no_more_than_a_minute_of_standing():
+    rollout = single(length_m=10_000.0)
+    rollout.state.speed[0, EGO], rollout.state.wait_s[0, EGO] = 0.0, LONGEST_STOOD_S + 5.0
+    hold(rollout, 0.0, 0.0)
+    assert rollout.state.wait_s[0, EGO] > LONGEST_STOOD_S == rollout.state.history[0, EGO, -1, 3]
 
 
 # --- The queue

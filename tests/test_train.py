@@ -52,7 +52,7 @@ def square_batches(first: int) -> Iterator[Batch]:
         yield Batch(
             observation=Observation(
                 images=(images, around),
-                ego_history=np.full((size, 8, 3), [5.0, 0.0, 0.0], np.float32),
+                ego_history=np.full((size, 8, 4), [5.0, 0.0, 0.0, 0.0], np.float32),
                 navigation=np.tile(
                     np.array([150.0, 0.0, 20.0, 150.0, 0.0, 20.0, *[0.0] * 4], np.float32), (size, 1)
                 ),
@@ -224,7 +224,7 @@ def made_up_samples(count: int) -> Samples:
         weight=np.ones(count, np.float32),
         scene=scene,
         earlier_scene=earlier,
-        ego_history=random.normal(size=(count, 8, 3)).astype(np.float32),
+        ego_history=random.normal(size=(count, 8, 4)).astype(np.float32),
         navigation=random.normal(size=(count, NAVIGATION_VALUES)).astype(np.float32),
         time_of_day_h=random.uniform(0, 24, count).astype(np.float32),
         labels=empty_labels(count)._replace(curvature_1pm=np.arange(count, dtype=np.float32)),

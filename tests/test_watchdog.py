@@ -257,7 +257,7 @@ class Slow:
 
 
 NOTHING = Observation(
-    (), np.zeros((1, 8, 3), np.float32), np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
+    (), np.zeros((1, 8, 4), np.float32), np.zeros((1, 4), np.float32), np.zeros(1, np.float32)
 )
 
 

@@ -13,7 +13,7 @@ from foxglove import Schema
 
 from fleetloop.core.labels import empty_labels
 from fleetloop.core.scene import SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, PLAN_POSES, CameraRig
+from fleetloop.core.types import HISTORY_STEPS, HISTORY_VALUES, NAVIGATION_VALUES, PLAN_POSES, CameraRig
 
 JsonFields = dict[str, tuple[int, ...] | type[str]]
 """Name to shape of a number or array of numbers; `str` for text."""
@@ -71,13 +71,13 @@ EGO = json_channel(
     "/ego",
     STEP_HZ,
     "Ego motion: pose of the rear axle in the town, its derivatives, and the last 0.8 s as the network gets "
-    "them (speed m/s, acceleration m/s^2, curvature 1/m; newest last).",
+    "them (speed m/s, acceleration m/s^2, curvature 1/m, s that it has stood; newest last).",
     {
         "ego_pose": (3,),
         "speed_mps": (),
         "acceleration_mps2": (),
         "curvature_1pm": (),
-        "ego_history": (HISTORY_STEPS, 3),
+        "ego_history": (HISTORY_STEPS, HISTORY_VALUES),
         "time_of_day_h": (),
     },
 )

@@ -32,7 +32,7 @@ from fleetloop.artifacts.lineage import (
 from fleetloop.core.errors import DatasetError, StorageError
 from fleetloop.core.labels import Labels, empty_labels, with_label_columns, without_label_columns
 from fleetloop.core.scene import SCENE_BYTES, SCENE_DTYPE
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES
+from fleetloop.core.types import HISTORY_STEPS, HISTORY_VALUES, NAVIGATION_VALUES
 
 Frames = tuple[bytes, ...]
 """JPEG pictures of all cameras of a rig at one moment."""
@@ -56,7 +56,7 @@ class Samples:
     """Records of SCENE_DTYPE; zeros where the sample has frames."""
     earlier_scene: Shaped[np.ndarray, " N"]
     """The scene 0.4 s before, for the network's memory."""
-    ego_history: Float32[np.ndarray, "N 8 3"]
+    ego_history: Float32[np.ndarray, "N 8 4"]
     navigation: Float32[np.ndarray, "N 10"]
     time_of_day_h: Float32[np.ndarray, " N"]
     labels: Labels
@@ -112,14 +112,14 @@ _ARROW_TYPES: dict[str, pa.DataType] = {
     "weight": pa.float32(),
     "scene": _SCENE,
     "earlier_scene": _SCENE,
-    "ego_history": pa.list_(pa.float32(), HISTORY_STEPS * 3),
+    "ego_history": pa.list_(pa.float32(), HISTORY_STEPS * HISTORY_VALUES),
     "navigation": pa.list_(pa.float32(), NAVIGATION_VALUES),
     "time_of_day_h": pa.float32(),
     **{name: _arrow_type(values) for name, values in _LABELS.items()},
     "frames": pa.list_(pa.binary()),
 }
 _ROW_SHAPES = {
-    "ego_history": (HISTORY_STEPS, 3),
+    "ego_history": (HISTORY_STEPS, HISTORY_VALUES),
     "navigation": (NAVIGATION_VALUES,),
     **{name: values.shape[1:] for name, values in _LABELS.items() if values.ndim > 1},
 }

@@ -45,7 +45,7 @@ class EpisodeStep:
     plan_poses: Float32[np.ndarray, "8 3"]
     """In ego."""
     plan_spread_m: float
-    ego_history: Float32[np.ndarray, "8 3"]
+    ego_history: Float32[np.ndarray, "8 4"]
     """As in an Observation."""
     navigation: Float32[np.ndarray, " 10"]
     """As in an Observation."""
@@ -106,7 +106,7 @@ class Episode:
     plan_acceleration_mps2: Float32[np.ndarray, " T"]
     plan_poses: Float32[np.ndarray, "T 8 3"]
     plan_spread_m: Float32[np.ndarray, " T"]
-    ego_history: Float32[np.ndarray, "T 8 3"]
+    ego_history: Float32[np.ndarray, "T 8 4"]
     navigation: Float32[np.ndarray, "T 10"]
     time_of_day_h: Float32[np.ndarray, " T"]
     scenes: Shaped[np.ndarray, " T"]

@@ -19,6 +19,12 @@ STEP_S = 0.1
 HISTORY_STEPS = 8
 """Steps of ego history in an Observation (0.8 s)."""
 
+HISTORY_VALUES = 4
+"""Numbers of a step of ego history: speed, acceleration, curvature, and how long the vehicle has stood."""
+
+LONGEST_STOOD_S = 60.0
+"""What ego history says of whoever has stood for longer."""
+
 NAVIGATION_VALUES = 10
 """Numbers of a navigation hint: metres, angle and length of each of two turns, then where each ends: metres ahead and
 to the left."""
@@ -311,8 +317,8 @@ class State(NamedTuple):
     """The actor acts once the first learner is this near; 0 when it has begun to act."""
     learner: UInt8[np.ndarray, "W A"]
     """1 where the agent is steered from outside, 0 where it runs along its lanes by itself."""
-    history: Float32[np.ndarray, "W A 8 3"]
-    """The last HISTORY_STEPS steps of learners, newest last: speed, acceleration, curvature."""
+    history: Float32[np.ndarray, "W A 8 4"]
+    """The last HISTORY_STEPS steps of learners, newest last: speed, acceleration, curvature, wait_s."""
 
 
 class Scene(NamedTuple):
@@ -393,8 +399,9 @@ class Observation:
 
     images: tuple[UInt8[np.ndarray, "B cameras height width 3"], ...]
     """RGB, an array for each group of the rig."""
-    ego_history: Float32[np.ndarray, "B 8 3"]
-    """speed m/s, acceleration m/s^2, curvature 1/m; newest last."""
+    ego_history: Float32[np.ndarray, "B 8 4"]
+    """speed m/s, acceleration m/s^2, curvature 1/m, and for how many seconds it has stood since it last drove faster
+    than 2.5 m/s, at most LONGEST_STOOD_S; newest last."""
     navigation: Float32[np.ndarray, "B 10"]
     """Of the next junction, sharp bend or change of lane metres to it, signed angle to take there, metres that it is
     long; the same for the one after; then, of both, where it ends: metres ahead and to the left of where it begins,
@@ -403,7 +410,7 @@ class Observation:
 
 
 MEASURED_SHAPES: dict[str, tuple[int, ...]] = {
-    "ego_history": (HISTORY_STEPS, 3),
+    "ego_history": (HISTORY_STEPS, HISTORY_VALUES),
     "navigation": (NAVIGATION_VALUES,),
     "time_of_day_h": (),
 }

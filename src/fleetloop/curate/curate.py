@@ -150,7 +150,7 @@ def _kept(episode: Episode, config: CurateConfig) -> Bool[np.ndarray, " T"]:
     return number % np.where(waits, config.standing_stride, config.stride) == 0
 
 
-def waiting(ego_history: Float32[np.ndarray, "N 8 3"], labels: Labels) -> Bool[np.ndarray, " N"]:
+def waiting(ego_history: Float32[np.ndarray, "N 8 4"], labels: Labels) -> Bool[np.ndarray, " N"]:
     """Moments at which the car stands, stood before, and is to go on standing, but gives way to nobody: they repeat."""
     stands = (ego_history[:, -1, 0] < 0.1) & (ego_history[:, 0, 0] < 0.1)
     return stands & (labels.acceleration_mps2 <= STAYS_MPS2) & ~gives_way(labels)

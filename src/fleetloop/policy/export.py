@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from fleetloop.core.errors import BundleError, ConfigError
 from fleetloop.core.files import replacing_file
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, Plan
+from fleetloop.core.types import (
+    HISTORY_STEPS,
+    HISTORY_VALUES,
+    NAVIGATION_VALUES,
+    CameraRig,
+    Observation,
+    Plan,
+)
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
 from fleetloop.policy.half_precision import rounded, store_in_16_bits
@@ -67,7 +74,7 @@ def _example_tensors(network: DriverModel, batch: int) -> tuple[Tensor, ...]:
     geometry = [torch.from_numpy(features) for features in rig_geometry(network.rig)]
     tensors = [*images, *geometry]
     tensors += [
-        torch.zeros(batch, HISTORY_STEPS, 3),
+        torch.zeros(batch, HISTORY_STEPS, HISTORY_VALUES),
         torch.zeros(batch, NAVIGATION_VALUES),
         torch.zeros(batch),
     ]
@@ -166,7 +173,7 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
     shapes = [(1, len(group), group[0].height, group[0].width, 3) for group in rig.groups]
     noise = Observation(
         images=tuple(generator.integers(0, 256, shape, dtype=np.uint8) for shape in shapes),
-        ego_history=generator.uniform(0.0, 3.0, (1, HISTORY_STEPS, 3)).astype(np.float32),
+        ego_history=generator.uniform(0.0, 3.0, (1, HISTORY_STEPS, HISTORY_VALUES)).astype(np.float32),
         navigation=np.array([[30.0, 1.0, 20.0, 90.0, -1.0, 15.0, 16.0, 9.0, 12.0, -7.0]], np.float32),
         time_of_day_h=np.array([9.0], np.float32),
     )

@@ -8,14 +8,19 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
-from fleetloop.core.types import HISTORY_STEPS, CameraRig, Observation
+from fleetloop.core.types import HISTORY_STEPS, LONGEST_STOOD_S, CameraRig, Observation
 from fleetloop.policy.encoder import rig_geometry
 
 MAX_CURVATURE_1PM = 0.2
 """Tightest curvature the network can ask for: a 5 m radius."""
 
 EGO_FEATURES = 3
-PAST_CONTROL_FEATURES = 3 * HISTORY_STEPS
+"""Of the newest speed."""
+STOOD_FEATURES = 2
+"""Of how long the vehicle has stood."""
+MOTION_VALUES = 3
+"""Numbers of a step of ego history without how long the vehicle has stood."""
+PAST_CONTROL_FEATURES = MOTION_VALUES * HISTORY_STEPS
 NAVIGATION_FEATURES, TURN_FEATURES = 28, 18
 """Of a navigation hint, and those of them that do not tell where a turn ends."""
 TURN_VALUES = 6
@@ -25,6 +30,8 @@ CLOCK_FEATURES = 2
 _FAR_AWAY_M = 1000.0
 _SHORTEST_TURN_M, _LONGEST_TURN_M = 3.0, 60.0
 _END_SCALE_M = 5.0
+_STOPPED_S = 0.4
+"""Who has stood for so long has surely stopped: the rules ask for 0.2 s (`sim.right_of_way`)."""
 
 
 class Inputs(NamedTuple):
@@ -33,7 +40,7 @@ class Inputs(NamedTuple):
     images: tuple[UInt8[Tensor, "B cameras height width 3"], ...]
     geometry: tuple[Float32[Tensor, "cells features"], ...]
     """Where the cameras of each group are and look, the same for the whole batch."""
-    ego_history: Float32[Tensor, "B 8 3"]
+    ego_history: Float32[Tensor, "B 8 4"]
     navigation: Float32[Tensor, "B 10"]
     time_of_day_h: Float32[Tensor, " B"]
 
@@ -86,21 +93,27 @@ def curvature_from_control(control: Float[Tensor, "*batch"]) -> Float[Tensor, "*
     return MAX_CURVATURE_1PM * limited * limited * limited
 
 
-def ego_features(ego_history: Float[Tensor, "B 8 3"], past_controls: bool) -> Float[Tensor, "B features"]:
-    """The newest speed in three scales and, when asked for, the whole history."""
+def ego_features(
+    ego_history: Float[Tensor, "B 8 values"], past_controls: bool, stood: bool
+) -> Float[Tensor, "B features"]:
+    """The newest speed in three scales and, when asked for, the whole history, and how long the vehicle has stood.
+
+    Without the latter the first MOTION_VALUES of a step are enough.
+    """
     speed = ego_history[:, -1, 0]
-    newest = torch.stack([speed / 10.0, (speed / 2.0).clamp(0.0, 1.0), (speed / 30.0).square()], dim=-1)
-    if not past_controls:
-        return newest
-    scaled = torch.stack(
-        [
+    parts = [torch.stack([speed / 10.0, (speed / 2.0).clamp(0.0, 1.0), (speed / 30.0).square()], dim=-1)]
+    if past_controls:
+        scaled = [
             ego_history[:, :, 0] / 10.0,
             ego_history[:, :, 1] / 4.0,
             ego_history[:, :, 2].clamp(-MAX_CURVATURE_1PM, MAX_CURVATURE_1PM) / MAX_CURVATURE_1PM,
-        ],
-        dim=-1,
-    )
-    return torch.cat([newest, scaled.flatten(1)], dim=-1)
+        ]
+        parts.append(torch.stack(scaled, dim=-1).flatten(1))
+    if stood:
+        seconds = ego_history[:, -1, 3].clamp(0.0, LONGEST_STOOD_S)
+        stopped = (seconds / _STOPPED_S).clamp(max=1.0)
+        parts.append(torch.stack([stopped, torch.log1p(seconds) / math.log1p(LONGEST_STOOD_S)], dim=-1))
+    return torch.cat(parts, dim=-1)
 
 
 def navigation_features(

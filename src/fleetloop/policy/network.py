@@ -57,6 +57,8 @@ class NetworkConfig:
     """Whether it reads where the next turns end: the lane beyond a junction need not lie straight ahead."""
     sightings: bool = False
     """Whether it tells who is in each cell of the pictures, with a convolution more for it."""
+    stood: bool = True
+    """Whether it reads how long it has stood: after a stop at a stop sign it may go, before it not."""
 
     @property
     def factor(self) -> int:
@@ -128,6 +130,13 @@ def tells_sightings(config: AnyNetwork) -> bool:
     return isinstance(config, NetworkConfig) and config.sightings
 
 
+def reads_stood(config: AnyNetwork) -> bool:
+    """Whether a network may read how long it has stood; so does its coach then."""
+    if isinstance(config, EnsembleConfig):
+        return all(member.stood for member in config.members)
+    return not isinstance(config, NetworkConfig) or config.stood
+
+
 def config_to_dict(config: AnyNetwork) -> dict[str, Any]:
     """The config as plain JSON values."""
     if isinstance(config, EnsembleConfig):
@@ -172,8 +181,8 @@ def _own_config_from_dict(content: Any) -> NetworkConfig:
             "network config: a member is no JSON object; use the config.json beside the weights"
         )
     # Networks from before there was a planner have none, the hint did not say where turns end, and nobody asked
-    # who is in a cell.
-    content = {"planner": False, "turn_ends": False, "sightings": False, **content}
+    # who is in a cell or told how long it had stood.
+    content = {"planner": False, "turn_ends": False, "sightings": False, "stood": False, **content}
     names = {field.name for field in dataclasses.fields(NetworkConfig)}
     if set(content) != names:
         raise ConfigError(
@@ -185,7 +194,7 @@ def _own_config_from_dict(content: Any) -> NetworkConfig:
     experts = content["experts"]
     if not isinstance(experts, int) or isinstance(experts, bool) or experts < 2:
         raise ConfigError(f"network config: experts is {experts!r}; use a whole number of at least 2")
-    for name in ("memory", "past_controls", "planner", "turn_ends", "sightings"):
+    for name in ("memory", "past_controls", "planner", "turn_ends", "sightings", "stood"):
         if not isinstance(content[name], bool):
             raise ConfigError(f"network config: {name} is {content[name]!r}; use true or false")
     return NetworkConfig(**{**content, "size": NetworkSize(content["size"])})
@@ -208,6 +217,7 @@ class DriverNetwork(DriverModel):
         measured = features.EGO_FEATURES + features.CLOCK_FEATURES
         measured += features.NAVIGATION_FEATURES if config.turn_ends else features.TURN_FEATURES
         measured += features.PAST_CONTROL_FEATURES if config.past_controls else 0
+        measured += features.STOOD_FEATURES if config.stood else 0
         self.measured = nn.Sequential(nn.Linear(measured, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
         self.enter = nn.Linear(width + 128 + (width if config.memory else 0), config.trunk_width)
         self.blocks = nn.ModuleList(
@@ -242,7 +252,7 @@ class DriverNetwork(DriverModel):
             embedding = embedding + part
         measured = torch.cat(
             [
-                features.ego_features(inputs.ego_history, self.config.past_controls),
+                features.ego_features(inputs.ego_history, self.config.past_controls, self.config.stood),
                 features.navigation_features(inputs.navigation, self.config.turn_ends),
                 features.clock_features(inputs.time_of_day_h),
             ],

@@ -9,9 +9,9 @@ import onnxruntime
 from jaxtyping import Bool, Float32
 
 from fleetloop.core.errors import BundleError, InputError
-from fleetloop.core.types import MEASURED_SHAPES, PLAN_POSES, CameraRig, Observation, Plan
+from fleetloop.core.types import HISTORY_STEPS, MEASURED_SHAPES, PLAN_POSES, CameraRig, Observation, Plan
 from fleetloop.policy.encoder import rig_geometry
-from fleetloop.policy.features import TURN_VALUES, finite
+from fleetloop.policy.features import MOTION_VALUES, TURN_VALUES, finite
 from fleetloop.policy.heads import Decoded
 
 OUTPUT_NAMES = Decoded._fields
@@ -20,6 +20,8 @@ MEMORY_INPUTS = ("memory", "memory_valid")
 MEMORY_OUTPUTS = ("memory_out", "memory_valid_out")
 IMAGE_INPUT_NAMES = ("images_forward", "images_around")
 GEOMETRY_INPUT_NAMES = ("geometry_forward", "geometry_around")
+_SHAPES_BEFORE = {"navigation": (TURN_VALUES,), "ego_history": (HISTORY_STEPS, MOTION_VALUES)}
+"""Of inputs that have grown; networks from before take what they took, which comes first."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class InputContract:
     memory_shape: tuple[int, int] | None
     navigation_values: int
     """Networks from before the hint told where a turn ends take the first TURN_VALUES of it."""
+    history_values: int
+    """Networks that are not told how long the vehicle has stood take the first MOTION_VALUES of each step."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ class OnnxDriver:
         feed: dict[str, np.ndarray] = dict(zip(IMAGE_INPUT_NAMES, clean.images, strict=False))
         feed |= {name: getattr(clean, name) for name in MEASURED_SHAPES}
         feed["navigation"] = feed["navigation"][:, : self.contract.navigation_values]
+        feed["ego_history"] = feed["ego_history"][:, :, : self.contract.history_values]
         return feed | self._geometry | self._memory
 
     def _check(self, observation: Observation) -> None:
@@ -173,8 +178,7 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
             "it is not a driver of this version, export it again"
         )
     for name, shape in MEASURED_SHAPES.items():
-        fitting = (shape, (TURN_VALUES,)) if name == "navigation" else (shape,)
-        if tuple(inputs[name].shape[1:]) not in fitting:
+        if tuple(inputs[name].shape[1:]) not in (shape, _SHAPES_BEFORE.get(name)):
             raise BundleError(
                 f"{path}: input {name} has shape {inputs[name].shape}; export the network again"
             )
@@ -194,4 +198,5 @@ def _contract(session: onnxruntime.InferenceSession, path: Path) -> InputContrac
         image_shapes=tuple(tuple(inputs[name].shape[1:]) for name in groups),
         memory_shape=None if memory is None else (memory[1], memory[2]),
         navigation_values=inputs["navigation"].shape[1],
+        history_values=inputs["ego_history"].shape[2],
     )

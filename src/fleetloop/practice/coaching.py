@@ -26,7 +26,7 @@ from fleetloop.sim.privileged_view import PRIVILEGED_FIELDS
 from fleetloop.sim.routes import Route, make_routes
 from fleetloop.sim.scenarios import FAMILIES
 from fleetloop.train.batches import Moments, draw_by_weight
-from fleetloop.train.coach import Coach, CoachDriver, coach_inputs
+from fleetloop.train.coach import Coach, CoachDriver, coach_inputs, fresh_coach
 from fleetloop.train.imitate import ImitationConfig, average_in, descend
 from fleetloop.train.losses import plan_loss
 from fleetloop.train.saved_state import read_state, write_state
@@ -200,14 +200,15 @@ def coach_for(
     One that taught it earlier goes on: it speaks of situations as it did, and another one's language would have to be
     learnt anew. For `path` and `progress` see `Coaching.finish`.
     """
-    planners = planners_of(network)
-    if not planners:
+    fresh = fresh_coach(network)
+    if fresh is None:
         return earlier
     asked = config.samples if earlier is None else config.further_samples
     # Who only tries it out shall not wait for minutes.
     settings = replace(config, samples=min(asked, _SHARE * imitation.samples))
-    begins_as = earlier or Coach(copy.deepcopy(planners[0]))
-    coach = Coaching(settings, imitation, curate, begins_as, world, network.rig, towns).finish(path, progress)
-    for planner in planners:
+    coach = Coaching(settings, imitation, curate, earlier or fresh, world, network.rig, towns).finish(
+        path, progress
+    )
+    for planner in planners_of(network):
         planner.load_state_dict(coach.planner.state_dict())
     return coach

@@ -9,6 +9,8 @@ from fleetloop.core.kernels import device
 from fleetloop.core.types import (
     EGO,
     HISTORY_STEPS,
+    HISTORY_VALUES,
+    LONGEST_STOOD_S,
     STEP_S,
     UPCOMING_LANES,
     VEHICLE_SIZES,
@@ -127,13 +129,19 @@ def _move_learner(world, state, w, a, curvature, acceleration, needed_m):
     state.odometer_m[w, a] += along - before
     state.along[w, a], state.offset[w, a] = along, offset
     _find_new_route(world, state, w, a, needed_m)
+    return _next_lanes(world, state, w, a, needed_m)
+
+
+@device
+def _remember(state, w, a):
+    """Append how the learner moves to its history."""
     for i in range(HISTORY_STEPS - 1):
-        for j in range(3):
+        for j in range(HISTORY_VALUES):
             state.history[w, a, i, j] = state.history[w, a, i + 1, j]
     state.history[w, a, HISTORY_STEPS - 1, 0] = state.speed[w, a]
     state.history[w, a, HISTORY_STEPS - 1, 1] = state.acceleration[w, a]
     state.history[w, a, HISTORY_STEPS - 1, 2] = state.curvature[w, a]
-    return _next_lanes(world, state, w, a, needed_m)
+    state.history[w, a, HISTORY_STEPS - 1, 3] = min(state.wait_s[w, a], LONGEST_STOOD_S)
 
 
 @device
@@ -251,6 +259,8 @@ def move(world, state, acceleration, curvature, target_lane, needed_m, w, a):
         state.wait_s[w, a] += STEP_S
     elif state.speed[w, a] > behaviour.CREEP_SPEED_MPS:
         state.wait_s[w, a] = 0.0
+    if state.learner[w, a]:
+        _remember(state, w, a)
 
 
 @device(entry=False)

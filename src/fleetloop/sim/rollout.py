@@ -12,6 +12,7 @@ from fleetloop.core.labels import Labels
 from fleetloop.core.types import (
     EGO,
     HISTORY_STEPS,
+    HISTORY_VALUES,
     NAVIGATION_VALUES,
     STEP_S,
     UPCOMING_LANES,
@@ -105,7 +106,7 @@ def empty_state(worlds: int, agents: int) -> State:
         script_value=np.zeros(shape, np.float32),
         script_trigger_m=np.zeros(shape, np.float32),
         learner=np.zeros(shape, np.uint8),
-        history=np.zeros((*shape, HISTORY_STEPS, 3), np.float32),
+        history=np.zeros((*shape, HISTORY_STEPS, HISTORY_VALUES), np.float32),
     )
 
 

@@ -20,8 +20,9 @@ OWN_FIELDS = 12
 """Speed, acceleration, curvature; offset to the left of the path, sine and cosine of the angle to it; lane width,
 speed limit; metres to where the rules say to stop, gap to and speed of the vehicle ahead; how long it has stood."""
 UNSEEN_FIELDS = (1, 2, 8, 11)
-"""Of these numbers, those that the network does not know: what it did just now, and how long it has stood, would teach
-it to go on like that (`NetworkConfig.past_controls`); where the rules say to stop it has to find out."""
+"""Of these numbers, those that the coach is not given here: what it did just now would teach it to go on like that
+(`NetworkConfig.past_controls`), where the rules say to stop it has to find out, and how long it has stood the ego
+history says more finely."""
 PREVIEW_M = (3.0, 6.0, 10.0, 15.0, 21.0, 28.0, 40.0, 55.0)
 PREVIEW_FIELDS = 3
 """Forward, left, curvature."""

@@ -17,7 +17,14 @@ from fleetloop.core.errors import DatasetError
 from fleetloop.core.labels import Labels, empty_labels
 from fleetloop.core.random import Stream, generator
 from fleetloop.core.scene import SCENE_DTYPE, unpack_scenes
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, CameraRig, Observation, World
+from fleetloop.core.types import (
+    HISTORY_STEPS,
+    HISTORY_VALUES,
+    NAVIGATION_VALUES,
+    CameraRig,
+    Observation,
+    World,
+)
 from fleetloop.policy.encoder import FIRST_CENTRE_PX, STRIDE, cell_count
 from fleetloop.sim.birds_eye import birds_eye
 from fleetloop.sim.cameras import appearances, render, varied_rig
@@ -64,7 +71,7 @@ class Moments(NamedTuple):
     """Its index in the World."""
     scene: Shaped[np.ndarray, " N"]
     earlier_scene: Shaped[np.ndarray, " N"]
-    ego_history: Float32[np.ndarray, "N 8 3"]
+    ego_history: Float32[np.ndarray, "N 8 4"]
     navigation: Float32[np.ndarray, "N 10"]
     time_of_day_h: Float32[np.ndarray, " N"]
     labels: Labels
@@ -86,7 +93,7 @@ def empty_moments(count: int) -> Moments:
         town=np.zeros(count, np.int32),
         scene=np.zeros(count, SCENE_DTYPE),
         earlier_scene=np.zeros(count, SCENE_DTYPE),
-        ego_history=np.zeros((count, HISTORY_STEPS, 3), np.float32),
+        ego_history=np.zeros((count, HISTORY_STEPS, HISTORY_VALUES), np.float32),
         navigation=np.zeros((count, NAVIGATION_VALUES), np.float32),
         time_of_day_h=np.zeros(count, np.float32),
         labels=empty_labels(count),

@@ -23,6 +23,8 @@ from fleetloop.core.types import Plan
 from fleetloop.policy import features
 from fleetloop.policy.features import curvature_from_control
 from fleetloop.policy.heads import ACCELERATION_SCALE_MPS2
+from fleetloop.policy.model import DriverModel
+from fleetloop.policy.network import reads_stood
 from fleetloop.policy.planner import SITUATION_WIDTH, Intention, Planner, planners_of
 from fleetloop.sim.privileged_view import PRIVILEGED_OTHER, PRIVILEGED_OWN, seeing_nobody
 from fleetloop.sim.state_view import OTHERS
@@ -46,7 +48,7 @@ class CoachInputs(NamedTuple):
 
     privileged: Float[Tensor, "B fields"]
     """Rows of `privileged_view`."""
-    ego_history: Float[Tensor, "B 8 3"]
+    ego_history: Float[Tensor, "B 8 4"]
     navigation: Float[Tensor, "B 10"]
     time_of_day_h: Float[Tensor, " B"]
 
@@ -68,9 +70,12 @@ class Coach(nn.Module):
     largest answer and the sum.
     """
 
-    def __init__(self, planner: Planner) -> None:
+    def __init__(self, planner: Planner, stood: bool = True) -> None:
+        """`stood` says whether it is told how long it has stood, as `NetworkConfig.stood` does."""
         super().__init__()
+        self._stood = stood
         measured = features.EGO_FEATURES + features.TURN_FEATURES + features.CLOCK_FEATURES
+        measured += features.STOOD_FEATURES if stood else 0
         self.own = nn.Sequential(
             nn.Linear(PRIVILEGED_OWN + measured, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU()
         )
@@ -88,7 +93,7 @@ class Coach(nn.Module):
     def situation(self, inputs: CoachInputs) -> Float[Tensor, "B situation"]:
         """What matters in these moments."""
         measured = [
-            features.ego_features(inputs.ego_history, past_controls=False),
+            features.ego_features(inputs.ego_history, past_controls=False, stood=self._stood),
             features.navigation_features(inputs.navigation, turn_ends=False),
             features.clock_features(inputs.time_of_day_h),
         ]
@@ -113,16 +118,21 @@ class Coach(nn.Module):
         return self.planner(situation, inputs.ego_history[:, -1, 0])
 
 
-def coach_from(tensors: dict[str, Tensor], network: nn.Module) -> Coach | None:
+def fresh_coach(network: DriverModel) -> Coach | None:
+    """A coach with fresh weights that speaks to the planner of this network; None if it has none."""
+    planners = planners_of(network)
+    return Coach(copy.deepcopy(planners[0]), reads_stood(network.config)) if planners else None
+
+
+def coach_from(tensors: dict[str, Tensor], network: DriverModel) -> Coach | None:
     """The coach that a network with a planner learnt from, by the weights that were kept of it; None if there is none.
 
     Raises:
         CheckpointError: the weights are not those of a coach.
     """
-    planners = planners_of(network)
-    if not planners:
+    coach = fresh_coach(network)
+    if coach is None:
         return None
-    coach = Coach(copy.deepcopy(planners[0]))
     try:
         coach.load_state_dict(tensors)
     except RuntimeError as error:

@@ -55,7 +55,7 @@ class FleetStep:
     def of_vehicle(self, w: int) -> EpisodeStep:
         """The step of the vehicle in world w."""
         plan, observation = self.plan, self.observation
-        speed, acceleration, curvature = observation.ego_history[w, -1].tolist()
+        speed, acceleration, curvature, _ = observation.ego_history[w, -1].tolist()
         return EpisodeStep(
             timestamp_ns=int(self.timestamp_ns[w]),
             ego_pose=self.ego_pose[w],

@@ -3,7 +3,7 @@
 import numpy as np
 from gymnasium import spaces
 
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES
+from fleetloop.core.types import HISTORY_STEPS, HISTORY_VALUES, NAVIGATION_VALUES
 from fleetloop.sim.cameras import image_shapes
 from fleetloop.sim.environments.learner_worlds import EnvironmentConfig, Sees
 from fleetloop.sim.environments.views import CAMERAS, HISTORY, NAVIGATION, STATE
@@ -28,7 +28,7 @@ def observation_space(config: EnvironmentConfig) -> spaces.Space:
     for number, shape in enumerate(shapes):
         name = CAMERAS if len(shapes) == 1 else f"{CAMERAS}_{number}"
         parts[name] = spaces.Box(0, 255, shape[1:], np.uint8)
-    parts[HISTORY] = spaces.Box(-_FASTEST, _FASTEST, (HISTORY_STEPS, 3), np.float32)
+    parts[HISTORY] = spaces.Box(-_FASTEST, _FASTEST, (HISTORY_STEPS, HISTORY_VALUES), np.float32)
     parts[NAVIGATION] = spaces.Box(-_FARTHEST_M, _FARTHEST_M, (NAVIGATION_VALUES,), np.float32)
     if config.sees is Sees.BOTH:
         parts[STATE] = state

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Int
 
-from fleetloop.core.types import HISTORY_STEPS, NAVIGATION_VALUES, Scene
+from fleetloop.core.types import HISTORY_STEPS, HISTORY_VALUES, NAVIGATION_VALUES, Scene
 from fleetloop.sim.cameras import Appearance, appearances, image_shapes, render
 from fleetloop.sim.environments.learner_worlds import LearnerWorlds, Sees
 from fleetloop.sim.observe import empty_scene, navigate, see
@@ -31,7 +31,7 @@ class Views:
             for number, shape in enumerate(shapes):
                 name = CAMERAS if len(shapes) == 1 else f"{CAMERAS}_{number}"
                 self.arrays[name] = np.zeros(shape, np.uint8)
-            self.arrays[HISTORY] = np.zeros((rows, HISTORY_STEPS, 3), np.float32)
+            self.arrays[HISTORY] = np.zeros((rows, HISTORY_STEPS, HISTORY_VALUES), np.float32)
             self.arrays[NAVIGATION] = np.zeros((rows, NAVIGATION_VALUES), np.float32)
         if config.sees is not Sees.CAMERAS:
             self.arrays[STATE] = self._state.reshape(rows, STATE_FIELDS)
@@ -56,7 +56,9 @@ class Views:
             see(worlds.world, worlds.state, scene, learner)
             navigate(worlds.world, worlds.state, self._hint, learner)
             hints[:, learner] = self._hint
-        self.arrays[HISTORY][:] = worlds.state.history[:, :learners].reshape(-1, HISTORY_STEPS, 3)
+        self.arrays[HISTORY][:] = worlds.state.history[:, :learners].reshape(
+            -1, HISTORY_STEPS, HISTORY_VALUES
+        )
 
     def _draw(self, rows: Int[np.ndarray, " rows"]) -> None:
         """Pictures of some learners; on all threads, for a picture is more work than a step of a world."""
