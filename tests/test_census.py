@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from fleetloop.core.types import Control, SignalColour
-from fleetloop.evaluate.census import Census, Place, places
+from fleetloop.evaluate.census import Census, Place, Would, demonstrated, places
 from fleetloop.evaluate.closed_loop import drive_distance, drive_suite
 from fleetloop.sim.demonstrator import empty_teaching
 from fleetloop.sim.safety_driver import Danger
@@ -110,3 +110,27 @@ def test_places(control: int, colour: int, place: Place):
     labels = empty_teaching(1)
     labels.junction_control[:], labels.signal_colour[:] = control, colour
     assert list(Place)[places(labels)[0]] == place
+
+
+@pytest.mark.parametrize(
+    ("acceleration_mps2", "halt_m", "lead_gap_m", "would"),
+    [
+        (1.5, 60.0, 60.0, Would.GO),
+        (1.5, 10.0, 10.0, Would.GO),
+        (1.5, 3.0, 60.0, Would.ROLL),
+        (1.5, 60.0, 3.0, Would.ROLL),
+        (0.3, 60.0, 60.0, Would.ROLL),
+        (0.0, 60.0, 60.0, Would.STAY),
+        (-2.0, 3.0, 3.0, Would.STAY),
+    ],
+)
+def test_who_would_only_close_up_rolls(
+    acceleration_mps2: float, halt_m: float, lead_gap_m: float, would: Would
+):
+    labels = empty_teaching(1)
+    labels.acceleration_mps2[:], labels.halt_m[:], labels.lead_gap_m[:] = (
+        acceleration_mps2,
+        halt_m,
+        lead_gap_m,
+    )
+    assert list(Would)[demonstrated(labels)[0]] == would

@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float32, Int8, Int32, UInt8, UInt64
 from fleetloop.core.labels import Labels
 from fleetloop.core.types import EGO, STEP_S, AgentKind, Control, Plan, SignalColour
 from fleetloop.sim.behaviour import LOOKAHEAD_M
-from fleetloop.sim.rollout import Rollout, RolloutStep
+from fleetloop.sim.rollout import WAITS_WITHIN_M, Rollout, RolloutStep
 from fleetloop.sim.safety_driver import Danger
 
 SPEEDS_MPS = (0.3, 1.0, 2.0, 5.0)
 """Between the bands of speed; below the first a car stands."""
 _GOES_MPS2, _STAYS_MPS2 = 0.5, 0.1
-"""Who would accelerate with more would go, with less would stay or brake."""
+"""Who would accelerate with more would go if there is room, with less would stay or brake."""
 _SLOW_BANDS = 3
 _BEFORE_S = (3.0, 2.0, 1.0, 0.5, 0.0)
 _NEAREST, _NEAR_M = 6, 60.0
@@ -48,6 +48,7 @@ class Would(StrEnum):
 
     GO = "go"
     ROLL = "roll"
+    """A little on: slowly, or no farther than a car's length, to where it has to wait."""
     STAY = "stay"
 
 
@@ -99,7 +100,7 @@ class Census:
         )
         self._recent.append(moment)
         band = np.searchsorted(SPEEDS_MPS, moment.speed[:, EGO], side="right")
-        cells = (places(moment.labels), band, _would(moment.labels.acceleration_mps2))
+        cells = (places(moment.labels), band, demonstrated(moment.labels))
         np.add.at(self._steps, tuple(index[moment.active] for index in cells), 1)
 
     def note(self, step: RolloutStep) -> None:
@@ -181,9 +182,11 @@ def places(labels: Labels) -> Int8[np.ndarray, " N"]:
     return place
 
 
-def _would(acceleration_mps2: Float32[np.ndarray, " N"]) -> Int8[np.ndarray, " N"]:
+def demonstrated(labels: Labels) -> Int8[np.ndarray, " N"]:
     """Number of what the demonstrator would do, in the order of Would."""
-    goes, stays = acceleration_mps2 > _GOES_MPS2, acceleration_mps2 < _STAYS_MPS2
+    acceleration_mps2, room_m = labels.acceleration_mps2, np.minimum(labels.halt_m, labels.lead_gap_m)
+    goes = (acceleration_mps2 > _GOES_MPS2) & (room_m >= WAITS_WITHIN_M)
+    stays = acceleration_mps2 < _STAYS_MPS2
     number = np.full(len(acceleration_mps2), _WOULD.index(Would.ROLL), np.int8)
     number[goes], number[stays] = _WOULD.index(Would.GO), _WOULD.index(Would.STAY)
     return number
