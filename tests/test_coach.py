@@ -48,8 +48,7 @@ from fleetloop.sim.state_view import (
 from fleetloop.stages.training import practise_checkpoint
 from fleetloop.stages.workspace import network_of
 from fleetloop.train.batches import BatchConfig, BatchSource, Moments
-from fleetloop.train.coach import Coach, CoachDriver, coach_from, coach_inputs
-from fleetloop.train.coach import fresh_coach as fresh_coach_of
+from fleetloop.train.coach import Coach, CoachDriver, coach_from, coach_inputs, fresh_coach
 from fleetloop.train.imitate import ImitationConfig
 from fleetloop.train.losses import loss_parts, plan_losses
 from fleetloop.train.mirror import mirrored_batch
@@ -60,13 +59,14 @@ from toy_world import toy_world
 RIG = CameraRig((equal_rig(32, 16).groups[0][:1],))
 DRIVE = DriveConfig(vehicles=8, steps=120, agents=6, route_m=150.0)
 CONFIG = CoachConfig(
-    samples=32_000,
+    samples=48_000,
     batch_size=64,
     learning_rate=3e-3,
     warmup_samples=1_000,
     drive=DRIVE,
     batches_per_round=4,
     capacity=5_000,
+    threads=1,
 )
 SIGNAL = OWN_FIELDS + len(PREVIEW_M) * PREVIEW_FIELDS
 CONTROL = SIGNAL + 7
@@ -81,7 +81,7 @@ def driven(driver: CoachDriver | None, seed: int = 3, steps: int = 120) -> Momen
     return collector.take_all()
 
 
-def fresh_coach(seed: int = 0) -> Coach:
+def untrained_coach(seed: int = 0) -> Coach:
     torch.manual_seed(seed)
     return Coach(Planner(4)).eval()
 
@@ -91,7 +91,7 @@ def test_it_is_told_how_long_it_has_stood_if_its_network_is():
     waiting.ego_history[:, :, 3] = 5.0
     driving = waiting._replace(ego_history=waiting.ego_history * np.array([1, 1, 1, 0], np.float32))
     for stood in (True, False):
-        coach = fresh_coach_of(build_network(NetworkConfig(planner=True, stood=stood), RIG))
+        coach = fresh_coach(build_network(NetworkConfig(planner=True, stood=stood), RIG))
         assert coach is not None
         one, other = (coach.situations_of(moments) for moments in (waiting, driving))
         assert np.array_equal(one, other) != stood
@@ -135,7 +135,7 @@ def test_it_sees_who_is_there_and_what_signs_and_lamps_show():
 @given(st.integers(0, 2**31 - 1))
 @settings(max_examples=20, deadline=None)
 def test_a_situation_does_not_depend_on_the_order_of_road_users(seed: int):
-    random, coach = np.random.default_rng(seed), fresh_coach()
+    random, coach = np.random.default_rng(seed), untrained_coach()
     moments = driven_once()
     shuffled = moments.privileged.copy()
     others = shuffled[:, PRIVILEGED_OWN:].reshape(len(shuffled), OTHERS, PRIVILEGED_OTHER)
@@ -158,7 +158,12 @@ def driven_once() -> Moments:
 def test_what_was_not_kept_is_not_known():
     moments = driven_once().select(np.arange(4))
     moments.privileged[1] = np.nan
-    assert np.isfinite(fresh_coach().situations_of(moments)).all(axis=1).tolist() == [True, False, True, True]
+    assert np.isfinite(untrained_coach().situations_of(moments)).all(axis=1).tolist() == [
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def mean_loss(coach: Coach, moments: Moments) -> float:
@@ -168,7 +173,7 @@ def mean_loss(coach: Coach, moments: Moments) -> float:
 
 
 def test_it_learns_to_drive_and_is_found_again(tmp_path: Path):
-    begins_as = fresh_coach()
+    begins_as = untrained_coach()
 
     def coach_at(progress: Callable[[float], None] | None = None) -> Coach:
         coaching = Coaching(CONFIG, ImitationConfig(), CurateConfig(stride=2), begins_as, toy_world(), RIG, 1)
@@ -234,7 +239,7 @@ def test_the_coach_of_who_practises_on_goes_on_too(tmp_path: Path):
     later = coach_from(kept, network)
     assert later is not None
     # It learned on, and speaks of situations as it did; another one would not.
-    before, after, other = (one.situations_of(driven_once()) for one in (coach, later, fresh_coach(1)))
+    before, after, other = (one.situations_of(driven_once()) for one in (coach, later, untrained_coach(1)))
     assert 0.0 < np.square(after - before).mean() < 0.5 * np.square(other - before).mean()
     # With it the network is taught what situations are, and is not without.
     shutil.copytree(first, tmp_path / "bare")
@@ -256,7 +261,7 @@ def test_the_coach_of_who_practises_on_goes_on_too(tmp_path: Path):
 
 
 def test_who_is_misled_drives_otherwise():
-    coach, moments = fresh_coach(), driven_once().select(slice(0, 8))
+    coach, moments = untrained_coach(), driven_once().select(slice(0, 8))
     torch.nn.init.normal_(coach.planner.linear.weight)
     knowing, misled = CoachDriver(coach, 8), CoachDriver(coach, 8, 1, (0.0, 1.0))
     plans = [
@@ -291,7 +296,7 @@ def test_who_overlooks_everybody_sees_what_one_sees_who_is_alone():
 
 
 def test_it_overlooks_for_seconds_as_often_as_asked():
-    coach, moments = fresh_coach(), driven_once().select(slice(0, 40))
+    coach, moments = untrained_coach(), driven_once().select(slice(0, 40))
     torch.nn.init.normal_(coach.planner.linear.weight)
     before = moments.privileged.copy()
     driver, again = (CoachDriver(coach, 40, 5, overlooking=0.25) for _ in range(2))
@@ -311,7 +316,7 @@ def test_it_overlooks_for_seconds_as_often_as_asked():
 
 
 def test_a_network_is_taught_its_situations():
-    coach, moments = fresh_coach(), driven_once()
+    coach, moments = untrained_coach(), driven_once()
     torch.manual_seed(0)
     network = build_network(NetworkConfig(planner=True), RIG)
     assert len(planners_of(network)) == 1 and not planners_of(build_network(NetworkConfig(), RIG))
