@@ -63,7 +63,7 @@ class Swerve:
         return Plan(
             np.full(count, 0.1, np.float32),
             np.full(count, 0.5, np.float32),
-            np.zeros((count, 8, 4), np.float32),
+            np.zeros((count, 8, 3), np.float32),
             np.zeros(count, np.float32),
         )
 

@@ -200,15 +200,13 @@ def coach_for(
     One that taught it earlier goes on: it speaks of situations as it did, and another one's language would have to be
     learnt anew. For `path` and `progress` see `Coaching.finish`.
     """
-    fresh = fresh_coach(network)
-    if fresh is None:
+    planners, begins_as = planners_of(network), earlier or fresh_coach(network)
+    if begins_as is None or not planners:
         return earlier
     asked = config.samples if earlier is None else config.further_samples
     # Who only tries it out shall not wait for minutes.
     settings = replace(config, samples=min(asked, _SHARE * imitation.samples))
-    coach = Coaching(settings, imitation, curate, earlier or fresh, world, network.rig, towns).finish(
-        path, progress
-    )
-    for planner in planners_of(network):
+    coach = Coaching(settings, imitation, curate, begins_as, world, network.rig, towns).finish(path, progress)
+    for planner in planners:
         planner.load_state_dict(coach.planner.state_dict())
     return coach
