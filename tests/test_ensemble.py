@@ -15,7 +15,7 @@ from fleetloop.core.types import Camera, CameraRig
 from fleetloop.policy.ensemble import Ensemble, combined
 from fleetloop.policy.export import export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
-from fleetloop.policy.half_precision import rounded
+from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import DriverModel, OwnNetwork

@@ -18,7 +18,7 @@ from fleetloop.policy import encoder, features, heads
 from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
-from fleetloop.policy.half_precision import rounded
+from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.network import (
     DriverNetwork,
@@ -378,15 +378,14 @@ class TestOnnx:
         assert parity(rounded(network), tmp_path / "network.onnx", sequence, 1e-3) < 1e-3
 
     @pytest.mark.parametrize("planner", [True, False])
-    def test_eight_bits_take_a_fraction_of_the_bytes_and_plan_about_the_same(
-        self, tmp_path: Path, planner: bool
-    ):
+    def test_eight_bit_integers_plan_about_the_same(self, tmp_path: Path, planner: bool):
         torch.manual_seed(1)
         network = build_network(NetworkConfig(planner=planner), RIG)
         export_onnx(network, tmp_path / "network.onnx")
         sequence = [random_observation(3, seed) for seed in range(8)]
         quantize_onnx(tmp_path / "network.onnx", tmp_path / "int8.onnx", RIG, sequence[:4])
-        assert (tmp_path / "int8.onnx").stat().st_size < 0.65 * (tmp_path / "network.onnx").stat().st_size
+        whole = 4 * sum(parameter.numel() for parameter in network.parameters())
+        assert (tmp_path / "int8.onnx").stat().st_size < 0.4 * whole
         assert parity(network, tmp_path / "int8.onnx", sequence[4:], INT8_TOLERANCE) > 1e-5
         plan = OnnxDriver(tmp_path / "int8.onnx", RIG, 2).plan(random_observation(2, 9))
         assert plan.curvature_1pm.shape == (2,)
@@ -399,8 +398,10 @@ class TestOnnx:
             onnx_path, tmp_path / "int8.onnx", RIG, [random_observation(2, seed) for seed in range(4)]
         )
         graph = onnx.load(str(tmp_path / "int8.onnx")).graph
-        arrays = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer]
-        weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        # What is widened to float32 before it is multiplied may take all of its 8 bits.
+        read = [arrays.get(node.input[0]) for node in graph.node if node.op_type == "DequantizeLinear"]
+        weights = [array for array in read if array is not None and array.dtype == np.int8 and array.ndim > 1]
         assert len(weights) > 5
         assert all(2 * 255 * np.abs(array.astype(int)).max() <= np.iinfo(np.int16).max for array in weights)
 
@@ -546,10 +547,10 @@ def test_a_network_is_built_again_from_its_onnx_file(config: NetworkConfig, tmp_
     assert again.config == config
     for name, weights in rounded(network).state_dict().items():
         assert torch.equal(weights, again.state_dict()[name]), name
-        assert torch.allclose(weights, network.state_dict()[name], rtol=2**-11, atol=2**-24), name
+        assert torch.allclose(weights, network.state_dict()[name], rtol=2**-11, atol=5e-3), name
 
 
-def test_weights_that_16_bits_cannot_hold_stay_as_they_are(tmp_path: Path):
+def test_weights_that_few_bits_cannot_hold_stay_as_they_are(tmp_path: Path):
     torch.manual_seed(3)
     network = build_network(NetworkConfig(), RIG).eval()
     with torch.no_grad():
@@ -560,9 +561,10 @@ def test_weights_that_16_bits_cannot_hold_stay_as_they_are(tmp_path: Path):
     assert torch.equal(again.state_dict()["enter.weight"], network.enter.weight)
     held = {tensor.name: tensor.data_type for tensor in onnx.load(str(path)).graph.initializer}
     assert held["network.enter.weight"] == onnx.TensorProto.FLOAT
-    assert held["network.heads.linear.weight"] == onnx.TensorProto.FLOAT16
     whole = 4 * sum(parameter.numel() for parameter in network.parameters())
-    assert path.stat().st_size < 0.62 * whole
+    assert held["network.measured.0.weight"] == onnx.TensorProto.FLOAT16
+    assert held["network.blocks.0.up.weight"] == onnx.TensorProto.INT8
+    assert path.stat().st_size < 0.4 * whole
 
 
 def test_an_onnx_file_that_cannot_be_looked_into(tmp_path: Path):

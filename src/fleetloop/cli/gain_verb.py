@@ -14,7 +14,7 @@ class Gain:
 
     workspace: Path = Path("gain")
     """Holds a workspace for each seed and kind of uploads; the same command goes on with what is there."""
-    preset: PresetName = "laptop"
+    preset: PresetName = "gain"
     seeds: tuple[int, ...] = (0, 1, 2)
     turns: int | None = None
     """Instead of the preset's number."""
@@ -26,7 +26,7 @@ class Gain:
 
         preset = preset_named(self.preset)
         if preset.practise is not None:
-            raise ConfigError(f"gain: preset {self.preset} uploads nothing; use laptop or smoke")
+            raise ConfigError(f"gain: preset {self.preset} uploads nothing; use gain, laptop or smoke")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"gain: seeds {self.seeds} must be different ones, at least one")
         if self.turns is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fleetloop.presets import Preset
     from fleetloop.sim.roads.library import TownLibrary
 
-PresetName = Literal["smoke", "laptop", "speedrun", "gpu"]
+PresetName = Literal["smoke", "laptop", "gain", "speedrun", "gpu"]
 
 
 def at_least_one(name: str, value: int) -> int:

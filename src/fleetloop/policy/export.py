@@ -22,9 +22,9 @@ from fleetloop.core.types import (
     Observation,
     Plan,
 )
+from fleetloop.policy.compact_weights import rounded, store_compactly, stored_weights
 from fleetloop.policy.encoder import rig_geometry
 from fleetloop.policy.features import Inputs, inputs_from
-from fleetloop.policy.half_precision import rounded, store_in_16_bits
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
@@ -120,7 +120,7 @@ def export_onnx(network: DriverModel, path: Path) -> None:
         model = onnx.load(str(partial))
         _keep_inputs(model.graph, dict(zip(names, tensors, strict=True)), unbatched=geometry)
         _keep_sightings(model.graph, network)
-        store_in_16_bits(model.graph)
+        store_compactly(model.graph)
         onnx.helper.set_model_props(model, {CONFIG_PROPERTY: json.dumps(config_to_dict(network.config))})
         onnx.save(model, str(partial))
 
@@ -158,12 +158,13 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
         model = onnx.load_from_string(content)
         properties = {entry.key: entry.value for entry in model.metadata_props}
         network = build_network(config_from_dict(json.loads(properties[CONFIG_PROPERTY])), rig)
-        held = {tensor.name.removeprefix("network."): tensor for tensor in model.graph.initializer}
+        weights = stored_weights(model.graph)
+        held = {name.removeprefix("network."): values for name, values in weights.items()}
         state = network.state_dict()
         for key, fresh in state.items():
             # Of equal vectors, as the zeros of biases that never learnt, the file keeps one.
             if key in held or fresh.dim() > 1:
-                state[key] = torch.from_numpy(onnx.numpy_helper.to_array(held[key]).astype(np.float32))
+                state[key] = torch.from_numpy(held[key].astype(np.float32))
         network.load_state_dict(state)
     except (DecodeError, KeyError, ValueError, RuntimeError, ConfigError) as error:
         raise BundleError(

@@ -12,7 +12,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from fleetloop.core.errors import BundleError
 from fleetloop.core.files import replacing_file
 from fleetloop.core.types import CameraRig, Observation
-from fleetloop.policy.half_precision import store_in_16_bits
+from fleetloop.policy.compact_weights import store_compactly
 from fleetloop.policy.runtime import OnnxDriver
 
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
@@ -82,7 +82,7 @@ def quantize_onnx(network: Path, path: Path, rig: CameraRig, observations: Seque
                 weight_type=QuantType.QInt8,
             )
             quantized = onnx.load(str(partial))
-            store_in_16_bits(quantized.graph)
+            store_compactly(quantized.graph)
             onnx.save(quantized, str(partial))
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{network}: cannot be quantised ({error}); release it in float32") from error

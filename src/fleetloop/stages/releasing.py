@@ -17,7 +17,7 @@ from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
 from fleetloop.policy.export import parity
-from fleetloop.policy.half_precision import rounded
+from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
