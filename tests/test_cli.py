@@ -194,14 +194,14 @@ def test_a_network_in_8_bits_is_judged_and_the_same_is_released(copied: Path, tm
     sizes = [(path / "network.onnx").stat().st_size for path in (int8, float32)]
     assert sizes[0] < 0.7 * sizes[1]
     release = ("release", checkpoint, "--number", 3, "--workspace", copied, "--report")
-    assert "judges the network in 8 bits; release with --int8" in command.fail(*release, int8)
+    assert "judges the network in 8-bit integers; release with --int8" in command.fail(*release, int8)
     assert "release 3 published" in command.run(*release, int8, "--int8")
     bundle = tmp_path / "int8-bundle/driver.bundle"
     assert unpack_bundle(bundle.read_bytes(), "").network == (int8 / "network.onnx").read_bytes()
     # The Bundle, and the workspace that installs it, drive like what was judged; a float32 Report will do as well.
     for name in (bundle, copied):
         assert command.run("evaluate", "--release", name, *where, "--json") == judged
-    assert "is in 8 bits already" in command.fail("evaluate", bundle, "--int8", *where)
+    assert "is in 8-bit integers already" in command.fail("evaluate", bundle, "--int8", *where)
     assert "give the checkpoint instead" in command.fail("restore", bundle, "--out", tmp_path / "restored")
     again = ("release", checkpoint, "--number", 4, "--workspace", copied, "--report", float32, "--int8")
     assert "release 4 published" in command.run(*again)

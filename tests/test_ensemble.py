@@ -12,10 +12,10 @@ from fleetloop.artifacts.checkpoint import read_checkpoint, write_checkpoint
 from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import Camera, CameraRig
+from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.ensemble import Ensemble, combined
 from fleetloop.policy.export import export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
-from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import DriverModel, OwnNetwork

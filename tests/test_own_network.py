@@ -13,8 +13,8 @@ from fleetloop.cli import main
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import CameraRig
 from fleetloop.policy import model
-from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.compact_weights import rounded
+from fleetloop.policy.export import export_onnx, parity
 from fleetloop.policy.model import DriverModel, OwnNetwork, allow_builder
 from fleetloop.policy.network import NetworkConfig, build_network, config_from_dict, config_to_dict
 from fleetloop.policy.runtime import OnnxDriver

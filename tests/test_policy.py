@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from fleetloop.core.errors import BundleError, ConfigError, InputError
 from fleetloop.core.types import Camera, CameraRig, Observation
 from fleetloop.policy import encoder, features, heads
+from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.export import TorchDriver, export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
-from fleetloop.policy.compact_weights import rounded
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.network import (
     DriverNetwork,

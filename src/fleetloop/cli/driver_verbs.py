@@ -286,7 +286,7 @@ class Evaluate:
         from fleetloop.stages.releasing import calibration_observations, write_int8
 
         if is_int8(driver.onnx):
-            raise InputError(f"{driver.name}: is in 8 bits already; leave --int8 out")
+            raise InputError(f"{driver.name}: is in 8-bit integers already; leave --int8 out")
         observations = calibration_observations(library, driver.rig)
         with stage("8-bit integers"), tempfile.TemporaryDirectory() as name:
             folder = Path(name)

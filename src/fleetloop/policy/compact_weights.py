@@ -1,8 +1,8 @@
 """Releases keep matrices in few bits; they compute in float32.
 
 Large matrices are whole numbers of 8 bits times a scale for each row, what a unit of the next layer reads; small ones
-are in half precision (IEEE 754). Unlike in 8-bit integers
-(`policy.quantize`) nothing but weights is rounded, and the network plans the same (docs/adr/0024).
+are in half precision (IEEE 754). Unlike in 8-bit integers (`policy.quantize`) nothing but weights is rounded, and the
+network plans the same (docs/adr/0024).
 """
 
 import copy

@@ -151,7 +151,7 @@ def import_onnx(content: bytes, rig: CameraRig, name: str) -> DriverModel:
         name: what errors call the content.
 
     Raises:
-        BundleError: it does not hold what is needed (its weights were rounded to 8 bits, or an earlier version
+        BundleError: it does not hold what is needed (it computes in 8-bit integers, or an earlier version
             wrote it), or its plans differ.
     """
     try:

@@ -1,4 +1,4 @@
-"""The network in 8-bit integers: fewer bytes; whether it is faster is for the vehicle's processor to say."""
+"""The network in 8-bit integers, weights and what lies between the layers: whether it is faster is for the vehicle's processor to say."""
 
 import tempfile
 from collections.abc import Sequence
@@ -89,5 +89,5 @@ def quantize_onnx(network: Path, path: Path, rig: CameraRig, observations: Seque
 
 
 def is_int8(network: bytes) -> bool:
-    """Whether an ONNX file holds weights in 8 bits, as `quantize_onnx` writes them."""
+    """Whether an ONNX file computes in 8-bit integers, as `quantize_onnx` writes them."""
     return any(node.op_type == "DequantizeLinear" for node in onnx.load_from_string(network).graph.node)

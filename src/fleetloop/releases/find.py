@@ -50,7 +50,7 @@ class FoundDriver:
         """The network in PyTorch, which can be looked into and trained on.
 
         Raises:
-            BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
+            BundleError: the Bundle was made by an earlier version, or it computes in 8-bit integers.
             InputError: it is a network of somebody's own.
         """
         network = self.network or import_onnx(self.onnx, self.rig, self.name)

@@ -17,7 +17,7 @@ def restore_checkpoint(found: FoundDriver, path: Path) -> Artifact:
     Raises:
         InputError: it is a network of somebody's own.
         CheckpointError: the coach is damaged.
-        BundleError: the Bundle was made by an earlier version, or its weights were rounded to 8 bits.
+        BundleError: the Bundle was made by an earlier version, or it computes in 8-bit integers.
         StorageError: the folder cannot be written.
     """
     coach = None if found.taught_by is None else read_coach(found.taught_by)

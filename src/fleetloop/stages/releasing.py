@@ -16,8 +16,8 @@ from fleetloop.artifacts.report import Report
 from fleetloop.artifacts.report_file import read_report
 from fleetloop.core.errors import BundleError
 from fleetloop.core.types import STEP_S, CameraRig, Observation, World
-from fleetloop.policy.export import parity
 from fleetloop.policy.compact_weights import rounded
+from fleetloop.policy.export import parity
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS
 from fleetloop.policy.model import DriverModel
 from fleetloop.policy.quantize import INT8_TOLERANCE, quantize_onnx
@@ -55,14 +55,14 @@ def release_checkpoint(
     who restores the release to practise on does.
 
     Args:
-        world: where the network's plans before and after are compared, and one in 8 bits is calibrated.
+        world: where the network's plans before and after are compared, and one in 8-bit integers is calibrated.
         int8: release the network in 8-bit integers: the very one that the Report judges, if that was driven in 8
             bits; else one made from the Report's float32 network. It may differ from the checkpoint by
             INT8_TOLERANCE.
 
     Raises:
         GateError: the Report did not pass.
-        BundleError: the Report judges another checkpoint, or the network in 8 bits while `int8` is not asked for;
+        BundleError: the Report judges another checkpoint, or the network in integers while `int8` is not asked for;
             the exported network does not do what the checkpoint does; or a higher release is published already.
         CheckpointError, ReportError: an input cannot be read, or was altered.
         StorageError: the disk is full.
@@ -106,7 +106,7 @@ def _checked_network(
         onnx_path = write_int8(onnx_path, folder / NETWORK_FILE, network.rig, observations)
     elif not int8:
         raise BundleError(
-            f"{report_folder}: judges the network in 8 bits; release with --int8, or evaluate without it"
+            f"{report_folder}: judges the network in 8-bit integers; release with --int8, or evaluate without it"
         )
     return onnx_path, parity(network, onnx_path, observations[len(observations) // 2 :], INT8_TOLERANCE)
 
@@ -164,5 +164,5 @@ def example_observations(
 
 
 def calibration_observations(library: TownLibrary, rig: CameraRig) -> list[Observation]:
-    """Those of EXAMPLE_TOWN: enough to calibrate a network in 8 bits."""
+    """Those of EXAMPLE_TOWN: enough to calibrate a network in 8-bit integers."""
     return example_observations(make_world(library, [EXAMPLE_TOWN]), rig, steps=_INT8_STEPS)
