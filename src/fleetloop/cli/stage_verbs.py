@@ -344,7 +344,7 @@ class Release:
     network: str | None = None
     """The checkpoint's network of your own, package.module:function, if you trust its code."""
     int8: bool = False
-    """Release the network in 8-bit integers: plans a little different, and on some processors quicker. If the report is of
+    """Release the network in 8-bit integers: plans a little different, on some processors sooner. If the report is of
     evaluate --int8, the very network that it judges."""
 
     def run(self) -> None:

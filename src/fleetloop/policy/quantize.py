@@ -1,4 +1,4 @@
-"""The network in 8-bit integers, weights and what lies between the layers: whether it is faster is for the vehicle's processor to say."""
+"""The network in 8-bit integers, weights and what lies between; whether that is faster is for the processor to say."""
 
 import tempfile
 from collections.abc import Sequence
