@@ -106,6 +106,22 @@ _STEPS_OFTEN = ImitationConfig(
 The median of the acceleration, for it is several that drive: where they differ the car brakes anyway.
 """
 
+_LAPTOP = Preset(
+    turns=3,
+    training_towns=8,
+    evaluation_towns=4,
+    demonstrate=DriveConfig(
+        vehicles=64, steps=900, camera_interval_steps=10, scenario_share=0.1, recorder=_EVERYTHING
+    ),
+    drive=DriveConfig(vehicles=64, steps=900, scenario_share=0.1),
+    curate=CurateConfig(),
+    network=NetworkConfig(),
+    imitate=ImitationConfig(samples=270_000, warmup_samples=10_000),
+    first_imitate=ImitationConfig(samples=200_000, warmup_samples=10_000),
+    batches=BatchConfig(),
+    evaluate=EvaluateConfig(routes=64, route_m=400.0),
+)
+
 PRESETS = {
     "smoke": Preset(
         turns=2,
@@ -125,36 +141,14 @@ PRESETS = {
             routes=20, route_m=100.0, vehicles=20, agents=4, clips=1, minimum_progress=0.2
         ),
     ),
-    "laptop": Preset(
-        turns=3,
-        training_towns=8,
-        evaluation_towns=4,
-        demonstrate=DriveConfig(
-            vehicles=64, steps=900, camera_interval_steps=10, scenario_share=0.1, recorder=_EVERYTHING
-        ),
-        drive=DriveConfig(vehicles=64, steps=900, scenario_share=0.1),
-        curate=CurateConfig(),
-        network=NetworkConfig(),
-        imitate=ImitationConfig(samples=270_000, warmup_samples=10_000),
-        first_imitate=ImitationConfig(samples=200_000, warmup_samples=10_000),
-        batches=BatchConfig(),
-        evaluate=EvaluateConfig(routes=64, route_m=400.0),
-    ),
-    # `laptop` with fewer samples of smaller batches: what uploads are worth shows in what goes wrong, and networks that
-    # learnt less do more of it in as many kilometres. 21 turns of three seeds are hours all the same.
-    "gain": Preset(
-        turns=3,
-        training_towns=8,
-        evaluation_towns=4,
-        demonstrate=DriveConfig(
-            vehicles=64, steps=900, camera_interval_steps=10, scenario_share=0.1, recorder=_EVERYTHING
-        ),
-        drive=DriveConfig(vehicles=64, steps=900, scenario_share=0.1),
-        curate=CurateConfig(),
-        network=NetworkConfig(),
+    "laptop": _LAPTOP,
+    # Fewer samples of smaller batches: what uploads are worth shows in what goes wrong, and networks that learnt less
+    # do more of it in as many kilometres. Three seeds are 21 turns, hours all the same.
+    "gain": replace(
+        _LAPTOP,
         imitate=ImitationConfig(samples=64_000, batch_size=64, warmup_samples=5_000),
+        first_imitate=None,
         batches=BatchConfig(batch_size=64),
-        evaluate=EvaluateConfig(routes=64, route_m=400.0),
     ),
     # Turn 0 is for an hour on two cores; the reference release is made by the turns after it.
     "speedrun": Preset(
