@@ -26,12 +26,15 @@ from fleetloop.cli import main
 from fleetloop.core.errors import BundleError, MapError
 from fleetloop.evaluate.census import Place
 from fleetloop.loop import Turns
+from fleetloop.policy.compact_weights import rounded
+from fleetloop.policy.quantize import is_int8
 from fleetloop.presets import EVALUATION_SEED, PRESETS
 from fleetloop.release.publish import publish
 from fleetloop.releases import find
 from fleetloop.sim.roads.generate import parse_generated_key
 from fleetloop.stages import judging, training
 from fleetloop.stages.releasing import utc_now
+from fleetloop.stages.workspace import network_of
 from fleetloop.vehicle.drive import read_summary
 from tiny_loop import finished_workspace, ids_of, make_tiny, prepare
 
@@ -184,15 +187,14 @@ def test_a_release_is_evaluated_by_name_or_path(
     )
 
 
-def test_a_network_in_8_bits_is_judged_and_the_same_is_released(copied: Path, tmp_path: Path, command: Cli):
+def test_a_network_in_integers_is_judged_and_the_same_is_released(copied: Path, tmp_path: Path, command: Cli):
     checkpoint, float32 = copied / "turns/01/checkpoint", copied / "turns/01/report"
     int8, where = tmp_path / "int8", ("--preset", "smoke", "--workspace", copied)
     in_service = ("--in-service", copied / "turns/00/report")
     judged = command.run("evaluate", checkpoint, "--int8", "--out", int8, *in_service, *where, "--json")
     settings = {path: read_report(path / "report.json").settings["int8"] for path in (int8, float32)}
     assert settings == {int8: True, float32: False}
-    sizes = [(path / "network.onnx").stat().st_size for path in (int8, float32)]
-    assert sizes[0] < 0.7 * sizes[1]
+    assert [is_int8((path / "network.onnx").read_bytes()) for path in (int8, float32)] == [True, False]
     release = ("release", checkpoint, "--number", 3, "--workspace", copied, "--report")
     assert "judges the network in 8-bit integers; release with --int8" in command.fail(*release, int8)
     assert "release 3 published" in command.run(*release, int8, "--int8")
@@ -215,8 +217,9 @@ def test_a_release_becomes_the_checkpoint_again_that_it_was_made_from(
     assert str(restored) in command.run("restore", copied, "--out", restored)
     (weights, config, _), (expected, made_with, _) = map(read_checkpoint, (restored, made_from))
     assert weights.keys() == expected.keys()
-    # Bundles keep matrices in half precision.
-    assert all(torch.allclose(weights[name], expected[name], rtol=2**-11, atol=2**-24) for name in weights)
+    # Bundles keep matrices in few bits.
+    kept = rounded(network_of(made_from)[0]).state_dict()
+    assert all(torch.equal(weights[name], kept[name]) for name in weights)
     assert (config["network"], config["rig"]) == (made_with["network"], made_with["rig"])
     where = ("--preset", "smoke", "--workspace", copied, "--json")
     assert command.run("evaluate", restored, *where) == command.run("evaluate", made_from, *where)
