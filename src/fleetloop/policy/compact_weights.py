@@ -10,7 +10,7 @@ import copy
 import numpy as np
 import onnx
 import torch
-from jaxtyping import Float, Float32, Int8
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from fleetloop.policy.model import DriverModel
@@ -57,23 +57,17 @@ def store_compactly(graph: onnx.GraphProto) -> None:
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.ndim < 2:
             continue
+        narrow = _narrowed(values)
+        if narrow is None:
+            continue
+        stored, scale = narrow
         name, wide = tensor.name, f"{tensor.name}.float32"
-        stored = _in_8_bits(values) if values.size >= _LARGE else None
-        if stored is not None:
-            whole, scale = stored
-            tensor.CopyFrom(onnx.numpy_helper.from_array(whole, name))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(stored, name))
+        widened = wide if scale is None else f"{name}.whole"
+        widening.append(onnx.helper.make_node("Cast", [name], [widened], to=onnx.TensorProto.FLOAT))
+        if scale is not None:
             scales.append(onnx.numpy_helper.from_array(scale, name + _SCALE_SUFFIX))
-            widening.append(_cast(name, f"{name}.whole"))
-            widening.append(
-                onnx.helper.make_node("Mul", [f"{name}.whole", name + _SCALE_SUFFIX], [wide]),
-            )
-        else:
-            with np.errstate(over="ignore"):
-                half = values.astype(np.float16)
-            if not np.array_equal(half.astype(np.float32), values):
-                continue
-            tensor.CopyFrom(onnx.numpy_helper.from_array(half, name))
-            widening.append(_cast(name, wide))
+            widening.append(onnx.helper.make_node("Mul", [widened, name + _SCALE_SUFFIX], [wide]))
         names[name] = wide
     graph.initializer.extend(scales)
     for node in graph.node:
@@ -83,22 +77,23 @@ def store_compactly(graph: onnx.GraphProto) -> None:
     graph.node.extend(nodes)
 
 
-def _in_8_bits(
+def _narrowed(
     values: Float32[np.ndarray, "rows *columns"],
-) -> tuple[Int8[np.ndarray, "rows *columns"], Float32[np.ndarray, "rows *ones"]] | None:
-    """Whole numbers and the scale of their rows whose products the values are; None if they are not of that kind."""
-    largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
-    scale = largest / np.float32(_LARGEST_INTEGER)
-    whole = np.rint(values / np.where(scale > 0.0, scale, np.float32(1.0)))
-    return (whole.astype(np.int8), scale) if np.array_equal(whole * scale, values) else None
-
-
-def _cast(narrow: str, wide: str) -> onnx.NodeProto:
-    return onnx.helper.make_node("Cast", [narrow], [wide], to=onnx.TensorProto.FLOAT)
+) -> tuple[Shaped[np.ndarray, "rows *columns"], Float32[np.ndarray, "rows *ones"] | None] | None:
+    """A matrix in the fewest bits that hold it exactly, and for 8 bits the scale of its rows; None if none do."""
+    if values.size >= _LARGE:
+        largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        scale = largest / np.float32(_LARGEST_INTEGER)
+        whole = np.rint(values / np.where(scale > 0.0, scale, np.float32(1.0)))
+        if np.array_equal(whole * scale, values):
+            return whole.astype(np.int8), scale
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return (half, None) if np.array_equal(half.astype(np.float32), values) else None
 
 
 def stored_weights(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """All constants of a network by their names, in float32 what `store_compactly` stored in fewer bits."""
+    """All constants of a network by their names: those in 8 bits times their scale, others as they are stored."""
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     wide: dict[str, np.ndarray] = {}
     for name, values in held.items():

@@ -56,8 +56,8 @@ def release_checkpoint(
 
     Args:
         world: where the network's plans before and after are compared, and one in 8-bit integers is calibrated.
-        int8: release the network in 8-bit integers: the very one that the Report judges, if that was driven in 8
-            bits; else one made from the Report's float32 network. It may differ from the checkpoint by
+        int8: release the network in 8-bit integers: the very one that the Report judges, if that was driven in
+            them; else one made from the Report's float32 network. It may differ from the checkpoint by
             INT8_TOLERANCE.
 
     Raises:
