@@ -13,7 +13,7 @@ from fleetloop.artifacts.episode import rig_to_json
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.types import Camera, CameraRig
 from fleetloop.policy.compact_weights import rounded
-from fleetloop.policy.ensemble import Ensemble, combined
+from fleetloop.policy.ensemble import Ensemble, agreed, combined
 from fleetloop.policy.export import export_onnx, import_onnx, parity
 from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
@@ -27,7 +27,7 @@ from fleetloop.policy.network import (
     config_from_dict,
     config_to_dict,
 )
-from fleetloop.policy.planner import planners_of
+from fleetloop.policy.planner import SITUATION_WIDTH, planners_of
 from fleetloop.presets import preset_named
 from fleetloop.stages.joining import join_checkpoints
 from fleetloop.stages.workspace import network_of
@@ -77,6 +77,36 @@ class TestCombined:
         assert torch.allclose(combined(members, 1.0).acceleration, lower, atol=1e-5)
         curvature = [decode(member).curvature_1pm for member in members]
         assert torch.allclose(decode(both).curvature_1pm, (curvature[0] + curvature[1]) / 2.0, atol=1e-6)
+
+    def test_what_is_planned_again_from_the_situations_is_what_drove(self):
+        network = spoken(EnsembleConfig((NetworkConfig(planner=True),) * 2))
+        observation = random_observation(3, 5)
+        observation.ego_history[:, -1, 0] = (0.0, 1.0, 9.0)
+        inputs = inputs_from(observation, WIDE_RIG)
+        with torch.no_grad():
+            outputs, _ = network(
+                inputs, torch.ones(3, network.memory_width or 0), torch.ones(3, dtype=torch.bool)
+            )
+            again = network.planned(outputs.situation, inputs.ego_history[:, -1, 0])
+        assert outputs.situation.shape == (3, 2 * SITUATION_WIDTH)
+        for name in ("curvature_control", "acceleration", "poses_in_ego"):
+            assert torch.allclose(getattr(outputs, name), getattr(again, name), atol=1e-6), name
+
+    def test_where_curvatures_cancel_both_can_learn(self):
+        one = outputs_of(spoken(PAIR).learners()[0])
+        controls = [
+            torch.tensor([0.3, 0.0, 0.2], requires_grad=True),
+            torch.tensor([-0.3, 0.0, 0.2], requires_grad=True),
+        ]
+        plan = agreed([one._replace(curvature_control=control) for control in controls])
+        assert torch.allclose(plan.curvature_control, torch.tensor([0.0, 0.0, 0.2]), atol=1e-6)
+        plan.curvature_control.sum().backward()
+        assert all(
+            torch.allclose(control.grad, torch.full((3,), 0.5))
+            for control in controls
+            if control.grad is not None
+        )
+        assert all(control.grad is not None for control in controls)
 
     def test_who_stands_is_not_held_by_doubt(self):
         network = spoken(PAIR)

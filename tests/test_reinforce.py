@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fleetloop.core.errors import ConfigError
 from fleetloop.core.labels import empty_labels
 from fleetloop.core.types import NAVIGATION_VALUES, CameraRig, Observation
-from fleetloop.policy.network import NetworkConfig, build_network
+from fleetloop.policy.network import AnyNetwork, EnsembleConfig, NetworkConfig, build_network
 from fleetloop.policy.planner import Intention
 from fleetloop.sim.cameras import equal_rig
 from fleetloop.sim.routes import Route, make_routes
@@ -121,7 +121,7 @@ def routes(stage: int) -> Iterator[Route]:
 
 def run(
     config: ReinforcementConfig,
-    network_config: NetworkConfig | None = None,
+    network_config: AnyNetwork | None = None,
     partial_state: Path | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     torch.manual_seed(5)
@@ -207,10 +207,23 @@ def test_of_a_network_with_a_planner_that_alone_may_learn():
     )
 
 
+def test_the_planners_of_networks_that_drive_as_one_learn_together():
+    pair = EnsembleConfig((NetworkConfig(planner=True), NetworkConfig(planner=True, memory=False)))
+    torch.manual_seed(5)
+    fresh = build_network(pair, RIG).state_dict()
+    kept, figures = run(replace(SMALL, planner_only=True), pair)
+    moved = {name for name in fresh if not torch.equal(fresh[name], kept[name])}
+    assert {name.split(".heads.planner.")[0] for name in moved} == {"members.0", "members.1"}
+    assert all(".heads.planner." in name for name in moved)
+    assert {"policy", "imitation", "value"} <= set(figures)
+
+
 def test_wrong_settings_are_named():
-    network = build_network(NetworkConfig(), RIG)
-    with pytest.raises(ConfigError, match="0 planners"):
-        reinforce(replace(SMALL, planner_only=True), network, RIG, toy_world(), routes)
+    with_planner, without = NetworkConfig(planner=True), NetworkConfig()
+    for config, counts in ((without, "0 of 1"), (EnsembleConfig((with_planner, without)), "1 of 2")):
+        network = build_network(config, RIG)
+        with pytest.raises(ConfigError, match=f"{counts} networks have a planner"):
+            reinforce(replace(SMALL, planner_only=True), network, RIG, toy_world(), routes)
     with pytest.raises(ConfigError, match="epochs"):
         ReinforcementConfig(epochs=0)
     with pytest.raises(ConfigError, match="persistence"):

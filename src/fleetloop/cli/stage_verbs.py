@@ -299,7 +299,8 @@ class Reinforce(_LearnByDriving):
     """A network that drives already, from `fleetloop train` or `practise`."""
     preset: PresetName = "laptop"
     planner_only: bool = False
-    """Let only the planner learn, what it is told left as it is: several times faster. For networks that have one."""
+    """Let only the planner learn, what it is told left as it is: several times faster. For networks that have one; of
+    several that drive as one, all theirs together."""
     critical_penalty_m: float | None = None
     """Metres made good that a critical intervention costs, instead of 100: the price at which speed is bought."""
     scenario_share: float | None = None

@@ -17,6 +17,7 @@ from fleetloop.policy.experts import ExpertBlock
 from fleetloop.policy.features import Inputs, control_from_curvature, curvature_from_control
 from fleetloop.policy.heads import Outputs
 from fleetloop.policy.model import DriverModel
+from fleetloop.policy.planner import SITUATION_WIDTH, Intention
 
 if TYPE_CHECKING:
     # It builds ensembles of what it defines.
@@ -61,13 +62,19 @@ class Ensemble(DriverModel):
             strict=True,
         )
         kept = [part[:, :width] for part, width in zip(current, self._widths, strict=True)]
-        return combined(outputs, self._caution(inputs)), torch.cat(kept, dim=-1)
+        return combined(outputs, self._caution(inputs.ego_history[:, -1, 0])), torch.cat(kept, dim=-1)
 
-    def _caution(self, inputs: Inputs) -> Float[Tensor, " B"] | float:
+    def planned(self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]) -> Intention:
+        """What the members' planners make together of the situations that they were given, side by side."""
+        own = situation.split(SITUATION_WIDTH, dim=-1)
+        plans = [member.planned(part, speed_mps) for member, part in zip(self.learners(), own, strict=True)]
+        return agreed(plans, self._caution(speed_mps))
+
+    def _caution(self, speed_mps: Float[Tensor, " B"]) -> Float[Tensor, " B"] | float:
         """Standard deviations below the mean that it drives by."""
         if not self.config.creeps:
             return self.config.caution
-        return self.config.caution * (inputs.ego_history[:, -1, 0] / CREEPS_MPS).clamp(0.0, 1.0)
+        return self.config.caution * (speed_mps / CREEPS_MPS).clamp(0.0, 1.0)
 
     def encode_forward(
         self,
@@ -94,10 +101,10 @@ class Ensemble(DriverModel):
 def combined(outputs: Sequence[Outputs], caution: Float[Tensor, " B"] | float = 1.0) -> Outputs:
     """What several networks say together.
 
-    Curvatures, poses and distances are averaged, and so are probabilities; the acceleration is `caution` standard
-    deviations below the mean. A spread is the mean one plus how far the poses lie apart (the mean distance from their
-    mean: the scale of a Laplace distribution, as the spread is). There is no situation that they agree on, and
-    who is in which cell each tells for itself.
+    What drives they agree on (`agreed`); distances are averaged, and so are probabilities. A spread is the mean one
+    plus how far the poses lie apart (the mean distance from their mean: the scale of a Laplace distribution, as the
+    spread is). There is no situation that they agree on: theirs are laid side by side; and who is in which cell each
+    tells for itself.
     """
 
     def mean(name: str) -> Tensor:
@@ -106,14 +113,13 @@ def combined(outputs: Sequence[Outputs], caution: Float[Tensor, " B"] | float = 
     def stacked(name: str) -> Tensor:
         return torch.stack([getattr(output, name) for output in outputs])
 
-    accelerations, poses = stacked("acceleration"), stacked("poses_in_ego")
-    doubt = accelerations - accelerations.mean(dim=0)
-    apart_m = (poses - poses.mean(dim=0))[..., :2].square().sum(dim=-1).add(1e-12).sqrt().mean(dim=0)
-    curvature = curvature_from_control(stacked("curvature_control")).mean(dim=0)
+    plan = agreed(outputs, caution)
+    apart = (stacked("poses_in_ego") - plan.poses_in_ego)[..., :2]
+    apart_m = apart.square().sum(dim=-1).add(1e-12).sqrt().mean(dim=0)
     return Outputs(
-        curvature_control=control_from_curvature(curvature),
-        acceleration=accelerations.mean(dim=0) - caution * doubt.square().mean(dim=0).add(1e-12).sqrt(),
-        poses_in_ego=poses.mean(dim=0),
+        curvature_control=plan.curvature_control,
+        acceleration=plan.acceleration,
+        poses_in_ego=plan.poses_in_ego,
         spread_m=mean("spread_m") + apart_m,
         signal_logits=_mean_probability(stacked("signal_logits")),
         stop_line=mean("stop_line"),
@@ -122,9 +128,28 @@ def combined(outputs: Sequence[Outputs], caution: Float[Tensor, " B"] | float = 
         junction_logits=_mean_probability(stacked("junction_logits")),
         halt=mean("halt"),
         birds_eye_logits=torch.logit(torch.sigmoid(stacked("birds_eye_logits")).mean(dim=0), 1e-6),
-        balance_loss=mean("balance_loss"),
-        situation=outputs[0].situation[:, :0],
+        balance_loss=plan.balance_loss,
+        situation=torch.cat([output.situation for output in outputs], dim=-1),
         sightings=outputs[0].sightings[:, :0],
+    )
+
+
+def agreed(
+    plans: Sequence[Outputs] | Sequence[Intention], caution: Float[Tensor, " B"] | float = 1.0
+) -> Intention:
+    """What several networks do together: curvature and poses are their mean, the acceleration is `caution` standard
+    deviations below it."""
+    accelerations = torch.stack([plan.acceleration for plan in plans])
+    doubt = accelerations - accelerations.mean(dim=0)
+    controls = torch.stack([plan.curvature_control for plan in plans])
+    control = control_from_curvature(curvature_from_control(controls).mean(dim=0))
+    # Where curvatures cancel, the slope of the cube root has no bound; learnt is with that of the mean control.
+    slope = controls.mean(dim=0)
+    return Intention(
+        curvature_control=slope + (control - slope).detach(),
+        acceleration=accelerations.mean(dim=0) - caution * doubt.square().mean(dim=0).add(1e-12).sqrt(),
+        poses_in_ego=torch.stack([plan.poses_in_ego for plan in plans]).mean(dim=0),
+        balance_loss=torch.stack([plan.balance_loss for plan in plans]).mean(dim=0),
     )
 
 

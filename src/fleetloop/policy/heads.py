@@ -58,7 +58,8 @@ class Outputs(NamedTuple):
     """Of there being something, by BirdsEyeLayer."""
     balance_loss: Float[Tensor, ""]
     situation: Float[Tensor, "B situation"]
-    """What the plan was made from; of no width where it comes straight from the trunk."""
+    """What the plan was made from; of no width where it comes straight from the trunk. Those of several networks that
+    drive as one are side by side."""
     sightings: Float[Tensor, "B cells 2"]
     """Logits of who is in each cell of the pictures, camera by camera, by SightingLayer; of no cells where a network
     does not tell."""

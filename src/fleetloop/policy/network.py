@@ -20,7 +20,7 @@ from fleetloop.policy.features import Inputs
 from fleetloop.policy.heads import Heads, Outputs
 from fleetloop.policy.memory import Memory
 from fleetloop.policy.model import DriverModel, OwnNetwork, build_own_network
-from fleetloop.policy.planner import Planner
+from fleetloop.policy.planner import Intention, Planner
 
 GROUP_NAMES = ("forward", "around")
 """Names of a rig's groups: the first looks ahead and is the one that is remembered."""
@@ -274,6 +274,11 @@ class DriverNetwork(DriverModel):
         """Logits of who is in the cells of all groups."""
         assert self.sightings is not None
         return self.sightings(torch.cat(cells, dim=1)).float()
+
+    def planned(self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]) -> Intention:
+        """What its planner makes of a situation; it must have one."""
+        assert self.heads.planner is not None
+        return self.heads.planner(situation, speed_mps)
 
     def learners(self) -> "list[DriverNetwork]":
         """Itself."""

@@ -34,7 +34,7 @@ class Experience:
     counts: Bool[Tensor, " W"]
     """The network drove; else the safety driver did, or nobody."""
     situation: Float[Tensor, "W situation"]
-    """What the network's planner was given; of no width where it has none."""
+    """What the planner was given, or those of several networks, side by side; of no width where there is none."""
 
 
 def driven(steps: list[Experience]) -> dict[str, float]:

@@ -89,8 +89,9 @@ def _to_device_of(plan: Outputs | Intention) -> Callable[[np.ndarray], Tensor]:
 
 
 def _situation_loss(outputs: Outputs, batch: Batch) -> Tensor:
-    """Mean square error over the numbers of a situation, [B]; 0 where what the coach makes of it is not known."""
-    if outputs.situation.shape[1] == 0 or batch.situation is None:
+    """Mean square error over the numbers of a situation, [B]; 0 where what the coach makes of it is not known, or where
+    several networks drive as one: each of them learns by itself."""
+    if batch.situation is None or outputs.situation.shape[1] != batch.situation.shape[1]:
         return torch.zeros_like(outputs.acceleration)
     coached = _to_device_of(outputs)(batch.situation)
     known = torch.isfinite(coached).all(dim=-1, keepdim=True)

@@ -10,7 +10,8 @@ continuous control deep reinforcement learning", 2019), for a car does not feel 
 
 In a network with a planner, that may be all that learns: it gets the situations as the network tells them, errors
 included, so that it learns what to do when they may be wrong. Nothing goes back through the pictures, which makes a
-sample several times cheaper.
+sample several times cheaper. Of several networks that drive as one the planners learn together, from what comes of
+the plan that they agree on.
 
 Read from top to bottom: configuration, critic, collecting, losses, loop. What is kept of a step, and the advantages,
 are in `experience`.
@@ -34,6 +35,7 @@ from fleetloop.policy.features import inputs_from
 from fleetloop.policy.heads import Outputs, decode
 from fleetloop.policy.memory import MEMORY_DELAY_STEPS, advance
 from fleetloop.policy.model import DriverModel
+from fleetloop.policy.network import InspectableNetwork
 from fleetloop.policy.planner import Intention, planners_of
 from fleetloop.policy.precision import autocast
 from fleetloop.safety.limits import SafetyLayer
@@ -64,7 +66,7 @@ class ReinforcementConfig:
     stage_samples: int = 100_000
     """Between two saved states; the vehicles begin other routes then."""
     planner_only: bool = False
-    """Leave alone what tells the situation from pictures."""
+    """Leave alone what tells the situation from pictures; of several networks that drive as one all planners learn."""
     vehicles: int = 64
     agents: int = 20
     steps: int = 64
@@ -275,21 +277,23 @@ class _Learner:
     """Policy, critic and their optimisers.
 
     Raises:
-        ConfigError: only the planner is to learn, and the network has none.
+        ConfigError: only the planner is to learn, and the network, or one of those that drive as one, has none.
     """
 
     def __init__(self, config: ReinforcementConfig, network: DriverModel) -> None:
         self.config = config
         self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
         self.network, self.critic = network.to(self.device), Critic().to(self.device)
-        planners = planners_of(network) if config.planner_only else []
-        if config.planner_only and len(planners) != 1:
-            raise ConfigError(
-                f"reinforce: the network has {len(planners)} planners; practise one that has one, "
-                "or let all of it learn"
-            )
-        self.planner = planners[0] if planners else None
-        self.learning: nn.Module = self.planner or network
+        self.planned: Callable[[Tensor, Tensor], Intention] | None = None
+        self.learning: nn.Module = network
+        if config.planner_only:
+            planners, networks = planners_of(network), len(network.learners())
+            if len(planners) != networks or not isinstance(network, InspectableNetwork):
+                raise ConfigError(
+                    f"reinforce: {len(planners)} of {networks} networks have a planner; "
+                    "practise one that has, or let all of it learn"
+                )
+            self.planned, self.learning = network.planned, nn.ModuleList(planners)
         self.policy_optimiser = torch.optim.AdamW(
             self.learning.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
         )
@@ -361,9 +365,9 @@ class _Learner:
         """What the policy would do now, and how far that is from what the demonstrator would."""
         observation = some.batch.observation
         with autocast(self.device, self.config.bfloat16):
-            if self.planner is not None:
+            if self.planned is not None:
                 speed_mps = torch.from_numpy(observation.ego_history[:, -1, 0])
-                intention = self.planner(some.situation.to(self.device), speed_mps.to(self.device))
+                intention = self.planned(some.situation.to(self.device), speed_mps.to(self.device))
                 return intention, plan_loss(intention, some.batch.labels, self.imitation)
             inputs = inputs_from(observation, some.batch.rig, self.device)
             outputs, _ = self.network(inputs, some.memory.to(self.device), some.memory_valid.to(self.device))
