@@ -338,6 +338,8 @@ def test_a_network_is_taught_its_situations():
     for unknown in (mirrored_batch(batch), replace(batch, situation=np.full_like(batch.situation, np.nan))):
         assert loss_parts(outputs, unknown, config)["situation"] == 0.0
     assert loss_parts(outputs._replace(situation=told[:, :0]), batch, config)["situation"] == 0.0
+    side_by_side = outputs._replace(situation=told.repeat(1, 2))
+    assert loss_parts(side_by_side, batch, config)["situation"] == 0.0
 
 
 def test_settings_that_cannot_be_are_named():

@@ -87,7 +87,8 @@ class TestCombined:
             outputs, _ = network(
                 inputs, torch.ones(3, network.memory_width or 0), torch.ones(3, dtype=torch.bool)
             )
-            again = network.planned(outputs.situation, inputs.ego_history[:, -1, 0])
+            speed_mps = inputs.ego_history[:, -1, 0]
+            again = network.agreed(network.plans(outputs.situation, speed_mps), speed_mps)
         assert outputs.situation.shape == (3, 2 * SITUATION_WIDTH)
         for name in ("curvature_control", "acceleration", "poses_in_ego"):
             assert torch.allclose(getattr(outputs, name), getattr(again, name), atol=1e-6), name

@@ -112,12 +112,18 @@ def test_a_take_over_says_nothing_of_the_route_before():
     collector = Collector(toy_world(), RIG, make_routes(3, [0], 10**6, 150.0), Swerve(), DRIVE, CONFIG.curate)
     of_both = [empty_moments(2)._replace(weight=np.ones(2, np.float32)) for _ in range(2)]
     vehicles, quiet = np.array([0, 1]), np.zeros(3, np.int32)
-    collector._decide(_Kept(vehicles, np.zeros(2, np.int64), of_both[0]), quiet)
+    collector._decide(_Kept(vehicles, np.zeros(2, np.int64), of_both[0], np.zeros(2, bool)), quiet)
     collector._routes_ended[0] = 1
     danger = np.full(3, int(Danger.COLLISION), np.int32)
-    collector._decide(_Kept(vehicles, np.array([1, 0]), of_both[1]), danger)
+    collector._decide(_Kept(vehicles, np.array([1, 0]), of_both[1], np.zeros(2, bool)), danger)
     factor = CONFIG.curate.before_take_over_weight
     assert of_both[0].weight.tolist() == [1.0, factor] and of_both[1].weight.tolist() == [factor, factor]
+    # Nor does what led to two count twice.
+    third = empty_moments(2)._replace(weight=np.ones(2, np.float32))
+    collector._decide(_Kept(vehicles, np.array([1, 0]), third, np.zeros(2, bool)), danger)
+    assert [moments.weight.tolist() for moments in (*of_both, third)] == [[1.0, factor]] + [
+        [factor, factor]
+    ] * 2
 
 
 @given(st.integers(0, 2**31 - 1), st.floats(0.05, 0.9))

@@ -31,7 +31,9 @@ SMALL = ReinforcementConfig(
 )
 
 
-def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Experience:
+def experience(
+    reward: np.ndarray, value: np.ndarray, ended: np.ndarray, wrong: np.ndarray | None = None
+) -> Experience:
     count = len(reward)
     empty = np.zeros(count, np.float32)
     seen = Observation(
@@ -45,6 +47,7 @@ def experience(reward: np.ndarray, value: np.ndarray, ended: np.ndarray) -> Expe
     return Experience(
         labels, nothing, nothing, nothing, nothing, nothing, nothing,
         torch.from_numpy(value), torch.from_numpy(reward), torch.from_numpy(ended),
+        torch.from_numpy(ended if wrong is None else wrong),
         torch.zeros(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool), torch.zeros(count, 0),
     )  # fmt: skip
 
@@ -56,17 +59,18 @@ def test_advantages_are_the_discounted_sum_of_surprises(seed: int):
     random = np.random.default_rng(seed)
     count, vehicles = 9, 3
     reward, value = random.normal(size=(2, count, vehicles)).astype(np.float32)
-    ended, last = random.random((count, vehicles)) < 0.2, random.normal(size=vehicles).astype(np.float32)
-    steps = [experience(*parts) for parts in zip(reward, value, ended, strict=True)]
+    ended, last = random.random((count, vehicles)) < 0.3, random.normal(size=vehicles).astype(np.float32)
+    wrong = ended & (random.random((count, vehicles)) < 0.5)
+    steps = [experience(*parts) for parts in zip(reward, value, ended, wrong, strict=True)]
     actual = advantages_of(steps, torch.from_numpy(last), SMALL.discount, SMALL.trace).numpy()
     following = np.concatenate([value[1:], last[None]])
     for start in range(count):
         for w in range(vehicles):
             total, factor = 0.0, 1.0
             for t in range(start, count):
-                total += factor * (
-                    reward[t, w] + SMALL.discount * (not ended[t, w]) * following[t, w] - value[t, w]
-                )
+                # After what went wrong nothing comes; a route that is over goes on in thought.
+                comes = following[t, w] if not ended[t, w] else 0.0 if wrong[t, w] else value[t, w]
+                total += factor * (reward[t, w] + SMALL.discount * comes - value[t, w])
                 if ended[t, w]:
                     break
                 factor *= SMALL.discount * SMALL.trace

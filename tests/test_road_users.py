@@ -110,11 +110,13 @@ def halting(
     acceleration: float,
     colour: int,
     control: Control = Control.SIGNAL,
+    line_m: float | None = None,
 ) -> Labels:
-    """Labels of one moment at a junction."""
+    """Labels of one moment at a junction; the line of the lamp is where it is to halt, if not said."""
     labels = empty_labels(1, 60.0)
     labels.halt_m[:], labels.acceleration_mps2[:] = halt_m, acceleration
     labels.signal_colour[:], labels.junction_control[:] = colour, control
+    labels.stop_line_m[:] = halt_m if line_m is None else line_m
     return labels
 
 
@@ -126,6 +128,10 @@ def halting(
         (halting(5.0, -2.0, -1), True, True),  # past the line
         (halting(0.0, -0.1, SignalColour.RED), False, False),
         (halting(3.0, -3.0, SignalColour.YELLOW), False, False),
+        (halting(3.0, -3.0, SignalColour.RED, line_m=4.5), False, False),
+        # Red is the lamp of the next junction.
+        (halting(1.0, -1.0, SignalColour.RED, Control.STOP, line_m=40.0), True, False),
+        (halting(5.0, -2.0, SignalColour.RED, line_m=40.0), True, True),
         (halting(0.0, 1.6, SignalColour.GREEN_YIELD), False, False),
         (halting(20.0, -2.0, SignalColour.GREEN_YIELD), False, False),
         (halting(0.0, -0.1, -1, Control.YIELD), True, False),

@@ -14,6 +14,7 @@ from fleetloop.core.types import (
     SignalColour,
     World,
 )
+from fleetloop.sim import rollout as module
 from fleetloop.sim.roads.library import TownLibrary
 from fleetloop.sim.rollout import STUCK_S, TAKE_OVER_STEPS, Rollout, drive_demonstrator
 from fleetloop.sim.routes import CRITICAL, Route, make_routes, route_seed
@@ -210,8 +211,9 @@ def test_being_hit_from_behind_ends_the_route_without_a_charge():
     rollout = single()
     # Behind, and already over the learner's rear bumper.
     replace_state(rollout, Car(100.0, 3.0), Car(96.0, 9.0))
-    assert hold(rollout, 0.0, 0.0).ended[0]
+    step = hold(rollout, 0.0, 0.0)
     result = rollout.results[0]
+    assert step.ended[0] and step.danger[0] == Danger.NONE
     assert not result.collided and result.dangers == [] and not result.finished
 
 
@@ -221,6 +223,15 @@ def test_running_into_somebody_is_charged():
     assert hold(rollout, 0.0, 1.0).ended[0]
     result = rollout.results[0]
     assert result.collided and Danger.COLLISION in result.dangers and not result.success
+
+
+def test_running_into_somebody_unforeseen_is_told_when_it_happens(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "watch", lambda *arguments: arguments[5].fill(int(Danger.NONE)))
+    rollout = single()
+    replace_state(rollout, Car(100.0, 6.0), Car(104.5, 0.0))
+    step = hold(rollout, 0.0, 1.0)
+    assert step.ended[0] and step.danger[0] == Danger.COLLISION and not step.safety_driver[0]
+    assert rollout.results[0].dangers == [Danger.COLLISION]
 
 
 def test_the_next_route_starts_where_the_last_one_ended():

@@ -262,6 +262,18 @@ class TestBatches:
         assert batch.observation.images[0].shape == batch.earlier_images.shape == (16, 1, 32, 48, 3)
         assert (batch.observation.images[0].std(axis=(1, 2, 3, 4)) > 5).all()
 
+    def test_a_lost_camera_was_lost_before(self):
+        config = dataclasses.replace(self.CONFIG, camera_dropout=0.5, memory_dropout=0.0)
+        (batch,) = self.take(made_up_samples(30), config, 0, 1)
+        assert batch.earlier_images is not None
+        black, earlier = (
+            (images == 0).all(axis=(2, 3, 4))
+            for images in (batch.observation.images[0], batch.earlier_images)
+        )
+        assert 0 < black.sum() < black.size
+        remembered = batch.earlier_valid
+        assert np.array_equal(black[remembered], earlier[remembered])
+
     def test_cameras_expose_for_themselves(self):
         samples = made_up_samples(4)
         config = dataclasses.replace(self.CONFIG, camera_dropout=0.0, variety=0.0, rig_variety=0.0)

@@ -33,6 +33,8 @@ _YELLOW_M = 30.0
 """To the line of a yellow lamp: beyond, there is time left."""
 _HALTS_M = 8.0
 """Who gives way is to halt within this distance."""
+_AT_LINE_M = 2.0
+"""Who is to halt no farther than this before a lamp's line halts for the lamp."""
 STAYS_MPS2 = 0.3
 """Who is to stay is to accelerate no more than this."""
 
@@ -77,6 +79,8 @@ def closes_in(labels: Labels, speed_mps: Float32[np.ndarray, " N"]) -> Bool[np.n
 def gives_way(labels: Labels) -> Bool[np.ndarray, " N"]:
     """Whether the car is to halt here for others, whom it has to let pass, and not for a lamp."""
     lamp = np.isin(labels.signal_colour, (SignalColour.RED, SignalColour.YELLOW))
+    # The lamp of the next junction does not make it halt in this one.
+    lamp &= labels.stop_line_m < labels.halt_m + _AT_LINE_M
     return (labels.halt_m < _HALTS_M) & (labels.acceleration_mps2 < STAYS_MPS2) & ~lamp
 
 

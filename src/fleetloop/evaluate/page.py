@@ -361,7 +361,7 @@ def _plot_section(name: str, title: str, explanation: str, in_words: str, figure
 def _clip_section(clips: Sequence[Clip]) -> str:
     figures = "\n".join(map(_clip_figure, clips))
     return (
-        '<section aria-labelledby="clips"><h2 id="clips">Worst failures</h2>'
+        '<section aria-labelledby="clips"><h2 id="clips">Failures</h2>'
         "<p>All cameras of the vehicle, with the plan drawn in, and where the network takes the leading car (a frame) "
         "and the stop line (a bar) to be: orange as it says, white as it is. Below, what it says in numbers, and the "
         "probability of each colour of the signal ahead.</p>"

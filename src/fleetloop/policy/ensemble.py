@@ -64,10 +64,16 @@ class Ensemble(DriverModel):
         kept = [part[:, :width] for part, width in zip(current, self._widths, strict=True)]
         return combined(outputs, self._caution(inputs.ego_history[:, -1, 0])), torch.cat(kept, dim=-1)
 
-    def planned(self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]) -> Intention:
-        """What the members' planners make together of the situations that they were given, side by side."""
+    def plans(
+        self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]
+    ) -> list[Intention]:
+        """What each member's planner makes of its own situation; they are given side by side."""
         own = situation.split(SITUATION_WIDTH, dim=-1)
-        plans = [member.planned(part, speed_mps) for member, part in zip(self.learners(), own, strict=True)]
+        members = zip(self.learners(), own, strict=True)
+        return [plan for member, part in members for plan in member.plans(part, speed_mps)]
+
+    def agreed(self, plans: list[Intention], speed_mps: Float[Tensor, " B"]) -> Intention:
+        """What drives, of the members' plans."""
         return agreed(plans, self._caution(speed_mps))
 
     def _caution(self, speed_mps: Float[Tensor, " B"]) -> Float[Tensor, " B"] | float:

@@ -275,10 +275,16 @@ class DriverNetwork(DriverModel):
         assert self.sightings is not None
         return self.sightings(torch.cat(cells, dim=1)).float()
 
-    def planned(self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]) -> Intention:
+    def plans(
+        self, situation: Float[Tensor, "B situation"], speed_mps: Float[Tensor, " B"]
+    ) -> list[Intention]:
         """What its planner makes of a situation; it must have one."""
         assert self.heads.planner is not None
-        return self.heads.planner(situation, speed_mps)
+        return [self.heads.planner(situation, speed_mps)]
+
+    def agreed(self, plans: list[Intention], speed_mps: Float[Tensor, " B"]) -> Intention:
+        """What drives, of `plans`: the only one."""
+        return plans[0]
 
     def learners(self) -> "list[DriverNetwork]":
         """Itself."""

@@ -25,5 +25,10 @@ def uses_bfloat16(device: torch.device, wanted: bool = True) -> bool:
 
 
 def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
-    """Matrix products and convolutions in bfloat16 where that is wanted and fast on `device`; else float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bfloat16(device, bfloat16))
+    """Matrix products and convolutions in bfloat16 where that is wanted and fast on `device`; else float32.
+
+    Nothing is cached: a weight that is first used without gradients, as for what is remembered, would then have none
+    (pytorch issue 112583).
+    """
+    enabled = uses_bfloat16(device, bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

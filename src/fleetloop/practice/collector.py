@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from fleetloop.core.scene import pack_scenes
 from fleetloop.core.types import EGO, STEP_S, CameraRig, Plan, Policy, World
@@ -32,6 +32,8 @@ class _Kept(NamedTuple):
     route: Int64[np.ndarray, " N"]
     """How many routes the vehicle had ended before."""
     moments: Moments
+    early: Bool[np.ndarray, " N"]
+    """Whether it led to a take-over."""
 
 
 @dataclass
@@ -130,16 +132,19 @@ class Collector:
         turn = self._steps + _OUT_OF_STEP * np.arange(len(strides))
         usable = self._rollout.active & (self._route_steps >= EARLIER_STEPS)
         chosen = np.flatnonzero(usable & (turn % strides == 0))
-        return _Kept(chosen, self._routes_ended[chosen], moments.select(chosen))
+        early = np.zeros(len(chosen), bool)
+        return _Kept(chosen, self._routes_ended[chosen], moments.select(chosen), early)
 
     def _decide(self, kept: _Kept, danger: Int32[np.ndarray, " W"]) -> None:
         """Put `kept` with those that wait; what waited long enough is ready."""
         self._undecided.append(kept)
         began = danger != Danger.NONE
         if self._policy is not None and began.any():
-            for vehicle, route, moments in self._undecided:
+            for vehicle, route, moments, early in self._undecided:
                 led_to_it = began[vehicle] & (route == self._routes_ended[vehicle])
-                moments.weight[led_to_it] *= self._curate.before_take_over_weight
+                # Those that led to two count as they do in curate: once.
+                moments.weight[led_to_it & ~early] *= self._curate.before_take_over_weight
+                early |= led_to_it
         if len(self._undecided) * STEP_S > self._curate.before_take_over_s:
             self._ready.append(self._undecided.popleft().moments)
 

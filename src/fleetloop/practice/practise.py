@@ -253,7 +253,8 @@ class _Practice:
     @torch.no_grad()
     def watch(self, stage: int, towns: range) -> dict[str, float]:
         """Mean loss parts of the averaged network on what it gets into in towns that it does not learn from."""
-        collector = self.collect(stage, self.trainer.averaged, towns)
+        self.driver.load_state_dict(self.trainer.averaged.state_dict())
+        collector = self.collect(stage, self.driver, towns)
         for _ in range(self.config.watch_steps):
             collector.step()
         source = self.source(collector.take_all(), self.imitation.seed + stage)

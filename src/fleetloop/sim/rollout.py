@@ -68,7 +68,8 @@ class RolloutStep:
     """Executed, whoever was driving."""
     acceleration: Float32[np.ndarray, " W"]
     danger: Int32[np.ndarray, " W"]
-    """Danger of a take-over that began in this step, else NONE."""
+    """Danger of a take-over that began in this step, or COLLISION where the learner ran into somebody before one did;
+    else NONE."""
     safety_driver: Bool[np.ndarray, " W"]
     """Who drove: True for the safety driver."""
     ended: Bool[np.ndarray, " W"]
@@ -299,7 +300,7 @@ class Rollout:
         return began
 
     def _account(self, began: Int32[np.ndarray, " W"]) -> Bool[np.ndarray, " W"]:
-        """Write down what happened, end routes that are over and start the next ones."""
+        """Write down what happened, also in `began`, end routes that are over and start the next ones."""
         touching_all(self.world, self.state, self._touched)
         ended = np.zeros(len(self.active), bool)
         for w in np.flatnonzero(self.active).tolist():
@@ -319,7 +320,11 @@ class Rollout:
                 result.taken_over_m += result.distance_m - before_m
             result.duration_s = float(self.state.step[w]) * STEP_S
             if self._touched[w] >= 0:
-                self._note_collision(w, result)
+                if self._is_at_fault(w):
+                    result.collided = True
+                    if not self.safety_driver[w]:
+                        began[w] = Danger.COLLISION
+                        result.dangers.append(Danger.COLLISION)
                 ended[w] = True
             elif result.distance_m >= result.route.length_m:
                 result.finished = ended[w] = True
@@ -342,17 +347,13 @@ class Rollout:
         path, along = self.state.path[w, EGO], self.state.along[w, EGO]
         return bool(path[1] < 0 and along > self.world.lane_length_m[path[0]] - ROAD_END_M)
 
-    def _note_collision(self, w: int, result: RouteResult) -> None:
-        """A touch counts against the learner unless it was run into from behind, or stood."""
+    def _is_at_fault(self, w: int) -> bool:
+        """Whether a touch counts against the learner: not if it was run into from behind, or stood."""
         state, other = self.state, self._touched[w]
         yaw = state.pose[w, EGO, 2]
         delta = state.pose[w, other, :2] - state.pose[w, EGO, :2]
         behind = np.cos(yaw) * delta[0] + np.sin(yaw) * delta[1] < -1.0
-        if behind or state.speed[w, EGO] < 0.1:
-            return
-        result.collided = True
-        if not self.safety_driver[w]:
-            result.dangers.append(Danger.COLLISION)
+        return not (behind or state.speed[w, EGO] < 0.1)
 
 
 def drive_demonstrator(rollout: Rollout) -> list[RouteResult]:

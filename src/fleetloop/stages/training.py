@@ -253,7 +253,8 @@ def reinforce_checkpoint(
     """
     network, checkpoint_id = network_of(checkpoint)
     world = make_world(library, towns)
-    config, drive = replace(preset.reinforce, seed=seed), preset.drive
+    quantile = preset.imitation(goes_on=True).acceleration_quantile
+    config, drive = replace(preset.reinforce, seed=seed, acceleration_quantile=quantile), preset.drive
     content = {
         "network": config_to_dict(network.config),
         "rig": rig_to_json(network.rig),

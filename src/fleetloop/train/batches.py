@@ -217,6 +217,8 @@ class BatchSource:
             group[is_lost[rows]] = 0
         if earlier_images is not None:
             add_camera_faults(earlier_images, exposure[0][rows], np.zeros_like(exposure[0][rows]), look)
+            # A camera that is lost stays lost: but for the first 0.4 s of it nothing else is remembered.
+            earlier_images[lost[0][rows]] = 0
         remembered = _has_past(moments) & ~self._framed[chosen] & remembers
         surroundings = birds_eye(self._world, scene)
         surroundings[self._framed[chosen]] = BIRDS_EYE_UNKNOWN

@@ -29,6 +29,9 @@ class Experience:
     value: Float[Tensor, " W"]
     reward: Float[Tensor, " W"]
     ended: Bool[Tensor, " W"]
+    """The route was over, or something went wrong: what follows is another story."""
+    wrong: Bool[Tensor, " W"]
+    """The safety driver took over, or it ran into somebody."""
     critical: Bool[Tensor, " W"]
     """A critical intervention began."""
     counts: Bool[Tensor, " W"]
@@ -56,6 +59,10 @@ def advantages_of(
 ) -> Float[Tensor, "T W"]:
     """Generalised advantage estimation (Schulman et al., 2016), backwards in time.
 
+    Where something went wrong nothing more is to be expected. A route that is over could have gone on: what would have
+    come is taken to be worth as much as before the last step (Pardo et al., "Time limits in reinforcement learning",
+    ICML 2018); without that, to arrive would cost as much as to get stuck.
+
     Args:
         last_value: expected after the last step.
         discount, trace: gamma and lambda, for each step.
@@ -63,9 +70,10 @@ def advantages_of(
     values = torch.stack([step.value for step in steps] + [last_value])
     advantages, following = torch.zeros(len(steps), len(last_value)), torch.zeros(len(last_value))
     for number in reversed(range(len(steps))):
-        goes_on = (~steps[number].ended).float()
-        surprise = steps[number].reward + discount * goes_on * values[number + 1] - values[number]
-        following = surprise + discount * trace * goes_on * following
+        step, value = steps[number], values[number]
+        expected = torch.where(step.ended, torch.where(step.wrong, 0.0, value), values[number + 1])
+        surprise = step.reward + discount * expected - value
+        following = surprise + discount * trace * (~step.ended).float() * following
         advantages[number] = following
     return advantages
 

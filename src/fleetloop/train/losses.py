@@ -44,11 +44,12 @@ def loss_parts(
     def mean(loss: Tensor) -> Tensor:
         return (weight * loss).sum()
 
-    position_error, _ = _pose_errors(outputs.poses_in_ego, tensor(batch.labels.poses))
-    held_error = position_error.detach()
+    poses = tensor(batch.labels.poses)
+    held_error = _pose_errors(outputs.poses_in_ego, poses)[0].detach()
+    spread = held_error / outputs.spread_m + torch.log(outputs.spread_m)
     losses = {
         **plan_losses(outputs, batch.labels, config),
-        "spread": (held_error / outputs.spread_m + torch.log(outputs.spread_m)).mean(dim=1),
+        "spread": torch.where(_known(poses), spread, 0.0).mean(dim=1),
         "situation": _situation_loss(outputs, batch),
         **_reading_losses(outputs, batch.labels, tensor),
         "sightings": _sightings_if_told(outputs, batch),
@@ -170,9 +171,13 @@ def _quantile(error: Tensor, quantile: float) -> Tensor:
     return torch.where(error > 0.0, 2.0 * (1.0 - quantile), 2.0 * quantile)
 
 
+def _known(poses: Tensor) -> Tensor:
+    """Which poses of labels [..., 3] are known."""
+    return torch.isfinite(poses).all(dim=-1)
+
+
 def _pose_errors(poses: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean absolute error of x and y (m) and of yaw (rad), [B, 8] each; 0 where the label is not finite."""
-    known = torch.isfinite(labels).all(dim=-1)
-    error = torch.where(known[..., None], poses - labels, 0.0)
+    error = torch.where(_known(labels)[..., None], poses - labels, 0.0)
     yaw_error = torch.remainder(error[..., 2] + math.pi, 2.0 * math.pi) - math.pi
     return error[..., :2].abs().mean(dim=-1), yaw_error.abs()

@@ -96,7 +96,10 @@ class ReinforcementConfig:
     """Metres made good that a critical intervention costs."""
     stuck_penalty_m: float = 20.0
     imitation_weight: float = 0.3
-    """Of the loss of imitation, which holds the policy near the demonstrator."""
+    """Of the loss of imitation, which holds the policy near the demonstrator; of several planners each near it by
+    itself, or the loss would undo that doubt brakes."""
+    acceleration_quantile: float = 0.35
+    """Of what the demonstrator may want, as in the network's imitation (ImitationConfig)."""
     gradient_norm: float = 0.5
     variety: float = 0.6
     """Of weather, light and colours."""
@@ -216,6 +219,7 @@ class _Collector:
             value=critic(state.to(device)).cpu(),
             reward=torch.from_numpy(self._reward(step.danger, observation.ego_history[:, -1, 0])),
             ended=torch.from_numpy(step.ended | (step.danger != 0)),
+            wrong=torch.from_numpy(step.danger != 0),
             critical=torch.from_numpy(_critical(step.danger)),
             counts=torch.from_numpy(active & (~step.safety_driver | (step.danger != 0))),
             situation=outputs.situation.float().cpu(),
@@ -284,7 +288,7 @@ class _Learner:
         self.config = config
         self.device = torch.device("cuda" if config.gpu and torch.cuda.is_available() else "cpu")
         self.network, self.critic = network.to(self.device), Critic().to(self.device)
-        self.planned: Callable[[Tensor, Tensor], Intention] | None = None
+        self.planning: InspectableNetwork | None = None
         self.learning: nn.Module = network
         if config.planner_only:
             planners, networks = planners_of(network), len(network.learners())
@@ -293,7 +297,7 @@ class _Learner:
                     f"reinforce: {len(planners)} of {networks} networks have a planner; "
                     "practise one that has, or let all of it learn"
                 )
-            self.planned, self.learning = network.planned, nn.ModuleList(planners)
+            self.planning, self.learning = network, nn.ModuleList(planners)
         self.policy_optimiser = torch.optim.AdamW(
             self.learning.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
         )
@@ -301,7 +305,7 @@ class _Learner:
             self.critic.parameters(), lr=config.critic_learning_rate, weight_decay=0.0, fused=True
         )
         self.advantage_scale = AdvantageScale()
-        self.imitation = ImitationConfig()
+        self.imitation = ImitationConfig(acceleration_quantile=config.acceleration_quantile)
 
     def save(self, path: Path, rounds: int) -> None:
         """Write all that changes, after so many rounds."""
@@ -365,10 +369,11 @@ class _Learner:
         """What the policy would do now, and how far that is from what the demonstrator would."""
         observation = some.batch.observation
         with autocast(self.device, self.config.bfloat16):
-            if self.planned is not None:
-                speed_mps = torch.from_numpy(observation.ego_history[:, -1, 0])
-                intention = self.planned(some.situation.to(self.device), speed_mps.to(self.device))
-                return intention, plan_loss(intention, some.batch.labels, self.imitation)
+            if self.planning is not None:
+                speed_mps = torch.from_numpy(observation.ego_history[:, -1, 0]).to(self.device)
+                plans = self.planning.plans(some.situation.to(self.device), speed_mps)
+                losses = [plan_loss(plan, some.batch.labels, self.imitation) for plan in plans]
+                return self.planning.agreed(plans, speed_mps), torch.stack(losses).mean()
             inputs = inputs_from(observation, some.batch.rig, self.device)
             outputs, _ = self.network(inputs, some.memory.to(self.device), some.memory_valid.to(self.device))
         return outputs, loss_parts(outputs, some.batch, self.imitation)["total"]
